@@ -1,0 +1,26 @@
+"""MobileInst for Detectron2.
+
+Importing the package registers its datasets, backbones, heads and meta-architectures with
+Detectron2; it does nothing else.
+"""
+
+import warnings
+
+# Detectron2 scripts two of its own functions at import; the notice is not for our users.
+warnings.filterwarnings("ignore", message="`torch.jit.script", category=FutureWarning)
+
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "mobileinst_d2 needs Detectron2, which is on no package registry under its own name. "
+        "Run `python tools/install_detectron2.py` in a clone of this project, or install the "
+        "official source with `pip install --no-build-isolation "
+        "git+https://github.com/facebookresearch/detectron2`.",
+        name=error.name,
+    ) from error
+
+from .config import add_mobileinst_config
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "add_mobileinst_config"]

@@ -1,0 +1,193 @@
+"""Every configuration key that this project adds to Detectron2's, with its default.
+
+The values marked *open* are choices that the paper does not settle; the reasons for the
+defaults stand in ``docs/deviations.md``.
+"""
+
+from detectron2.config import CfgNode as CN
+
+__all__ = ["add_mobileinst_config"]
+
+
+def add_mobileinst_config(cfg: CN) -> None:
+    """Add this project's keys to ``cfg``, in place. Detectron2's own defaults stay as they are.
+
+    Args:
+        cfg: the config that ``detectron2.config.get_cfg()`` returns.
+    """
+    # Number of object classes. Stands once; checked against the dataset's metadata at start.
+    cfg.MODEL.NUM_CLASSES = 80
+
+    _add_backbone_config(cfg)
+    _add_decoder_config(cfg)
+    _add_loss_config(cfg)
+    _add_mobileinst_config(cfg)
+    _add_data_config(cfg)
+    _add_solver_config(cfg)
+    _add_test_config(cfg)
+
+
+def _add_backbone_config(cfg: CN) -> None:
+    cfg.MODEL.TOPFORMER = CN()
+    # "tiny" | "small" | "base"; the paper's model is "base".
+    cfg.MODEL.TOPFORMER.VARIANT = "base"
+    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
+    cfg.MODEL.TOPFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # Stochastic depth of the last transformer block; earlier blocks get proportionally less.
+    cfg.MODEL.TOPFORMER.DROP_PATH = 0.1
+    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
+    cfg.MODEL.TOPFORMER.NORM = "BN"
+
+
+def _add_decoder_config(cfg: CN) -> None:
+    cfg.MODEL.MASK_DECODER = CN()
+    # Name in MASK_DECODER_REGISTRY.
+    cfg.MODEL.MASK_DECODER.NAME = "SemanticEnhancedMaskDecoder"
+    # Backbone features from fine to coarse, the local pyramid of the mask decoder.
+    cfg.MODEL.MASK_DECODER.IN_FEATURES = ["x3", "x4", "x5"]
+    # Backbone feature with the global semantics (X_G), for the enhancers and the global decoder.
+    cfg.MODEL.MASK_DECODER.GLOBAL_FEATURE = "x6"
+    # Width of the pyramid and of the mask feature X_mask.
+    cfg.MODEL.MASK_DECODER.HIDDEN_DIM = 256
+    # Normalisation of the fusion and mask convolutions, and of the enhancers.
+    cfg.MODEL.MASK_DECODER.NORM = "BN"
+    # Open: normalisation of the 3x3 pyramid convolutions ("" = none, with a bias).
+    cfg.MODEL.MASK_DECODER.PYRAMID_NORM = "BN"
+    # Open: normalisation of the 1x1 laterals ("" = none, with a bias).
+    cfg.MODEL.MASK_DECODER.LATERAL_NORM = ""
+    # Semantic enhancers at 1/32 (Table 6, last two rows).
+    cfg.MODEL.MASK_DECODER.SEMANTIC_ENHANCER = True
+    # Open: how the bottom-up round goes down: "nearest" | "max" | "bilinear".
+    cfg.MODEL.MASK_DECODER.DOWNSAMPLE = "nearest"
+    # 3x3 convolutions between the fused pyramid and X_mask (the "Nx conv" of Table 6).
+    cfg.MODEL.MASK_DECODER.NUM_MASK_CONVS = 1
+    # Open: append the two normalised coordinates to the input of the mask convolutions.
+    cfg.MODEL.MASK_DECODER.COORD_FEATURES = False
+
+    cfg.MODEL.INSTANCE_DECODER = CN()
+    # Name in INSTANCE_DECODER_REGISTRY.
+    cfg.MODEL.INSTANCE_DECODER.NAME = "DualTransformerInstanceDecoder"
+    # Number of instance queries.
+    cfg.MODEL.INSTANCE_DECODER.NUM_QUERIES = 100
+    # Width of the queries; equal to MASK_DECODER.HIDDEN_DIM, as X_mask is the local memory.
+    cfg.MODEL.INSTANCE_DECODER.HIDDEN_DIM = 256
+    # Attention heads of each decoder layer.
+    cfg.MODEL.INSTANCE_DECODER.NUM_HEADS = 8
+    # Decoder layers in order, each "global" or "local" (Table 3).
+    cfg.MODEL.INSTANCE_DECODER.LAYERS = ["global", "local"]
+    # Pooling from X_mask to the local tokens: "max" | "avg" | "none" (Table 5).
+    cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL = "max"
+    # Window and stride of that pooling.
+    cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE = 8
+    # Open: width of the one feed-forward network after the decoders (0 = none).
+    cfg.MODEL.INSTANCE_DECODER.FFN_DIM = 1024
+    # Open: channels of a mask kernel. Equal to HIDDEN_DIM = no projection of X_mask.
+    cfg.MODEL.INSTANCE_DECODER.KERNEL_DIM = 128
+    # Open: linear layers of the kernel head (1, or an MLP).
+    cfg.MODEL.INSTANCE_DECODER.KERNEL_MLP_LAYERS = 1
+    # Open: order inside a decoder layer: "cross_self" | "self_cross".
+    cfg.MODEL.INSTANCE_DECODER.ATTENTION_ORDER = "cross_self"
+    # Open: layer norm before (True) or after (False) each attention.
+    cfg.MODEL.INSTANCE_DECODER.PRE_NORM = False
+    # Open: learned positional embedding of the queries.
+    cfg.MODEL.INSTANCE_DECODER.QUERY_POSITION = True
+    # Open: add the sine position to the values too, not only to the keys.
+    cfg.MODEL.INSTANCE_DECODER.POSITION_ON_VALUES = False
+    # Dropout of attention and feed-forward network.
+    cfg.MODEL.INSTANCE_DECODER.DROPOUT = 0.0
+    # Class probability at the start of training (focal prior).
+    cfg.MODEL.INSTANCE_DECODER.PRIOR_PROB = 0.01
+
+
+def _add_loss_config(cfg: CN) -> None:
+    cfg.MODEL.MATCHER = CN()
+    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER.
+    cfg.MODEL.MATCHER.MASK_POWER = 0.8
+    cfg.MODEL.MATCHER.CLASS_POWER = 0.2
+
+    cfg.MODEL.CRITERION = CN()
+    # lambda_c: sigmoid focal loss of the classes.
+    cfg.MODEL.CRITERION.CLASS_WEIGHT = 2.0
+    # lambda_mask, on the dice term and ...
+    cfg.MODEL.CRITERION.DICE_WEIGHT = 2.0
+    # ... on the pixel-wise binary cross-entropy. Open: the paper's 2 or SparseInst's code's 5.
+    cfg.MODEL.CRITERION.MASK_WEIGHT = 2.0
+    # lambda_obj: IoU-aware objectness.
+    cfg.MODEL.CRITERION.OBJECTNESS_WEIGHT = 1.0
+    # Focal loss parameters.
+    cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
+    cfg.MODEL.CRITERION.FOCAL_GAMMA = 2.0
+    # Mask probability from which a pixel counts in the objectness target IoU.
+    cfg.MODEL.CRITERION.OBJECTNESS_MASK_THRESHOLD = 0.4
+
+
+def _add_mobileinst_config(cfg: CN) -> None:
+    cfg.MODEL.MOBILEINST = CN()
+
+    # Temporal training by query passing (paper, section 3.5). Needs clips of two frames or more.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING = CN()
+    # Train with the mask losses of passed queries when the data are clips.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING.ENABLED = True
+    # Open: which object supervises a passed query: "shared" (the assignment found in the target
+    # frame), "identity" (the object it matched in the source frame), "own" (a matching of its own).
+    cfg.MODEL.MOBILEINST.QUERY_PASSING.MATCH = "shared"
+    # Open: stop the gradient into the global decoder of the source frame.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING.DETACH = False
+    # Factor on the mask losses of passed queries.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING.WEIGHT = 1.0
+
+
+def _add_data_config(cfg: CN) -> None:
+    # Datasets given by paths alone. Each entry is a mapping with the keys
+    #   NAME (to use in DATASETS.TRAIN / TEST), FORMAT ("coco" | "ytvis"), JSON, IMAGE_ROOT.
+    cfg.DATASETS.CUSTOM = []
+
+    # Frames per training clip: 1 = frame-wise training, 2 = pairs for query passing.
+    cfg.INPUT.SAMPLING_FRAME_NUM = 2
+    # Largest distance in frames inside a pair; 0 = the whole video. Open.
+    cfg.INPUT.SAMPLING_FRAME_RANGE = 20
+    # Smallest distance in frames inside a pair.
+    cfg.INPUT.SAMPLING_INTERVAL = 1
+    # Random order of the frames of a clip (queries pass forward and backward in time).
+    cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
+    # Draws of a partner frame that shares a visible track with the reference frame.
+    cfg.INPUT.SAMPLING_SHARED_TRIES = 3
+    # Relative range of random brightness, contrast and saturation; 0 = off.
+    cfg.INPUT.COLOR_JITTER = 0.0
+
+    # What one step of the sampler draws: "frame" (an epoch sees each annotated frame as
+    # reference once) or "video" (each video once).
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "frame"
+
+
+def _add_solver_config(cfg: CN) -> None:
+    # "ADAMW" | "SGD".
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Learning rate of the backbone relative to SOLVER.BASE_LR.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.5
+
+
+def _add_test_config(cfg: CN) -> None:
+    # Instances whose score (before mask rescoring) is not above this are dropped.
+    cfg.TEST.SCORE_THRESHOLD = 0.005
+    # Mask probability above which a pixel belongs to the instance.
+    cfg.TEST.MASK_THRESHOLD = 0.45
+    # Multiply scores by the mean foreground probability of the mask ("maskness").
+    cfg.TEST.MASK_RESCORE = True
+
+    cfg.TEST.TRACKING = CN()
+    # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).
+    cfg.TEST.TRACKING.CLIP_LEN = 1
+    # Open: what is compared between key frames: "kernel" | "query".
+    cfg.TEST.TRACKING.ASSOCIATION_FEATURE = "kernel"
+    # Open: how a track's class scores are pooled over frames: "prob_mean" | "logit_mean" | "max".
+    cfg.TEST.TRACKING.SCORE_POOL = "prob_mean"
+    # Open: "best" gives a track its best class only, as for images; "all" lets one track appear
+    # once per class among the top results, as MinVIS does.
+    cfg.TEST.TRACKING.LABELS_PER_TRACK = "best"
+    # Tracks whose best class probability at a key frame is below this are absent until the next.
+    cfg.TEST.TRACKING.PRESENCE_THRESHOLD = 0.0
+    # Frames that go through the network together in whole-video prediction.
+    cfg.TEST.TRACKING.CHUNK = 8
+    # Slots whose masks are kept per frame, best running scores first; 0 = all (exact).
+    cfg.TEST.TRACKING.KEEP_SLOTS = 0
