@@ -1,0 +1,1 @@
+"""Annotation formats and data set registrations."""
