@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from . import data, modeling  # noqa: F401  (they register what they define)
 from .config import add_mobileinst_config
 
 __version__ = "0.1.0"

@@ -33,6 +33,8 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.TOPFORMER.VARIANT = "base"
     # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
     cfg.MODEL.TOPFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # Open: channels of x3, x4 and x5; 0 = the variant's (128, 192, 256).
+    cfg.MODEL.TOPFORMER.SIM_CHANNELS = 0
     # Stochastic depth of the last transformer block; earlier blocks get proportionally less.
     cfg.MODEL.TOPFORMER.DROP_PATH = 0.1
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
@@ -49,15 +51,23 @@ def _add_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER.GLOBAL_FEATURE = "x6"
     # Width of the pyramid and of the mask feature X_mask.
     cfg.MODEL.MASK_DECODER.HIDDEN_DIM = 256
+    # Open: arrangement of the pyramid: "two_rounds" (top-down, then bottom-up, then merged) or
+    # "zigzag" (one path down and up twice, without laterals).
+    cfg.MODEL.MASK_DECODER.LAYOUT = "two_rounds"
+    # Open: "sum_conv" convolves after each sum, as an FPN does; "conv_sum" before.
+    cfg.MODEL.MASK_DECODER.PYRAMID_ORDER = "sum_conv"
     # Normalisation of the fusion and mask convolutions, and of the enhancers.
     cfg.MODEL.MASK_DECODER.NORM = "BN"
     # Open: normalisation of the 3x3 pyramid convolutions ("" = none, with a bias).
     cfg.MODEL.MASK_DECODER.PYRAMID_NORM = "BN"
     # Open: normalisation of the 1x1 laterals ("" = none, with a bias).
     cfg.MODEL.MASK_DECODER.LATERAL_NORM = ""
-    # Semantic enhancers at 1/32 (Table 6, last two rows).
-    cfg.MODEL.MASK_DECODER.SEMANTIC_ENHANCER = True
-    # Open: how the bottom-up round goes down: "nearest" | "max" | "bilinear".
+    # Semantic enhancers at 1/32 (Table 6, last two rows): any of "input" (on the coarsest
+    # lateral) and "output" (on the coarsest map after the rounds); [] = none. Open: the places.
+    cfg.MODEL.MASK_DECODER.ENHANCERS = ["input", "output"]
+    # Open: gate of the enhancers: "hsigmoid" | "sigmoid" | "none" (only add).
+    cfg.MODEL.MASK_DECODER.ENHANCER_GATE = "hsigmoid"
+    # Open: how the bottom-up round goes down: "nearest" | "max" | "bilinear" | "conv".
     cfg.MODEL.MASK_DECODER.DOWNSAMPLE = "nearest"
     # 3x3 convolutions between the fused pyramid and X_mask (the "Nx conv" of Table 6).
     cfg.MODEL.MASK_DECODER.NUM_MASK_CONVS = 1
@@ -75,7 +85,9 @@ def _add_decoder_config(cfg: CN) -> None:
     cfg.MODEL.INSTANCE_DECODER.NUM_HEADS = 8
     # Decoder layers in order, each "global" or "local" (Table 3).
     cfg.MODEL.INSTANCE_DECODER.LAYERS = ["global", "local"]
-    # Pooling from X_mask to the local tokens: "max" | "avg" | "none" (Table 5).
+    # Open: what the local tokens are pooled from: "x_mask", or "fused" (before the mask convs).
+    cfg.MODEL.INSTANCE_DECODER.LOCAL_SOURCE = "x_mask"
+    # Pooling to the local tokens: "max" | "avg" | "none" (Table 5).
     cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL = "max"
     # Window and stride of that pooling.
     cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE = 8
@@ -133,6 +145,8 @@ def _add_mobileinst_config(cfg: CN) -> None:
     cfg.MODEL.MOBILEINST.QUERY_PASSING.MATCH = "shared"
     # Open: stop the gradient into the global decoder of the source frame.
     cfg.MODEL.MOBILEINST.QUERY_PASSING.DETACH = False
+    # Open: pass from each frame of a pair to the other, not only from the first to the second.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING.TWO_WAY = False
     # Factor on the mask losses of passed queries.
     cfg.MODEL.MOBILEINST.QUERY_PASSING.WEIGHT = 1.0
 

@@ -1,0 +1,15 @@
+"""Networks and their losses."""
+
+from .backbone import TopFormer
+from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
+from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
+from .meta_arch import MobileInst
+
+__all__ = [
+    "INSTANCE_DECODER_REGISTRY",
+    "MASK_DECODER_REGISTRY",
+    "MobileInst",
+    "TopFormer",
+    "build_instance_decoder",
+    "build_mask_decoder",
+]

@@ -1,0 +1,320 @@
+"""TopFormer: token pyramid, transformer on pooled tokens, semantics injection.
+
+Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmentation", CVPR 2022,
+without its segmentation head. Attribute names are those of the public checkpoints.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import nn
+
+from ..layers import ConvBN, DropPath, InvertedResidual, SemanticInjection
+from ..options import check_option
+
+__all__ = ["TOPFORMER_VARIANTS", "TopFormer", "TopFormerVariant"]
+
+
+@dataclass(frozen=True)
+class TopFormerVariant:
+    """Sizes of one TopFormer.
+
+    Attributes:
+        blocks: (kernel size, expansion, output channels, stride) of each inverted residual.
+        token_blocks: 1-based numbers of the blocks whose outputs are the tokens, fine to coarse
+            (strides 4, 8, 16, 32).
+        num_heads: heads of the transformer.
+        sim_channels: output channels of the semantics injection.
+    """
+
+    blocks: tuple[tuple[int, int, int, int], ...]
+    token_blocks: tuple[int, int, int, int]
+    num_heads: int
+    sim_channels: int
+
+    @property
+    def token_channels(self) -> list[int]:
+        """Channels of the four tokens."""
+        return [self.blocks[number - 1][2] for number in self.token_blocks]
+
+
+TOPFORMER_VARIANTS = {
+    "tiny": TopFormerVariant(
+        blocks=(
+            (3, 1, 16, 1),
+            (3, 4, 16, 2),
+            (3, 3, 16, 1),
+            (5, 3, 32, 2),
+            (5, 3, 32, 1),
+            (3, 3, 64, 2),
+            (3, 3, 64, 1),
+            (5, 6, 96, 2),
+            (5, 6, 96, 1),
+        ),
+        token_blocks=(3, 5, 7, 9),
+        num_heads=4,
+        sim_channels=128,
+    ),
+    "small": TopFormerVariant(
+        blocks=(
+            (3, 1, 16, 1),
+            (3, 4, 24, 2),
+            (3, 3, 24, 1),
+            (5, 3, 48, 2),
+            (5, 3, 48, 1),
+            (3, 3, 96, 2),
+            (3, 3, 96, 1),
+            (5, 6, 128, 2),
+            (5, 6, 128, 1),
+            (3, 6, 128, 1),
+        ),
+        token_blocks=(3, 5, 7, 10),
+        num_heads=6,
+        sim_channels=192,
+    ),
+    "base": TopFormerVariant(
+        blocks=(
+            (3, 1, 16, 1),
+            (3, 4, 32, 2),
+            (3, 3, 32, 1),
+            (5, 3, 64, 2),
+            (5, 3, 64, 1),
+            (3, 3, 128, 2),
+            (3, 3, 128, 1),
+            (5, 6, 160, 2),
+            (5, 6, 160, 1),
+            (3, 6, 160, 1),
+        ),
+        token_blocks=(3, 5, 7, 10),
+        num_heads=8,
+        sim_channels=256,
+    ),
+}
+
+_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+_STEM_CHANNELS = 16
+_NUM_TRANSFORMER_BLOCKS = 4
+_KEY_DIM = 16
+
+
+class TokenPyramid(nn.Module):
+    """Stem and inverted residuals; gives the four tokens at strides 4, 8, 16 and 32."""
+
+    def __init__(self, variant: TopFormerVariant, norm: str) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU())
+        channels = _STEM_CHANNELS
+        self.num_layers = len(variant.blocks)
+        self.token_blocks = variant.token_blocks
+        for number, (kernel_size, expansion, out_channels, stride) in enumerate(variant.blocks, 1):
+            block = InvertedResidual(
+                channels,
+                out_channels,
+                kernel_size=kernel_size,
+                stride=stride,
+                expansion=expansion,
+                norm=norm,
+            )
+            self.add_module(f"layer{number}", block)
+            channels = out_channels
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 3, H, W) -> four maps, fine to coarse."""
+        x = self.stem(x)
+        tokens = []
+        for number in range(1, self.num_layers + 1):
+            x = getattr(self, f"layer{number}")(x)
+            if number in self.token_blocks:
+                tokens.append(x)
+        return tokens
+
+
+class TopFormerAttention(nn.Module):
+    """Multi-head self-attention with 1x1 convolutions.
+
+    The logits are not divided by the root of the key width: the normalisation after the
+    projections learns the scale, and the public checkpoints were trained so.
+    """
+
+    def __init__(self, dim: int, num_heads: int, norm: str) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        key_width = num_heads * _KEY_DIM
+        value_width = 2 * key_width
+        self.to_q = ConvBN(dim, key_width, norm=norm)
+        self.to_k = ConvBN(dim, key_width, norm=norm)
+        self.to_v = ConvBN(dim, value_width, norm=norm)
+        self.proj = nn.Sequential(nn.ReLU6(), ConvBN(value_width, dim, norm=norm, norm_weight=0.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W)."""
+        q = self.to_q(x).flatten(2).unflatten(1, (self.num_heads, -1))  # b, heads, key dim, hw
+        k = self.to_k(x).flatten(2).unflatten(1, (self.num_heads, -1))
+        v = self.to_v(x).flatten(2).unflatten(1, (self.num_heads, -1))
+        attention = (q.transpose(2, 3) @ k).softmax(dim=3)  # b, heads, hw, hw
+        out = v @ attention.transpose(2, 3)  # b, heads, value dim, hw
+        return self.proj(out.flatten(1, 2).unflatten(2, x.shape[-2:]))
+
+
+class ConvMlp(nn.Module):
+    """Feed-forward part of a transformer block, with a depthwise 3x3 convolution inside."""
+
+    def __init__(self, dim: int, hidden: int, norm: str) -> None:
+        super().__init__()
+        self.fc1 = ConvBN(dim, hidden, norm=norm)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        nn.init.kaiming_normal_(self.dwconv.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.dwconv.bias)
+        self.act = nn.ReLU6()
+        self.fc2 = ConvBN(hidden, dim, norm=norm)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W)."""
+        return self.fc2(self.act(self.dwconv(self.fc1(x))))
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward part with residuals; no layer norm."""
+
+    def __init__(self, dim: int, num_heads: int, *, drop_path: float, norm: str) -> None:
+        super().__init__()
+        self.attn = TopFormerAttention(dim, num_heads, norm)
+        self.mlp = ConvMlp(dim, 2 * dim, norm)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W)."""
+        x = x + self.drop_path(self.attn(x))
+        return x + self.drop_path(self.mlp(x))
+
+
+class TransformerLayers(nn.Module):
+    """A stack of blocks with linearly growing stochastic depth."""
+
+    def __init__(
+        self, depth: int, dim: int, num_heads: int, *, drop_path: float, norm: str
+    ) -> None:
+        super().__init__()
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(dim, num_heads, drop_path=rate, norm=norm) for rate in rates
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W)."""
+        for block in self.transformer_blocks:
+            x = block(x)
+        return x
+
+
+@BACKBONE_REGISTRY.register()
+class TopFormer(Backbone):
+    """TopFormer as a Detectron2 backbone.
+
+    Outputs ``x3``, ``x4``, ``x5`` (strides 8, 16, 32): local features with injected semantics;
+    ``x6`` (stride 64): the global feature, the transformer's output.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        variant: str = "base",
+        out_features: tuple[str, ...] = ("x3", "x4", "x5", "x6"),
+        sim_channels: int = 0,
+        drop_path: float = 0.1,
+        norm: str = "BN",
+    ) -> None:
+        """Build the backbone.
+
+        Args:
+            variant: "tiny", "small" or "base".
+            out_features: which of "x3", "x4", "x5", "x6" to return.
+            sim_channels: channels of x3, x4, x5; 0 takes the variant's (128, 192, 256).
+            drop_path: stochastic depth of the last transformer block, in [0, 1).
+            norm: normalisation of every convolution.
+
+        Raises:
+            ValueError: if ``variant`` or an output is unknown.
+        """
+        super().__init__()
+        check_option("MODEL.TOPFORMER.VARIANT", variant, TOPFORMER_VARIANTS)
+        for name in out_features:
+            check_option("an entry of MODEL.TOPFORMER.OUT_FEATURES", name, _STRIDES)
+        sizes = TOPFORMER_VARIANTS[variant]
+        self.token_channels = sizes.token_channels
+        width = sum(self.token_channels)
+        sim_channels = sim_channels or sizes.sim_channels
+
+        self.tpm = TokenPyramid(sizes, norm)
+        self.trans = TransformerLayers(
+            _NUM_TRANSFORMER_BLOCKS, width, sizes.num_heads, drop_path=drop_path, norm=norm
+        )
+        # Level 0 (stride 4) has no injection; the numbers are those of the public checkpoints.
+        levels = [i for i in (1, 2, 3) if f"x{i + 2}" in out_features]
+        self.SIM = nn.ModuleDict(
+            {
+                str(i): SemanticInjection(
+                    self.token_channels[i], self.token_channels[i], sim_channels, norm=norm
+                )
+                for i in levels
+            }
+        )
+        self._out_features = list(out_features)
+        self._out_feature_strides = {name: _STRIDES[name] for name in out_features}
+        self._out_feature_channels = {
+            name: width if name == "x6" else sim_channels for name in out_features
+        }
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Keyword arguments from ``cfg.MODEL.TOPFORMER``."""
+        if input_shape.channels != 3:
+            raise ValueError(f"TopFormer takes 3 input channels, not {input_shape.channels}")
+        node = cfg.MODEL.TOPFORMER
+        return {
+            "variant": node.VARIANT,
+            "out_features": node.OUT_FEATURES,
+            "sim_channels": node.SIM_CHANNELS,
+            "drop_path": node.DROP_PATH,
+            "norm": node.NORM,
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        """The global feature has stride 64."""
+        return 64
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return {
+            name: ShapeSpec(
+                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
+            )
+            for name in self._out_features
+        }
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the features.
+
+        Args:
+            x: (B, 3, H, W), normalised; H and W of at least 64.
+
+        Returns:
+            The maps of ``out_features``, each (B, C, ceil(H / stride), ceil(W / stride)).
+        """
+        tokens = self.tpm(x)
+        height, width = tokens[-1].shape[-2:]
+        pooled_size = ((height + 1) // 2, (width + 1) // 2)
+        pooled = torch.cat([F.adaptive_avg_pool2d(t, pooled_size) for t in tokens], dim=1)
+        x6 = self.trans(pooled)
+        injected = x6.split(self.token_channels, dim=1)
+        features = {"x6": x6}
+        for level, sim in self.SIM.items():
+            i = int(level)
+            features[f"x{i + 2}"] = sim(tokens[i], injected[i])
+        return {name: features[name] for name in self._out_features}

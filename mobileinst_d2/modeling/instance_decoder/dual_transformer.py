@@ -1,0 +1,340 @@
+"""MobileInst's dual transformer instance decoder (paper, section 3.4)."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+from ..layers import ConvNorm, MultiHeadAttention, sine_position
+from ..mask_decoder import MaskDecoderOutput
+from ..options import check_option
+from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
+
+__all__ = ["DualTransformerInstanceDecoder"]
+
+_LAYER_KINDS = ("global", "local")
+_POOLS = ("max", "avg", "none")
+_SOURCES = ("x_mask", "fused")
+_ORDERS = ("cross_self", "self_cross")
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention to image tokens and self-attention between queries; no feed-forward part."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        order: str,
+        pre_norm: bool,
+        position_on_values: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.cross_first = order == "cross_self"
+        self.pre_norm = pre_norm
+        self.position_on_values = position_on_values
+        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.self_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        query_position: torch.Tensor | None,
+        tokens: torch.Tensor,
+        position: torch.Tensor,
+    ) -> torch.Tensor:
+        """Update the queries.
+
+        Args:
+            queries: (B, N, C).
+            query_position: (N, C), or None.
+            tokens: (B, M, C).
+            position: (M, C).
+
+        Returns:
+            (B, N, C).
+        """
+
+        def cross(x: torch.Tensor) -> torch.Tensor:
+            placed = tokens + position
+            values = placed if self.position_on_values else tokens
+            return self.cross_attention(_add(x, query_position), placed, values)
+
+        def self_(x: torch.Tensor) -> torch.Tensor:
+            placed = _add(x, query_position)
+            return self.self_attention(placed, placed, x)
+
+        steps = [(cross, self.cross_norm), (self_, self.self_norm)]
+        for attend, norm in steps if self.cross_first else reversed(steps):
+            if self.pre_norm:
+                queries = queries + self.dropout(attend(norm(queries)))
+            else:
+                queries = norm(queries + self.dropout(attend(queries)))
+        return queries
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a residual and a layer norm."""
+
+    def __init__(self, dim: int, hidden: int, *, pre_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.linear1 = nn.Linear(dim, hidden)
+        self.linear2 = nn.Linear(hidden, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        hidden = self.linear1(self.norm(x) if self.pre_norm else x).relu()
+        x = x + self.dropout(self.linear2(self.dropout(hidden)))
+        return x if self.pre_norm else self.norm(x)
+
+
+@INSTANCE_DECODER_REGISTRY.register()
+class DualTransformerInstanceDecoder(nn.Module):
+    """Queries that read the global feature first, then pooled local mask features."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        global_channels: int,
+        num_classes: int,
+        num_queries: int = 100,
+        hidden_dim: int = 256,
+        num_heads: int = 8,
+        layers: Sequence[str] = ("global", "local"),
+        local_source: str = "x_mask",
+        local_pool: str = "max",
+        local_pool_size: int = 8,
+        ffn_dim: int = 1024,
+        kernel_dim: int = 128,
+        kernel_mlp_layers: int = 1,
+        attention_order: str = "cross_self",
+        pre_norm: bool = False,
+        query_position: bool = True,
+        position_on_values: bool = False,
+        dropout: float = 0.0,
+        prior_prob: float = 0.01,
+        norm: str = "BN",
+    ) -> None:
+        """Build the decoder.
+
+        Args:
+            global_channels: channels of the global feature.
+            num_classes: number of classes K.
+            num_queries: number of queries N.
+            hidden_dim: width C of queries and tokens; the local source has as many channels.
+            num_heads: attention heads.
+            layers: "global" or "local" for each decoder layer, in order.
+            local_source: "x_mask" or "fused", the map that local tokens are pooled from.
+            local_pool: "max", "avg" or "none".
+            local_pool_size: window and stride of the pooling.
+            ffn_dim: width of the feed-forward network after the layers; 0 = none.
+            kernel_dim: width D of a kernel.
+            kernel_mlp_layers: linear layers of the kernel head.
+            attention_order: "cross_self" or "self_cross".
+            pre_norm: layer norm before each attention, with one more at the end, or after.
+            query_position: learn a position for the queries.
+            position_on_values: add positions to values too.
+            dropout: dropout rate.
+            prior_prob: class probability at the start of training.
+            norm: normalisation of the projection of the global feature.
+
+        Raises:
+            ValueError: if an option is unknown or a count is not positive.
+        """
+        super().__init__()
+        for kind in layers:
+            check_option("MODEL.INSTANCE_DECODER.LAYERS", kind, _LAYER_KINDS)
+        check_option("MODEL.INSTANCE_DECODER.LOCAL_POOL", local_pool, _POOLS)
+        check_option("MODEL.INSTANCE_DECODER.LOCAL_SOURCE", local_source, _SOURCES)
+        check_option("MODEL.INSTANCE_DECODER.ATTENTION_ORDER", attention_order, _ORDERS)
+        if not layers:
+            raise ValueError("MODEL.INSTANCE_DECODER.LAYERS is empty, name at least one layer")
+        if kernel_mlp_layers < 1:
+            raise ValueError(
+                f"MODEL.INSTANCE_DECODER.KERNEL_MLP_LAYERS is {kernel_mlp_layers}, at least 1"
+            )
+        self.layer_kinds = list(layers)
+        self.local_source = local_source
+        self.local_pool = local_pool
+        self.local_pool_size = local_pool_size
+
+        self.queries = nn.Embedding(num_queries, hidden_dim)
+        self.query_position = nn.Embedding(num_queries, hidden_dim) if query_position else None
+        self.global_projection = (
+            ConvNorm(global_channels, hidden_dim, norm=norm) if "global" in layers else None
+        )
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                hidden_dim,
+                num_heads,
+                order=attention_order,
+                pre_norm=pre_norm,
+                position_on_values=position_on_values,
+                dropout=dropout,
+            )
+            for _ in layers
+        )
+        self.ffn = (
+            FeedForward(hidden_dim, ffn_dim, pre_norm=pre_norm, dropout=dropout)
+            if ffn_dim
+            else None
+        )
+        self.final_norm = nn.LayerNorm(hidden_dim) if pre_norm else None
+        self.class_head = nn.Linear(hidden_dim, num_classes)
+        self.objectness_head = nn.Linear(hidden_dim, 1)
+        widths = [hidden_dim] * kernel_mlp_layers + [kernel_dim]
+        mlp: list[nn.Module] = []
+        for width, out in itertools.pairwise(widths):
+            mlp += [nn.Linear(width, out), nn.ReLU()]
+        self.kernel_head = nn.Sequential(*mlp[:-1])
+        self._init_heads(prior_prob)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Keyword arguments from ``cfg.MODEL.INSTANCE_DECODER``."""
+        node = cfg.MODEL.INSTANCE_DECODER
+        masks = cfg.MODEL.MASK_DECODER
+        if node.HIDDEN_DIM != masks.HIDDEN_DIM:
+            raise ValueError(
+                f"MODEL.INSTANCE_DECODER.HIDDEN_DIM is {node.HIDDEN_DIM} and "
+                f"MODEL.MASK_DECODER.HIDDEN_DIM is {masks.HIDDEN_DIM}: make them equal, the "
+                "pooled mask feature is read without a projection"
+            )
+        return {
+            "global_channels": input_shape[masks.GLOBAL_FEATURE].channels,
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "num_queries": node.NUM_QUERIES,
+            "hidden_dim": node.HIDDEN_DIM,
+            "num_heads": node.NUM_HEADS,
+            "layers": node.LAYERS,
+            "local_source": node.LOCAL_SOURCE,
+            "local_pool": node.LOCAL_POOL,
+            "local_pool_size": node.LOCAL_POOL_SIZE,
+            "ffn_dim": node.FFN_DIM,
+            "kernel_dim": node.KERNEL_DIM,
+            "kernel_mlp_layers": node.KERNEL_MLP_LAYERS,
+            "attention_order": node.ATTENTION_ORDER,
+            "pre_norm": node.PRE_NORM,
+            "query_position": node.QUERY_POSITION,
+            "position_on_values": node.POSITION_ON_VALUES,
+            "dropout": node.DROPOUT,
+            "prior_prob": node.PRIOR_PROB,
+            "norm": masks.NORM,
+        }
+
+    def _init_heads(self, prior_prob: float) -> None:
+        """Small heads; the class bias gives ``prior_prob``, as focal loss wants it."""
+        for head in (self.class_head, self.objectness_head, *self.kernel_head):
+            if isinstance(head, nn.Linear):
+                nn.init.normal_(head.weight, std=0.01)
+                nn.init.zeros_(head.bias)
+        nn.init.constant_(self.class_head.bias, -math.log((1 - prior_prob) / prior_prob))
+
+    def forward(
+        self, mask_output: MaskDecoderOutput, x_global: torch.Tensor
+    ) -> InstancePredictions:
+        """Decode instances.
+
+        Args:
+            mask_output: the mask decoder's result, maps (B, C, H/8, W/8).
+            x_global: (B, global_channels, H/64, W/64).
+
+        Returns:
+            The predictions of N queries per image.
+        """
+        memories = self._memories(mask_output, x_global, set(self.layer_kinds))
+        queries = self.queries.weight.expand(len(x_global), -1, -1)
+        passing = queries
+        for kind, layer in zip(self.layer_kinds, self.layers, strict=True):
+            passing = queries  # what enters the last layer
+            queries = self._attend(layer, queries, memories[kind])
+        return self._predict(queries, passing)
+
+    def decode_passed(
+        self, passed: torch.Tensor, mask_output: MaskDecoderOutput, x_global: torch.Tensor
+    ) -> InstancePredictions:
+        """Decode a frame from the queries of another one (paper, section 3.5).
+
+        The passed queries take the place of this frame's own in front of the last layer: with the
+        layers (global, local), the output of the global decoder.
+
+        Args:
+            passed: (B, N, C), ``passing_queries`` of the other frames.
+            mask_output: the mask decoder's result for this frame.
+            x_global: the global feature of this frame.
+
+        Returns:
+            The predictions, row by row those of the passed queries.
+
+        Raises:
+            ValueError: if there is only one layer, so that nothing has been decoded to pass on.
+        """
+        if len(self.layers) < 2:
+            raise ValueError(
+                "query passing needs MODEL.INSTANCE_DECODER.LAYERS of two layers or more, got "
+                f"{self.layer_kinds}; or set MODEL.MOBILEINST.QUERY_PASSING.ENABLED False"
+            )
+        kind = self.layer_kinds[-1]
+        memories = self._memories(mask_output, x_global, {kind})
+        return self._predict(self._attend(self.layers[-1], passed, memories[kind]), passed)
+
+    def _memories(
+        self, mask_output: MaskDecoderOutput, x_global: torch.Tensor, kinds: set[str]
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Tokens (B, M, C) and positions (M, C) of each kind of layer."""
+        maps = {}
+        if "global" in kinds:
+            maps["global"] = self.global_projection(x_global)
+        if "local" in kinds:
+            x = mask_output.x_mask if self.local_source == "x_mask" else mask_output.fused
+            if self.local_pool == "max":
+                x = F.max_pool2d(x, self.local_pool_size)
+            elif self.local_pool == "avg":
+                x = F.avg_pool2d(x, self.local_pool_size)
+            maps["local"] = x
+        return {kind: (x.flatten(2).transpose(1, 2), _position_of(x)) for kind, x in maps.items()}
+
+    def _attend(
+        self, layer: nn.Module, queries: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        position = None if self.query_position is None else self.query_position.weight
+        return layer(queries, position, *memory)
+
+    def _predict(self, queries: torch.Tensor, passing: torch.Tensor) -> InstancePredictions:
+        if self.ffn is not None:
+            queries = self.ffn(queries)
+        if self.final_norm is not None:
+            queries = self.final_norm(queries)
+        return InstancePredictions(
+            class_logits=self.class_head(queries),
+            objectness_logits=self.objectness_head(queries).squeeze(2),
+            kernels=self.kernel_head(queries),
+            queries=queries,
+            passing_queries=passing,
+        )
+
+
+def _add(x: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+    return x if position is None else x + position
+
+
+def _position_of(x: torch.Tensor) -> torch.Tensor:
+    """Sine positions (H * W, C) of a map (B, C, H, W)."""
+    return sine_position(x.shape[2], x.shape[3], x.shape[1], device=x.device).to(x.dtype)

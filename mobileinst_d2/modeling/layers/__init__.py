@@ -1,0 +1,23 @@
+"""Building blocks. They know PyTorch and Detectron2's layers; no config, no registry."""
+
+from .attention import MultiHeadAttention
+from .conv_bn import ConvBN, ConvNorm, InvertedResidual
+from .drop_path import DropPath
+from .norm import BatchNorm2d, build_norm
+from .position import coordinate_channels, sine_position
+from .resize import bilinear_resize
+from .semantic_injection import SemanticInjection
+
+__all__ = [
+    "BatchNorm2d",
+    "ConvBN",
+    "ConvNorm",
+    "DropPath",
+    "InvertedResidual",
+    "MultiHeadAttention",
+    "SemanticInjection",
+    "bilinear_resize",
+    "build_norm",
+    "coordinate_channels",
+    "sine_position",
+]

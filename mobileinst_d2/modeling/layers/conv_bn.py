@@ -1,0 +1,137 @@
+"""Convolution blocks that several networks share."""
+
+from collections.abc import Callable
+
+import torch
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import nn
+
+from .norm import build_norm
+
+__all__ = ["ConvBN", "ConvNorm", "InvertedResidual"]
+
+
+class ConvBN(nn.Sequential):
+    """Bias-free convolution ``c`` and normalisation ``bn``.
+
+    The two names are those of the public TopFormer and SeaFormer checkpoints.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        norm: str = "BN",
+        norm_weight: float = 1.0,
+    ) -> None:
+        """Build the block.
+
+        Args:
+            in_channels: input channels.
+            out_channels: output channels.
+            kernel_size: odd size of the window; the padding keeps the size at stride 1.
+            stride: stride of the convolution.
+            groups: groups of the convolution.
+            norm: normalisation, see :func:`build_norm`.
+            norm_weight: initial scale of the normalisation; 0 starts a residual branch as identity.
+        """
+        super().__init__()
+        padding = kernel_size // 2
+        conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+        )
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self.add_module("c", conv)
+        layer = build_norm(norm, out_channels)
+        if getattr(layer, "weight", None) is not None:
+            nn.init.constant_(layer.weight, norm_weight)
+        self.add_module("bn", layer)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, optional normalisation, optional ReLU: the block of the decoders.
+
+    Without a normalisation the convolution has a bias.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        *,
+        norm: str = "BN",
+        relu: bool = False,
+    ) -> None:
+        """Build the block.
+
+        Args:
+            in_channels: input channels.
+            out_channels: output channels.
+            kernel_size: odd size of the window.
+            stride: stride of the convolution.
+            norm: normalisation, see :func:`build_norm`; "" gives a bias instead.
+            relu: end with a ReLU.
+        """
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not norm
+        )
+        c2_msra_fill(self.conv)
+        self.norm = build_norm(norm, out_channels)
+        self.relu = relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x.relu() if self.relu else x
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: expand, depthwise, project; the input is added where shapes allow."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        stride: int,
+        expansion: int,
+        norm: str = "BN",
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        """Build the block.
+
+        Args:
+            in_channels: input channels.
+            out_channels: output channels.
+            kernel_size: window of the depthwise convolution.
+            stride: 1 or 2, of the depthwise convolution.
+            expansion: hidden channels over input channels; 1 leaves out the expansion.
+            norm: normalisation of the three convolutions.
+            activation: makes the activation after expansion and depthwise convolution.
+        """
+        super().__init__()
+        hidden = in_channels * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers += [ConvBN(in_channels, hidden, norm=norm), activation()]
+        layers += [
+            ConvBN(hidden, hidden, kernel_size, stride, groups=hidden, norm=norm),
+            activation(),
+            ConvBN(hidden, out_channels, norm=norm),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
+        return x + self.conv(x) if self.residual else self.conv(x)

@@ -1,0 +1,63 @@
+"""Positions: the sine embedding of attention and coordinate channels of convolutions."""
+
+import math
+
+import torch
+
+__all__ = ["coordinate_channels", "sine_position"]
+
+
+def sine_position(
+    height: int,
+    width: int,
+    dim: int,
+    *,
+    temperature: float = 10000.0,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Sine embedding of a grid, as in DETR and Mask2Former: half of the channels for y, half for x.
+
+    Coordinates run from 1 to the size and are scaled to (0, 2 pi].
+
+    Args:
+        height: rows of the grid.
+        width: columns of the grid.
+        dim: channels; a multiple of 4.
+        temperature: base of the geometric progression of wavelengths.
+        device: where to make it.
+
+    Returns:
+        (height * width, dim), float32, row-major like ``flatten(2)`` of a feature map.
+
+    Raises:
+        ValueError: if ``dim`` is not a multiple of 4.
+    """
+    if dim % 4:
+        raise ValueError(f"the sine embedding needs a multiple of 4 channels, got {dim}")
+    half = dim // 2
+    exponent = torch.arange(0, half, 2, dtype=torch.float32, device=device) / half
+    frequency = temperature**-exponent  # half / 2
+
+    def embed(length: int) -> torch.Tensor:
+        position = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+        angle = position[:, None] / (length + 1e-6) * (2 * math.pi) * frequency
+        return torch.stack((angle.sin(), angle.cos()), dim=2).flatten(1)  # length, half
+
+    rows = embed(height)[:, None].expand(height, width, half)
+    columns = embed(width)[None].expand(height, width, half)
+    return torch.cat((rows, columns), dim=2).flatten(0, 1)
+
+
+def coordinate_channels(x: torch.Tensor) -> torch.Tensor:
+    """The x and y coordinates of each position of a map, in [-1, 1].
+
+    Args:
+        x: (B, C, H, W), for its shape, type and device.
+
+    Returns:
+        (B, 2, H, W).
+    """
+    rows = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)
+    columns = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype)
+    y, x_grid = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x_grid, y)).expand(len(x), -1, -1, -1)

@@ -1,0 +1,11 @@
+"""Mask decoders."""
+
+from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, build_mask_decoder
+from .semantic_enhanced import SemanticEnhancedMaskDecoder
+
+__all__ = [
+    "MASK_DECODER_REGISTRY",
+    "MaskDecoderOutput",
+    "SemanticEnhancedMaskDecoder",
+    "build_mask_decoder",
+]

@@ -1,0 +1,39 @@
+"""Registry of mask decoders and what they return."""
+
+from typing import NamedTuple
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+from torch import nn
+
+__all__ = ["MASK_DECODER_REGISTRY", "MaskDecoderOutput", "build_mask_decoder"]
+
+MASK_DECODER_REGISTRY = Registry("MASK_DECODER")
+MASK_DECODER_REGISTRY.__doc__ = """
+Mask decoders: modules from backbone features to mask features at stride 8.
+
+A registered class is called with ``(cfg, input_shape)`` and has
+``forward(features: dict[str, Tensor]) -> MaskDecoderOutput``.
+"""
+
+
+class MaskDecoderOutput(NamedTuple):
+    """What a mask decoder gives for a batch, all at stride 8.
+
+    Attributes:
+        fused: (B, C, H/8, W/8), the fused pyramid before the mask convolutions.
+        x_mask: (B, C, H/8, W/8), the paper's X_mask.
+        mask_features: (B, D, H/8, W/8), what the kernels multiply; X_mask projected to the
+            width of a kernel, or X_mask itself.
+    """
+
+    fused: torch.Tensor
+    x_mask: torch.Tensor
+    mask_features: torch.Tensor
+
+
+def build_mask_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """Build ``cfg.MODEL.MASK_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
+    return MASK_DECODER_REGISTRY.get(cfg.MODEL.MASK_DECODER.NAME)(cfg, input_shape)

@@ -1,0 +1,57 @@
+"""From the fused pyramid to the features that kernels multiply."""
+
+import torch
+from torch import nn
+
+from ..layers import ConvNorm, coordinate_channels
+from .build import MaskDecoderOutput
+
+__all__ = ["MaskBranch"]
+
+
+class MaskBranch(nn.Module):
+    """3x3 convolutions to X_mask, then a 1x1 projection to the width of a kernel."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        kernel_dim: int,
+        num_convs: int = 1,
+        norm: str = "BN",
+        coord_features: bool = False,
+    ) -> None:
+        """Build the branch.
+
+        Args:
+            dim: channels of the fused pyramid and of X_mask.
+            kernel_dim: channels of a kernel; equal to ``dim`` leaves out the projection.
+            num_convs: number of 3x3 convolutions.
+            norm: their normalisation.
+            coord_features: append two coordinate channels to the input of the first convolution.
+
+        Raises:
+            ValueError: if there are coordinates but no convolution that could read them.
+        """
+        super().__init__()
+        if coord_features and num_convs < 1:
+            raise ValueError(
+                "MODEL.MASK_DECODER.COORD_FEATURES needs NUM_MASK_CONVS of at least 1, "
+                f"got {num_convs}"
+            )
+        self.coord_features = coord_features
+        self.convs = nn.Sequential(
+            *(
+                ConvNorm(dim + 2 * (coord_features and i == 0), dim, 3, norm=norm, relu=True)
+                for i in range(num_convs)
+            )
+        )
+        self.projection = nn.Identity() if kernel_dim == dim else ConvNorm(dim, kernel_dim, norm="")
+
+    def forward(self, fused: torch.Tensor) -> MaskDecoderOutput:
+        """Map the fused pyramid (B, dim, H/8, W/8) to X_mask and the mask features."""
+        x = fused
+        if self.coord_features:
+            x = torch.cat((x, coordinate_channels(x)), dim=1)
+        x_mask = self.convs(x)
+        return MaskDecoderOutput(fused, x_mask, self.projection(x_mask))
