@@ -1,0 +1,1 @@
+"""Helpers that know arrays and files only: reading, drawing and writing of images and videos."""

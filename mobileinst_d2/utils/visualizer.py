@@ -1,0 +1,219 @@
+"""Drawing of instances on frames with OpenCV, fast enough to keep up with the network."""
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from detectron2.structures import Instances
+
+__all__ = ["TrackVisualizer", "instance_color"]
+
+_GOLDEN_RATIO = 0.618034  # steps of it spread over the circle of hues without ever repeating
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_DARK_TEXT = (25, 25, 25)
+_LIGHT_TEXT = (255, 255, 255)
+
+
+@lru_cache(maxsize=4096)
+def instance_color(identity: int) -> tuple[int, int, int]:
+    """The colour of an identity: a function of the number alone, so it never changes.
+
+    Args:
+        identity: any integer; neighbouring numbers get well separated hues.
+
+    Returns:
+        Blue, green and red, each in 0..255.
+    """
+    hue = (identity * _GOLDEN_RATIO) % 1.0
+    # After eight identities hues come close to earlier ones, so the next eight get another tone.
+    saturation, value = ((0.7, 1.0), (0.85, 0.85), (0.45, 0.95))[(identity - 1) // 8 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+class TrackVisualizer:
+    """Draws masks, contours and labels of instances over a frame.
+
+    Every identity keeps one colour (see `instance_color`). Only the bounding box of a mask is
+    touched, so the cost grows with the area of the objects and not with their number.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str] = (), *, alpha: float = 0.5, show_labels: bool = True
+    ) -> None:
+        """Prepare a visualizer.
+
+        Args:
+            class_names: names by contiguous class index. Other indices are shown as "class 7".
+            alpha: opacity of the masks, 0 (only contours) to 1.
+            show_labels: write "#ID class .87" next to each object.
+
+        Raises:
+            ValueError: ``alpha`` is outside [0, 1].
+        """
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"alpha is {alpha}, but an opacity lies in [0, 1].")
+        self.class_names = tuple(class_names)
+        self.alpha = alpha
+        self.show_labels = show_labels
+
+    def draw(self, frame: np.ndarray, instances: Instances) -> np.ndarray:
+        """Draw instances over a copy of a frame.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR. It is not modified.
+            instances: ``pred_masks`` bool (n, H, W), and optionally ``scores`` (n,),
+                ``pred_classes`` (n,) and ``ID`` (n integers). Without ``ID``, as for single
+                images, colours follow the index and labels carry no number.
+
+        Returns:
+            (H, W, 3) uint8, BGR.
+
+        Raises:
+            ValueError: the frame is no uint8 BGR picture, or the masks have another size.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(
+                f"a frame is an (H, W, 3) uint8 array, not {frame.shape} {frame.dtype}."
+            )
+        canvas = np.array(frame, order="C")
+        if len(instances) == 0:
+            return canvas
+        masks = _mask_arrays(instances.pred_masks)
+        if masks.shape[1:] != frame.shape[:2]:
+            raise ValueError(
+                f"the masks are {masks.shape[1:]}, but the frame is {frame.shape[:2]} "
+                "(height, width)."
+            )
+        identities = instances.ID if instances.has("ID") else range(1, len(instances) + 1)
+        colors = [instance_color(int(identity)) for identity in identities]
+        # Large objects first, so that small ones in front of them stay visible.
+        areas = [cv2.countNonZero(mask) for mask in masks]
+        order = [i for i in np.argsort(areas)[::-1] if areas[i]]
+        boxes = {i: cv2.boundingRect(masks[i]) for i in order}
+        for i in order:
+            self._paint_mask(canvas, masks[i], boxes[i], colors[i])
+        if self.show_labels:
+            texts = self._label_texts(instances)
+            taken: list[tuple[int, int, int, int]] = []
+            for i in sorted(order):
+                _draw_label(canvas, texts[i], boxes[i], colors[i], taken)
+        return canvas
+
+    def _paint_mask(
+        self,
+        canvas: np.ndarray,
+        mask: np.ndarray,
+        box: tuple[int, int, int, int],
+        color: tuple[int, int, int],
+    ) -> None:
+        """Blend one mask (H, W) 0/1 into the canvas, with an outline on its inner edge."""
+        thickness = _line_width(canvas)
+        x, y, width, height = box
+        # The margin gives the erosion background to eat from; the frame's border gives none.
+        top, left = max(y - thickness, 0), max(x - thickness, 0)
+        window = np.s_[top : y + height + thickness, left : x + width + thickness]
+        region, crop = canvas[window], mask[window]
+        levels = np.arange(256)[:, None]  # 256, 1
+        table = (1.0 - self.alpha) * levels + self.alpha * np.array(color)  # 256, 3
+        cv2.copyTo(cv2.LUT(region, table.round().astype(np.uint8)[None]), crop, region)
+        kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
+        edge = crop - cv2.erode(crop, kernel)
+        cv2.copyTo(np.full_like(region, color), edge, region)
+
+    def _label_texts(self, instances: Instances) -> list[str]:
+        """One text per instance, of the fields that there are."""
+        parts: list[list[str]] = [[] for _ in range(len(instances))]
+        if instances.has("ID"):
+            for part, identity in zip(parts, instances.ID, strict=True):
+                part.append(f"#{int(identity)}")
+        if instances.has("pred_classes"):
+            for part, index in zip(parts, instances.pred_classes.tolist(), strict=True):
+                known = 0 <= index < len(self.class_names)
+                part.append(self.class_names[index] if known else f"class {index}")
+        if instances.has("scores"):
+            for part, score in zip(parts, instances.scores.tolist(), strict=True):
+                part.append(f"{score:.2f}".removeprefix("0"))
+        return [" ".join(part) for part in parts]
+
+
+def _mask_arrays(masks: torch.Tensor) -> np.ndarray:
+    """Bool tensor (n, H, W) on any device -> uint8 array of zeros and ones."""
+    return np.ascontiguousarray(masks.detach().cpu().numpy().astype(bool, copy=False)).view(
+        np.uint8
+    )
+
+
+def _line_width(canvas: np.ndarray) -> int:
+    """Width of contours in pixels: 1 up to 360p, 2 at 720p, 3 at 1080p."""
+    return max(1, round(min(canvas.shape[:2]) / 360))
+
+
+def _draw_label(
+    canvas: np.ndarray,
+    text: str,
+    box: tuple[int, int, int, int],
+    color: tuple[int, int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> None:
+    """Write a text on a plate of the instance's colour, near its box and inside the frame.
+
+    Args:
+        canvas: (H, W, 3) uint8, drawn on in place.
+        text: what to write; nothing happens when it is empty.
+        box: x, y, width and height of the object.
+        color: the plate's colour, BGR.
+        taken: plates drawn before, which are avoided where possible; the new one is added.
+    """
+    if not text:
+        return
+    frame_height, frame_width = canvas.shape[:2]
+    scale, text_width, text_height, baseline = _fit_text(text, frame_height, frame_width)
+    pad = max(2, text_height // 3)
+    width = min(text_width + 2 * pad, frame_width)
+    height = min(text_height + baseline + pad, frame_height)
+
+    x, y, box_width, box_height = box
+    left = min(max(x + (box_width - width) // 2, 0), frame_width - width)
+    wanted = (y - height - 1, y + 1, y + box_height + 1, y + (box_height - height) // 2)
+    plates = [(left, min(max(top, 0), frame_height - height), width, height) for top in wanted]
+    plate = next((p for p in plates if not any(_overlap(p, q) for q in taken)), plates[0])
+    taken.append(plate)
+
+    left, top = plate[:2]
+    region = canvas[top : top + height, left : left + width]
+    region[:] = color
+    blue, green, red = color
+    dark_plate = 0.114 * blue + 0.587 * green + 0.299 * red < 128
+    # Drawing into the plate's own region cannot leave the plate.
+    origin = (min(pad, (width - text_width) // 2), height - baseline - pad // 2)
+    ink = _LIGHT_TEXT if dark_plate else _DARK_TEXT
+    cv2.putText(region, text, origin, _FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+@lru_cache(maxsize=1024)
+def _fit_text(text: str, frame_height: int, frame_width: int) -> tuple[float, int, int, int]:
+    """Font scale for a frame of this size, and the text's width, height and baseline in pixels.
+
+    The letters are about 1/55 of the short side, but legible, and not wider than the frame.
+    """
+    scale = min(max(min(frame_height, frame_width) / 1300, 0.38), 1.6)
+    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
+    room = frame_width - 4
+    if width > room > 0:
+        scale *= room / width
+        (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
+    return scale, width, height, baseline
+
+
+def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
+    """Whether two rectangles (x, y, width, height) share a pixel."""
+    return (
+        first[0] < second[0] + second[2]
+        and second[0] < first[0] + first[2]
+        and first[1] < second[1] + second[3]
+        and second[1] < first[1] + first[3]
+    )

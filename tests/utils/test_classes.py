@@ -1,0 +1,71 @@
+"""Where class names come from, in order of trust."""
+
+import logging
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
+
+from mobileinst_d2.config import add_mobileinst_config
+from mobileinst_d2.utils.classes import METADATA_FILE, class_names, save_class_names
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.MODEL.NUM_CLASSES = 3
+    cfg.DATASETS.TEST = ()
+    cfg.MODEL.WEIGHTS = ""
+    return cfg
+
+
+@pytest.fixture
+def dataset():
+    name = "classes_test_pets"
+    MetadataCatalog.get(name).set(thing_classes=["cat", "dog", "parrot"])
+    yield name
+    MetadataCatalog.remove(name)
+
+
+def test_names_next_to_the_weights_win(cfg, dataset, tmp_path):
+    save_class_names(tmp_path / "run", ["red", "größe", "blue"])
+    cfg.MODEL.WEIGHTS = str(tmp_path / "run" / "model_final.pth")
+    cfg.DATASETS.TEST = (dataset,)
+    assert class_names(cfg) == ["red", "größe", "blue"]
+
+
+def test_dataset_names_come_second(cfg, dataset, tmp_path):
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
+    cfg.DATASETS.TEST = (dataset,)
+    assert class_names(cfg) == ["cat", "dog", "parrot"]
+
+
+def test_generic_names_come_last_and_register_nothing(cfg):
+    cfg.DATASETS.TEST = ("classes_test_unknown",)
+    assert class_names(cfg) == ["class 0", "class 1", "class 2"]
+    assert "classes_test_unknown" not in MetadataCatalog.list()
+
+
+def test_dataset_that_has_no_names_yet_counts_as_unknown(cfg):
+    MetadataCatalog.get("classes_test_lazy").set(evaluator_type="coco")
+    cfg.DATASETS.TEST = ("classes_test_lazy",)
+    assert class_names(cfg) == ["class 0", "class 1", "class 2"]
+    MetadataCatalog.remove("classes_test_lazy")
+
+
+def test_names_of_another_model_are_passed_over_with_a_warning(cfg, dataset, tmp_path, caplog):
+    save_class_names(tmp_path, ["only one"])
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
+    cfg.DATASETS.TEST = (dataset,)
+    with caplog.at_level(logging.WARNING):
+        assert class_names(cfg) == ["cat", "dog", "parrot"]
+    assert "names 1 classes, but MODEL.NUM_CLASSES is 3" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"classes": []}', '{"thing_classes": 3}'])
+def test_damaged_file_is_named(cfg, tmp_path, text):
+    (tmp_path / METADATA_FILE).write_text(text)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
+    with pytest.raises(ValueError, match=r"metadata\.json is damaged"):
+        class_names(cfg)

@@ -1,0 +1,255 @@
+"""Frames in, frames out: counts, rates and sizes survive, and failures say what is wrong."""
+
+import logging
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from mobileinst_d2.utils.video_io import VIDEO_SUFFIXES, VideoIOError, VideoReader, VideoWriter
+
+SIZE = (64, 48)  # width, height
+
+
+def grey_frames(count, size=SIZE):
+    return [np.full((size[1], size[0], 3), 10 + 8 * i, np.uint8) for i in range(count)]
+
+
+def write_plain(path, frames, fps=12.5):
+    """A video by OpenCV alone, so that reader and writer are not tested by each other only."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+class FakeCapture:
+    """Stands in for cv2.VideoCapture, which needs a device."""
+
+    def __init__(self, *, opened=True, frames=(), fps=30.0):
+        self.opened, self.frames, self.fps = opened, list(frames), fps
+        self.released = False
+
+    def isOpened(self):  # noqa: N802
+        return self.opened
+
+    def get(self, key):
+        return self.fps if key == cv2.CAP_PROP_FPS else -1.0
+
+    def read(self):
+        return (True, self.frames.pop(0)) if self.frames else (False, None)
+
+    def release(self):
+        self.released = True
+
+
+# ---- reading ----
+
+
+def test_reader_yields_every_frame_of_a_file(tmp_path):
+    frames = grey_frames(9)
+    with VideoReader(write_plain(tmp_path / "my clip.mp4", frames)) as reader:
+        assert (reader.num_frames, reader.width, reader.height) == (9, *SIZE)
+        assert reader.fps == pytest.approx(12.5)
+        assert reader.name == "my_clip"
+        read = list(reader)
+    assert len(read) == 9
+    for frame, original in zip(read, frames, strict=True):
+        assert frame.shape == original.shape
+        assert np.abs(frame.astype(int) - original).mean() < 4
+
+
+def test_reader_yields_the_frames_of_a_folder_in_natural_order(tmp_path):
+    for i in (10, 9, 1, 100):
+        cv2.imwrite(str(tmp_path / f"frame{i}.png"), np.full((8, 12, 3), i, np.uint8))
+    (tmp_path / "notes.txt").write_text("not a frame")
+    reader = VideoReader(tmp_path)
+    assert (reader.num_frames, reader.fps, reader.name) == (4, 10.0, tmp_path.name)
+    assert [int(frame[0, 0, 0]) for frame in reader] == [1, 9, 10, 100]
+
+
+def test_reader_rate_can_be_set(tmp_path):
+    assert VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(2)), fps=5).fps == 5
+
+
+def test_reader_of_a_camera(monkeypatch):
+    camera = FakeCapture(frames=grey_frames(3))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 2 else None)
+    with VideoReader(2) as reader:
+        assert (reader.name, reader.num_frames, reader.fps) == ("camera2", None, 30.0)
+        assert len(list(reader)) == 3
+    assert camera.released
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+def test_unusable_rate_becomes_25_with_a_note(monkeypatch, caplog, fps):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: FakeCapture(frames=grey_frames(1), fps=fps))
+    with caplog.at_level(logging.WARNING):
+        assert VideoReader(0).fps == 25.0
+    assert "25 are assumed" in caplog.text
+
+
+def test_missing_camera_is_named(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: FakeCapture(opened=False))
+    with pytest.raises(VideoIOError, match="cannot open camera 7"):
+        VideoReader(7)
+
+
+def test_camera_without_picture_is_released(monkeypatch):
+    camera = FakeCapture()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
+    with pytest.raises(VideoIOError, match="no frame of camera 0"):
+        VideoReader(0)
+    assert camera.released
+
+
+def test_fewer_frames_than_declared_are_reported(tmp_path, caplog):
+    reader = VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(4)))
+    reader.num_frames = 6
+    with caplog.at_level(logging.WARNING):
+        assert len(list(reader)) == 4
+    assert "declares 6 frames, but 4" in caplog.text
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(VideoIOError, match=r"no video file .*missing\.mp4"):
+        VideoReader(tmp_path / "missing.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all")
+    with pytest.raises(VideoIOError, match=r"cannot open .*bad\.mp4"):
+        VideoReader(tmp_path / "bad.mp4")
+    cv2.imwrite(str(tmp_path / "one.png"), grey_frames(1)[0])
+    with pytest.raises(VideoIOError, match="is an image"):
+        VideoReader(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoIOError, match="holds no image"):
+        VideoReader(tmp_path / "empty")
+
+
+def test_damaged_frame_of_a_folder_is_an_error_and_not_skipped(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), grey_frames(1)[0])
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(VideoIOError, match=r"1\.png"):
+        list(VideoReader(tmp_path))
+
+
+# ---- writing ----
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("fps", [7.3, 30000 / 1001])
+def test_every_container_keeps_count_rate_and_size(tmp_path, suffix, fps):
+    path = tmp_path / "new folder" / f"out{suffix}"
+    with VideoWriter(path, fps=fps, size=SIZE) as writer:
+        for frame in grey_frames(11):
+            writer.write(frame)
+    reader = VideoReader(path)
+    assert reader.fps == pytest.approx(fps, abs=2e-3)
+    assert (reader.width, reader.height) == SIZE
+    assert len(list(reader)) == 11
+
+
+def test_odd_sizes_are_padded_to_even_ones(tmp_path):
+    path = tmp_path / "odd.mp4"
+    with VideoWriter(path, fps=10, size=(65, 47)) as writer:
+        for frame in grey_frames(3, (65, 47)):
+            writer.write(frame)
+    reader = VideoReader(path)
+    assert (reader.width, reader.height) == (66, 48)
+    # The last row and column go on, with no dark border.
+    assert all(abs(int(frame[-1, -1, 0]) - int(frame[20, 20, 0])) < 6 for frame in reader)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((48, 65, 3), np.uint8),
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 3), np.float32),
+    ],
+)
+def test_frame_of_another_size_or_type_is_an_error(tmp_path, frame):
+    with VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE) as writer:
+        writer.write(grey_frames(1)[0])
+        with pytest.raises(VideoIOError, match="frame 1 of"):
+            writer.write(frame)
+
+
+def test_interrupt_leaves_a_file_that_plays(tmp_path):
+    path = tmp_path / "a.mp4"
+
+    def interrupted():
+        with VideoWriter(path, fps=10, size=SIZE) as writer:
+            for frame in grey_frames(5):
+                writer.write(frame)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(list(VideoReader(path))) == 5
+
+
+def test_nothing_written_leaves_no_file(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE):
+        pass
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_frames_lost_on_the_way_are_an_error(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
+    for frame in grey_frames(3):
+        writer.write(frame)
+    writer.num_frames += 2
+    with pytest.raises(VideoIOError, match=r"5 frames .* 3 of"):
+        writer.close()
+
+
+def test_file_that_vanished_is_an_error(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
+    writer.write(grey_frames(1)[0])
+    os.remove(tmp_path / "a.mp4")
+    with pytest.raises(VideoIOError, match="is broken"):
+        writer.close()
+
+
+def test_closing_twice_is_fine(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
+    writer.write(grey_frames(1)[0])
+    writer.close()
+    writer.close()
+
+
+def test_existing_file_is_kept_unless_told(tmp_path):
+    path = write_plain(tmp_path / "a.mp4", grey_frames(4))
+    before = path.read_bytes()
+    with pytest.raises(VideoIOError, match="--overwrite"):
+        VideoWriter(path, fps=10, size=SIZE)
+    assert path.read_bytes() == before
+    with VideoWriter(path, fps=10, size=SIZE, overwrite=True) as writer:
+        writer.write(grey_frames(1)[0])
+    assert len(list(VideoReader(path))) == 1
+
+
+def test_outputs_that_cannot_be_written_are_explained(tmp_path):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    (tmp_path / "folder.mp4").mkdir()
+    for path, codec, reason in (
+        (tmp_path / "a.txt", None, "suffix"),
+        (tmp_path / "a", None, "suffix"),
+        (tmp_path / "a.mp4", "mp4", "four"),
+        (tmp_path / "a.mp4", "!?!?", "cannot encode"),
+        (tmp_path / "file" / "a.mp4", None, "cannot make the folder"),
+        (tmp_path / "folder.mp4", None, "is a folder"),
+    ):
+        with pytest.raises(VideoIOError, match=reason):
+            VideoWriter(path, fps=10, size=SIZE, codec=codec)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_folder_without_permission_is_explained(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(VideoIOError, match="no permission"):
+        VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
