@@ -1,1 +1,18 @@
-"""Data sets, loaders and mappers."""
+"""Data sets, loaders and mappers. Importing it registers the public video data sets."""
+
+from . import datasets
+from .build import build_test_loader, build_train_loader, check_num_classes
+from .datasets import register_custom_datasets
+from .lazy_frames import LazyFrames
+from .mappers import ClipMapper, ImageMapper
+
+__all__ = [
+    "ClipMapper",
+    "ImageMapper",
+    "LazyFrames",
+    "build_test_loader",
+    "build_train_loader",
+    "check_num_classes",
+    "datasets",
+    "register_custom_datasets",
+]

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from pycocotools import mask as mask_util
 
-from ..segmentation import normalize_segmentation, segmentation_to_rle
+from mobileinst_d2.utils.rle import rle_area, to_rle
 
 __all__ = ["load_ytvis_json", "register_ytvis_instances"]
 
@@ -56,13 +56,13 @@ def check_same_registration(name: str, fields: dict[str, str]) -> None:
     Raises:
         ValueError: if a field differs.
     """
-    metadata = MetadataCatalog.get(name)
+    registered = MetadataCatalog.get(name).as_dict()
     for key, value in fields.items():
-        registered = metadata.get(key)
-        if registered != value:
+        if registered.get(key) != value:
+            known = f" with {key} {registered[key]!r}" if key in registered else ""
             raise ValueError(
-                f"Dataset '{name}' is already registered with {key} {registered!r}; it cannot be "
-                f"registered again with {value!r}. Use another name."
+                f"Dataset '{name}' is already registered{known}; it cannot be registered again "
+                f"with {key} {value!r}. Use another name."
             )
 
 
@@ -71,8 +71,9 @@ def load_ytvis_json(
 ) -> list[dict]:
     """Read an annotation file in the format of YouTube-VIS, which OVIS and others share.
 
-    Masks stay encoded; whoever needs one decodes it. All videos are kept, those without any
-    track too. Category ids may have gaps and any order; they are numbered by ascending id.
+    Masks of any encoding become compressed RLE, which is small and tells without decoding whether
+    an object is visible. All videos are kept, those without any track too. Category ids may have
+    gaps and any order; they are numbered by ascending id.
 
     Args:
         json_file: annotation file.
@@ -84,8 +85,8 @@ def load_ytvis_json(
         one record per video: ``video_id``, ``height``, ``width``, ``length``, ``file_names`` (one
         path per frame) and ``tracks``, which is None if the file has no ground truth. A track has
         ``id``, ``category_id`` (contiguous, from 0), ``iscrowd`` and per frame ``segmentations``
-        (compressed RLE, polygons, or None where invisible), ``bboxes`` (x, y, width, height in
-        pixels) and ``areas`` (pixels).
+        (compressed RLE, or None where invisible), ``bboxes`` (x, y, width, height in pixels) and
+        ``areas`` (pixels).
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -165,6 +166,8 @@ def _index_by_id(entries: Any, what: str) -> dict[int, dict]:
         raise ValueError(f"there must be a list with at least one {what}")
     for position, entry in enumerate(entries):
         _require_keys(entry, ("id",), f"{what} at position {position}")
+        if not isinstance(entry["id"], int):
+            raise ValueError(f"{what} ids must be integers, got {entry['id']!r}")
     repeated = [key for key, count in Counter(e["id"] for e in entries).items() if count > 1]
     if repeated:
         raise ValueError(f"the {what} id {repeated[0]} occurs more than once")
@@ -244,18 +247,17 @@ def _add_tracks(records: dict[int, dict], annotations: list[dict], id_map: dict[
 
 def _read_segmentations(
     segmentations: Any, record: dict, what: str
-) -> tuple[list[dict | list | None], int]:
-    """Normalise the masks of a track; also count the polygons that were dropped."""
+) -> tuple[list[dict | None], int]:
+    """Bring the masks of a track into one form; also count the polygons that are left out."""
     _check_length(segmentations, "segmentations", record, what)
     result, dropped = [], 0
     for frame, segmentation in enumerate(segmentations):
         try:
-            normal = normalize_segmentation(segmentation, record["height"], record["width"])
+            result.append(to_rle(segmentation, record["height"], record["width"]))
         except ValueError as error:
             raise ValueError(f"{what}, frame {frame}: {error}") from error
         if isinstance(segmentation, list):
-            dropped += len(segmentation) - len(normal or ())
-        result.append(normal)
+            dropped += sum(len(polygon) < 6 for polygon in segmentation)
     return result, dropped
 
 
@@ -268,24 +270,18 @@ def _check_length(values: Any, key: str, record: dict, what: str) -> None:
 
 
 def _read_boxes_and_areas(
-    annotation: dict, segmentations: list, record: dict, what: str
+    annotation: dict, rles: list[dict | None], record: dict, what: str
 ) -> dict[str, list]:
-    """Boxes and areas as given, or from the masks if the file has none."""
-    from_mask = {
-        "bboxes": lambda rle: mask_util.toBbox(rle).tolist(),
-        "areas": lambda rle: int(mask_util.area(rle)),
-    }
+    """Boxes and areas as given, or from the masks where the file has none."""
+    from_mask = {"bboxes": lambda rle: mask_util.toBbox(rle).tolist(), "areas": rle_area}
     result = {}
     for key, compute in from_mask.items():
         given = annotation.get(key)
-        if given is not None:
-            _check_length(given, key, record, what)
-        values = []
-        for frame, segmentation in enumerate(segmentations):
-            value = given[frame] if given is not None and segmentation is not None else None
-            if value is None and segmentation is not None:
-                rle = segmentation_to_rle(segmentation, record["height"], record["width"])
-                value = None if rle is None else compute(rle)
-            values.append(value)
-        result[key] = values
+        if given is None:
+            given = [None] * len(rles)
+        _check_length(given, key, record, what)
+        result[key] = [
+            None if rle is None else compute(rle) if value is None else value
+            for value, rle in zip(given, rles, strict=True)
+        ]
     return result

@@ -1,0 +1,235 @@
+"""Loaders of images and videos: what Detectron2's own builders do not know about videos."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch.utils.data
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetFromList,
+    MetadataCatalog,
+    build_detection_test_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data.detection_utils import check_metadata_consistency
+from detectron2.data.samplers import (
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
+from detectron2.utils import comm
+
+from .mappers import ClipMapper, ImageMapper
+from .mappers.clip_mapper import visible_frames
+from .stream import ResumableLoader
+
+__all__ = ["build_test_loader", "build_train_loader", "check_num_classes", "is_video_dataset"]
+
+_logger = logging.getLogger(__name__)
+
+
+def is_video_dataset(name: str) -> bool:
+    """Whether a registered data set consists of videos, by its ``evaluator_type`` "ytvis"."""
+    return MetadataCatalog.get(name).get("evaluator_type") == "ytvis"
+
+
+def build_train_loader(cfg: CfgNode) -> ResumableLoader:
+    """Build the training loader for ``DATASETS.TRAIN``, of images or of clips.
+
+    ``SOLVER.IMS_PER_BATCH`` counts images, or clips. Videos without a visible non-crowd object
+    are dropped. With ``DATALOADER.VIS_SAMPLE_UNIT`` "frame" the sampler draws annotated frames,
+    each of which is the reference frame of its clip once per epoch; with "video" it draws videos.
+
+    Args:
+        cfg: the config.
+
+    Returns:
+        an endless loader of lists of mapped records.
+
+    Raises:
+        ValueError: if images and videos are mixed, or the config asks for something impossible.
+    """
+    names = tuple(cfg.DATASETS.TRAIN)
+    if not names:
+        raise ValueError("DATASETS.TRAIN is empty")
+    videos = [name for name in names if is_video_dataset(name)]
+    images = [name for name in names if name not in videos]
+    if images and videos:
+        raise ValueError(
+            f"DATASETS.TRAIN mixes images ({', '.join(images)}) with videos "
+            f"({', '.join(videos)}); train on images first and start from that checkpoint"
+        )
+    if videos:
+        dataset = ClipDataset(_training_videos(names), cfg.DATALOADER.VIS_SAMPLE_UNIT)
+        mapper, sizes = ClipMapper(cfg, is_train=True), dataset.sizes
+    else:
+        dataset = get_detection_dataset_dicts(
+            list(names), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        mapper, sizes = ImageMapper(cfg, is_train=True), _sizes(dataset)
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    return ResumableLoader(
+        dataset,
+        mapper,
+        _sampler_factory(cfg, dataset),
+        batch_size=_batch_size_per_process(cfg),
+        groups=[int(width > height) for height, width in sizes] if grouped else None,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataLoader:
+    """Build the loader of one test set, one image or one whole video per batch.
+
+    Args:
+        cfg: the config; its ``DATASETS.TEST`` does not matter.
+        dataset_name: a registered name.
+
+    Returns:
+        a loader of lists of one mapped record, each record once.
+    """
+    if not is_video_dataset(dataset_name):
+        return build_detection_test_loader(
+            cfg, dataset_name, mapper=ImageMapper(cfg, is_train=False)
+        )
+    # The mapper of videos reads no image, so there is no work for loader processes.
+    return build_detection_test_loader(
+        dataset=_load_videos((dataset_name,)), mapper=ClipMapper(cfg, is_train=False), num_workers=0
+    )
+
+
+def check_num_classes(cfg: CfgNode) -> None:
+    """Check ``MODEL.NUM_CLASSES`` against every data set of the config.
+
+    A data set is loaded for this only if its class names are not known before.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        ValueError: if a number differs; the message says what to set.
+    """
+    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        if MetadataCatalog.get(name).get("thing_classes") is None:
+            DatasetCatalog.get(name)
+        classes = MetadataCatalog.get(name).get("thing_classes")
+        if classes is None:
+            raise ValueError(f"The metadata of dataset '{name}' has no thing_classes")
+        if len(classes) != cfg.MODEL.NUM_CLASSES:
+            first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            raise ValueError(
+                f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but dataset '{name}' has "
+                f"{len(classes)} classes ({first}). Set MODEL.NUM_CLASSES {len(classes)}, or "
+                "choose another dataset in DATASETS.TRAIN and DATASETS.TEST."
+            )
+
+
+class ClipDataset(torch.utils.data.Dataset):
+    """Map-style data set of video records, or of their annotated frames.
+
+    The records are held once, serialised, so that loader processes share their memory; an element
+    is the record of a video, in the unit "frame" with the number of its ``reference_frame``.
+    """
+
+    def __init__(self, records: list[dict], unit: str) -> None:
+        """Build the index.
+
+        Args:
+            records: video records, each with at least one annotated frame.
+            unit: "frame" or "video".
+
+        Raises:
+            ValueError: if the unit is neither.
+        """
+        if unit not in ("frame", "video"):
+            raise ValueError(f"DATALOADER.VIS_SAMPLE_UNIT must be 'frame' or 'video', got {unit!r}")
+        # (height, width) of every element, in pixels.
+        self.sizes = _sizes(records)
+        self._records = DatasetFromList(records, copy=False)
+        self._index: np.ndarray | None = None  # (N, 2): position of the video, frame number
+        if unit == "frame":
+            pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
+            self._index = np.array(pairs, dtype=np.int32)
+            self.sizes = [self.sizes[i] for i, _ in pairs]
+        _logger.info("Training on %d %ss of %d videos", len(self), unit, len(records))
+
+    def __len__(self) -> int:
+        return len(self._records) if self._index is None else len(self._index)
+
+    def __getitem__(self, position: int) -> dict:
+        if self._index is None:
+            return self._records[position]
+        video, frame = self._index[position].tolist()
+        return {**self._records[video], "reference_frame": frame}
+
+
+def _sizes(records: list[dict]) -> list[tuple[int, int]]:
+    """(height, width) of records; (0, 0) where a record of an image does not tell."""
+    return [(record.get("height", 0), record.get("width", 0)) for record in records]
+
+
+def _batch_size_per_process(cfg: CfgNode) -> int:
+    total, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    if total < 1 or total % processes:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH ({total}) must be a positive multiple of the number of "
+            f"processes ({processes})"
+        )
+    return total // processes
+
+
+def _sampler_factory(
+    cfg: CfgNode, dataset: list[dict] | ClipDataset
+) -> Callable[[int], torch.utils.data.Sampler]:
+    """What makes, of a seed, the sampler that ``DATALOADER.SAMPLER_TRAIN`` names."""
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return lambda seed: TrainingSampler(len(dataset), seed=seed)
+    if name == "RandomSubsetTrainingSampler":
+        return lambda seed: RandomSubsetTrainingSampler(
+            len(dataset),
+            cfg.DATALOADER.RANDOM_SUBSET_RATIO,
+            seed_shuffle=seed,
+            seed_subset=seed,
+        )
+    if name == "RepeatFactorTrainingSampler" and isinstance(dataset, list):
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dataset, cfg.DATALOADER.REPEAT_THRESHOLD
+        )
+        return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
+    raise ValueError(
+        f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown, or not for videos: they take "
+        "TrainingSampler or RandomSubsetTrainingSampler, images RepeatFactorTrainingSampler too"
+    )
+
+
+def _load_videos(names: Sequence[str]) -> list[dict]:
+    """Load video data sets, and check that their records are ours."""
+    records = get_detection_dataset_dicts(list(names), filter_empty=False)
+    if any("tracks" not in record for record in records):
+        raise ValueError(
+            f"The records of {', '.join(names)} have no 'tracks': another package has registered "
+            "a dataset under this name. Import mobileinst_d2 before it, or register the files "
+            "under a new name with DATASETS.CUSTOM."
+        )
+    return records
+
+
+def _training_videos(names: Sequence[str]) -> list[dict]:
+    records = _load_videos(names)
+    check_metadata_consistency("thing_classes", list(names))
+    usable = [record for record in records if record["tracks"] and visible_frames(record)]
+    _logger.info(
+        "Removed %d videos without a usable track. %d videos left.",
+        len(records) - len(usable),
+        len(usable),
+    )
+    if not usable:
+        raise ValueError(
+            f"No video of {', '.join(names)} has a usable track. The public validation and test "
+            "files have no ground truth; train on a train split."
+        )
+    return usable

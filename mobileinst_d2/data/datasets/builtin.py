@@ -1,0 +1,208 @@
+"""The public video instance segmentation data sets: names, classes and where they may lie.
+
+``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` and ``ovis`` are registered with the splits
+``train``, ``val``, ``test`` and, for validation with ground truth, ``train_sub`` and ``val_sub``
+(parts of ``train`` made by ``tools/split_ytvis.py``). The files lie under
+``$DETECTRON2_DATASETS`` (``./datasets`` by default) in one of the layouts that are in use; which
+one is found out when a data set is loaded.
+"""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
+
+from .ytvis import load_ytvis_json
+
+__all__ = ["COCO_ID_MAPS", "THING_CLASSES", "find_builtin_paths", "register_builtin_datasets"]
+
+_logger = logging.getLogger(__name__)
+
+# fmt: off
+_YTVIS_2019_CLASSES = [
+    "person", "giant_panda", "lizard", "parrot", "skateboard", "sedan", "ape", "dog", "snake",
+    "monkey", "hand", "rabbit", "duck", "cat", "cow", "fish", "train", "horse", "turtle",
+    "bear", "motorbike", "giraffe", "leopard", "fox", "deer", "owl", "surfboard", "airplane",
+    "truck", "zebra", "tiger", "elephant", "snowboard", "boat", "shark", "mouse", "frog",
+    "eagle", "earless_seal", "tennis_racket",
+]
+
+_YTVIS_2021_CLASSES = [
+    "airplane", "bear", "bird", "boat", "car", "cat", "cow", "deer", "dog", "duck",
+    "earless_seal", "elephant", "fish", "flying_disc", "fox", "frog", "giant_panda", "giraffe",
+    "horse", "leopard", "lizard", "monkey", "motorbike", "mouse", "parrot", "person", "rabbit",
+    "shark", "skateboard", "snake", "snowboard", "squirrel", "surfboard", "tennis_racket",
+    "tiger", "train", "truck", "turtle", "whale", "zebra",
+]
+
+# "Vehical" is the spelling of the published files.
+_OVIS_CLASSES = [
+    "Person", "Bird", "Cat", "Dog", "Horse", "Sheep", "Cow", "Elephant", "Bear", "Zebra",
+    "Giraffe", "Poultry", "Giant_panda", "Lizard", "Parrot", "Monkey", "Rabbit", "Tiger",
+    "Fish", "Turtle", "Bicycle", "Motorcycle", "Airplane", "Boat", "Vehical",
+]
+
+# Class names in the order of the category ids 1, 2, ... of the annotation files.
+THING_CLASSES: dict[str, list[str]] = {
+    "ytvis_2019": _YTVIS_2019_CLASSES,
+    "ytvis_2021": _YTVIS_2021_CLASSES,
+    "ytvis_2022": _YTVIS_2021_CLASSES,
+    "ovis": _OVIS_CLASSES,
+}
+
+_COCO_TO_YTVIS_2019 = {
+    1: 1, 2: 21, 3: 6, 4: 21, 5: 28, 7: 17, 8: 29, 9: 34, 17: 14, 18: 8, 19: 18, 21: 15, 22: 32,
+    23: 20, 24: 30, 25: 22, 35: 33, 36: 33, 41: 5, 42: 27, 43: 40,
+}
+_COCO_TO_YTVIS_2021 = {
+    1: 26, 2: 23, 3: 5, 4: 23, 5: 1, 7: 36, 8: 37, 9: 4, 16: 3, 17: 6, 18: 9, 19: 19, 21: 7,
+    22: 12, 23: 2, 24: 40, 25: 18, 34: 14, 35: 31, 36: 31, 41: 29, 42: 33, 43: 34,
+}
+_COCO_TO_OVIS = {
+    1: 1, 2: 21, 3: 25, 4: 22, 5: 23, 6: 25, 8: 25, 9: 24, 17: 3, 18: 4, 19: 5, 20: 6, 21: 7,
+    22: 8, 23: 9, 24: 10, 25: 11,
+}
+# fmt: on
+
+# From COCO category ids (1 to 90) to category ids of the video data set, to start its class layer
+# from a COCO model. Bicycle to motorbike and skis to snowboard are deliberate approximations.
+COCO_ID_MAPS: dict[str, dict[int, int]] = {
+    "ytvis_2019": _COCO_TO_YTVIS_2019,
+    "ytvis_2021": _COCO_TO_YTVIS_2021,
+    "ytvis_2022": _COCO_TO_YTVIS_2021,
+    "ovis": _COCO_TO_OVIS,
+}
+
+# What the splits are called in folder and file names: officially, and by some projects.
+_SPLIT_NAMES = {"train": ("train", "train"), "val": ("valid", "val"), "test": ("test", "test")}
+
+# Annotation file and image folder for {split} (train, valid, test) or {short} (train, val, test).
+_YTVIS_LAYOUTS = (
+    ("{dataset}/{split}.json", "{dataset}/{split}/JPEGImages"),
+    ("{dataset}/{split}/instances.json", "{dataset}/{split}/JPEGImages"),
+    ("{dataset}/annotations/instances_{short}_sub.json", "{dataset}/{short}/JPEGImages"),
+    ("{dataset}/annotations/instances_{short}.json", "{dataset}/{short}/JPEGImages"),
+    ("{dataset}/{short}/instances.json", "{dataset}/{short}/JPEGImages"),
+)
+_LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "ytvis_2019": (
+        *_YTVIS_LAYOUTS,
+        ("youtubevis/annotations/{split}.json", "youtubevis/{split}"),
+        ("youtube_vis_2019/{split}.json", "youtube_vis_2019/{split}/JPEGImages"),
+    ),
+    "ytvis_2021": (
+        *_YTVIS_LAYOUTS,
+        ("youtube_vis_2021/{split}.json", "youtube_vis_2021/{split}/JPEGImages"),
+    ),
+    "ytvis_2022": _YTVIS_LAYOUTS,
+    "ovis": (
+        ("ovis/annotations/annotations_{split}.json", "ovis/{split}"),
+        ("ovis/annotations/{split}.json", "ovis/{split}"),
+        ("ovis/annotations_{split}.json", "ovis/{split}"),
+    ),
+}
+
+
+def register_builtin_datasets() -> None:
+    """Register the public data sets with Detectron2; a name that exists already is left alone."""
+    for dataset, classes in THING_CLASSES.items():
+        for split in (*_SPLIT_NAMES, "train_sub", "val_sub"):
+            name = f"{dataset}_{split}"
+            if name in DatasetCatalog:
+                _logger.debug("Dataset %s is registered already and is left as it is", name)
+                continue
+            DatasetCatalog.register(name, functools.partial(_load, name))
+            MetadataCatalog[name] = _LocatingMetadata(**MetadataCatalog.get(name).as_dict())
+            MetadataCatalog.get(name).set(
+                evaluator_type="ytvis",
+                thing_classes=list(classes),
+                thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(classes))},
+            )
+
+
+def find_builtin_paths(name: str) -> tuple[str, str]:
+    """Find the files of a public data set.
+
+    Args:
+        name: registered name, such as ``ytvis_2019_train``.
+
+    Returns:
+        annotation file and image folder.
+
+    Raises:
+        FileNotFoundError: if no layout is complete; the message lists all that were tried.
+        KeyError: if there is no public data set of this name.
+    """
+    candidates = _candidates(name)
+    for json_file, image_root in candidates:
+        if json_file.is_file() and image_root.is_dir():
+            return str(json_file), str(image_root)
+    tried = "\n".join(
+        f"  {_describe(json_file, json_file.is_file())}  with  "
+        f"{_describe(image_root, image_root.is_dir())}"
+        for json_file, image_root in candidates
+    )
+    hint = " Make it with tools/split_ytvis.py." if name.endswith("_sub") else ""
+    raise FileNotFoundError(
+        f"Dataset '{name}' was not found.{hint} Set DETECTRON2_DATASETS to the folder that holds "
+        f"the data sets, or use DATASETS.CUSTOM for files elsewhere. Tried:\n{tried}"
+    )
+
+
+def _describe(path: Path, exists: bool) -> str:
+    return f"{path} ({'found' if exists else 'missing'})"
+
+
+def _candidates(name: str) -> list[tuple[Path, Path]]:
+    """All pairs of annotation file and image folder for a name, the preferred first."""
+    for dataset in _LAYOUTS:
+        if name.startswith(dataset + "_"):
+            break
+    else:
+        raise KeyError(f"'{name}' is not one of the public video data sets")
+    split = name.removeprefix(dataset + "_")
+    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    part = None
+    if split.endswith("_sub"):
+        # Both parts are taken from the videos of the training set.
+        part, split = split, "train"
+    pairs = _expand(dataset, split)
+    if dataset == "ytvis_2022" and split == "train":
+        # The training sets of 2021 and 2022 are the same.
+        pairs += _expand("ytvis_2021", split)
+    paths = [(root / json_file, root / image_root) for json_file, image_root in pairs]
+    if part is not None:
+        paths = [(json_file.with_name(f"{part}.json"), images) for json_file, images in paths]
+    return list(dict.fromkeys(paths))
+
+
+def _expand(dataset: str, split: str) -> list[tuple[str, str]]:
+    long_name, short_name = _SPLIT_NAMES[split]
+    fields = {"dataset": dataset, "split": long_name, "short": short_name}
+    return [
+        (json_file.format(**fields), image_root.format(**fields))
+        for json_file, image_root in _LAYOUTS[dataset]
+    ]
+
+
+def _load(name: str) -> list[dict]:
+    return load_ytvis_json(*find_builtin_paths(name), name)
+
+
+class _LocatingMetadata(Metadata):
+    """Metadata that look for the files at the moment when a path is asked for.
+
+    An evaluator may want the path before the data set has been loaded, and the folder of the data
+    sets may be set after the registration.
+    """
+
+    @property
+    def json_file(self) -> str:
+        return find_builtin_paths(self.name)[0]
+
+    @property
+    def image_root(self) -> str:
+        return find_builtin_paths(self.name)[1]

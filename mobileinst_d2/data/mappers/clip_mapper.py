@@ -1,0 +1,305 @@
+"""Clips of a few frames for training, whole videos for testing."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+
+from ..lazy_frames import LazyFrames
+from ..reading import ImageReadError, UnreadableFiles, read_image, to_tensor
+from .augmentation import build_color_augmentations, build_geometric_augmentations
+from .targets import make_instances, transform_masks
+
+__all__ = ["ClipMapper", "ClipSampler", "visible_frames"]
+
+# Draws of the transforms after the first, if a crop has removed every object from every frame.
+_REDRAWS = 3
+
+
+def visible_frames(record: dict) -> list[int]:
+    """Frames of a video record in which at least one non-crowd object is annotated.
+
+    Args:
+        record: video record with tracks.
+
+    Returns:
+        frame numbers in ascending order.
+    """
+    tracks = [t["segmentations"] for t in record["tracks"] if not t["iscrowd"]]
+    return [t for t in range(record["length"]) if any(masks[t] is not None for masks in tracks)]
+
+
+class ClipSampler:
+    """Draws the frames of a clip around a reference frame.
+
+    The other frames are uniform, without repetition, over those at a distance between
+    ``min_distance`` and ``max_distance`` inside the video. A video too short for that gives the
+    reference frame again.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_frames: int,
+        min_distance: int,
+        max_distance: int,
+        shuffle: bool,
+        shared_tries: int,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            num_frames: frames per clip, from 1.
+            min_distance: smallest distance to the reference frame, in frames, from 1.
+            max_distance: largest distance; 0 or less = the whole video.
+            shuffle: random order of the frames; otherwise chronological.
+            shared_tries: draws until every frame shows an object of the reference frame; the
+                last draw is taken in any case.
+
+        Raises:
+            ValueError: if the settings contradict each other.
+        """
+        if num_frames < 1:
+            raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
+        if min_distance < 1:
+            raise ValueError(f"INPUT.SAMPLING_INTERVAL must be at least 1, got {min_distance}")
+        if 0 < max_distance < min_distance:
+            raise ValueError(
+                f"INPUT.SAMPLING_FRAME_RANGE ({max_distance}) must not be below "
+                f"INPUT.SAMPLING_INTERVAL ({min_distance}), or 0 for the whole video"
+            )
+        self.num_frames = num_frames
+        self.min_distance = min_distance
+        self.max_distance = max_distance
+        self.shuffle = shuffle
+        self.shared_tries = max(1, shared_tries)
+
+    def __call__(self, reference: int, length: int, shares: Callable[[int], bool]) -> list[int]:
+        """Draw a clip.
+
+        Args:
+            reference: number of the reference frame.
+            length: frames in the video.
+            shares: tells whether a frame shows an object that the reference frame shows.
+
+        Returns:
+            ``num_frames`` frame numbers; one of them is the reference.
+        """
+        distances = np.abs(np.arange(length) - reference)
+        allowed = distances >= self.min_distance
+        if self.max_distance > 0:
+            allowed &= distances <= self.max_distance
+        candidates = np.flatnonzero(allowed)
+
+        partners: list[int] = []
+        for _ in range(self.shared_tries):
+            partners = self._draw_partners(candidates, reference)
+            if all(shares(frame) for frame in partners):
+                break
+        frames = [reference, *partners]
+        return np.random.permutation(frames).tolist() if self.shuffle else sorted(frames)
+
+    def _draw_partners(self, candidates: np.ndarray, reference: int) -> list[int]:
+        wanted = self.num_frames - 1
+        if len(candidates) == 0:
+            return [reference] * wanted
+        repeat = len(candidates) < wanted
+        return np.random.choice(candidates, size=wanted, replace=repeat).tolist()
+
+
+class ClipMapper:
+    """Maps a video record to a training clip, or to a lazily read test video.
+
+    All frames of a clip go through the same geometric transform, drawn on the first of them;
+    colours vary per frame. Row i of ``instances`` is the same object in every frame: rows are the
+    non-crowd tracks seen in at least one frame, by ascending id. Where an object is not visible,
+    its row has ``gt_ids`` -1, an empty mask and a zero box, but still the class of its track.
+
+    If an image cannot be read in training it is logged, and None is returned so that Detectron2
+    draws another clip; see :class:`UnreadableFiles`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        image_format: str,
+        augmentations: list[T.Augmentation | T.Transform],
+        sampler: ClipSampler,
+        color_augmentations: list[T.Augmentation] | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            is_train: whether to give clips with ground truth, or whole videos without.
+            image_format: ``INPUT.FORMAT``, "RGB" or "BGR".
+            augmentations: geometric augmentations, in order.
+            sampler: draws the frames of a training clip.
+            color_augmentations: augmentations of the image only, applied after them.
+        """
+        self.is_train = is_train
+        self.image_format = image_format
+        self.augmentations = T.AugmentationList(augmentations)
+        self.color_augmentations = T.AugmentationList(color_augmentations or [])
+        self.sampler = sampler
+        self._unreadable = UnreadableFiles()
+        mode = "training" if is_train else "testing"
+        logging.getLogger(__name__).info(
+            "Augmentations of videos in %s: %s", mode, self.augmentations
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read the constructor's arguments from the config."""
+        sampler = ClipSampler(
+            num_frames=cfg.INPUT.SAMPLING_FRAME_NUM,
+            min_distance=cfg.INPUT.SAMPLING_INTERVAL,
+            max_distance=cfg.INPUT.SAMPLING_FRAME_RANGE,
+            shuffle=cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
+            shared_tries=cfg.INPUT.SAMPLING_SHARED_TRIES,
+        )
+        return {
+            "is_train": is_train,
+            "image_format": cfg.INPUT.FORMAT,
+            "augmentations": build_geometric_augmentations(cfg, is_train),
+            "color_augmentations": build_color_augmentations(cfg, is_train),
+            "sampler": sampler,
+        }
+
+    def __call__(self, record: dict) -> dict | None:
+        """Map one record, which stays as it is.
+
+        Args:
+            record: video record; for training with tracks and, optionally, the number of a
+                ``reference_frame``. Without it, one is drawn among the frames with objects.
+
+        Returns:
+            ``video_id``, ``height``, ``width`` (of the files), ``length``, ``file_names``, and in
+            training ``frame_idx`` (F numbers), ``image`` (F tensors (3, H, W) uint8 of equal
+            size) and ``instances`` (F Instances with ``gt_classes``, ``gt_ids``, ``gt_masks``,
+            ``gt_boxes``), ``file_names`` being those of the F frames; in testing ``image`` as
+            :class:`LazyFrames` of the whole video. None if an image of a training clip cannot be
+            read.
+
+        Raises:
+            ImageReadError: if too many clips have unreadable images.
+            ValueError: if the annotations do not fit the images or are missing in training.
+        """
+        keys = ("video_id", "height", "width", "length", "file_names")
+        result = {key: record[key] for key in keys}
+        if not self.is_train:
+            result["image"] = LazyFrames(
+                record["file_names"],
+                image_format=self.image_format,
+                augmentations=self.augmentations.augs,
+                size=(record["height"], record["width"]),
+                video_id=record["video_id"],
+            )
+            return result
+
+        frames = self._sample_frames(record)
+        result["frame_idx"] = frames
+        result["file_names"] = [record["file_names"][frame] for frame in frames]
+        size = (record["height"], record["width"])
+        try:
+            images = [
+                read_image(name, self.image_format, size=size, allow_transposed=True)
+                for name in result["file_names"]
+            ]
+        except ImageReadError as error:
+            self._unreadable.report_failure(error)
+            return None
+        self._unreadable.report_success()
+
+        tracks = _tracks_in(record, frames)
+        transforms, masks = self._draw_transforms(record, frames, tracks, images[0])
+        result["image"] = [
+            to_tensor(self._jitter(transforms.apply_image(image))) for image in images
+        ]
+        result["instances"] = _make_clip_instances(tracks, masks)
+        return result
+
+    def _sample_frames(self, record: dict) -> list[int]:
+        if not record["tracks"]:
+            raise ValueError(f"Video {record['video_id']} has no tracks; it cannot be trained on")
+        reference = record.get("reference_frame")
+        if reference is None:
+            candidates = visible_frames(record) or range(record["length"])
+            reference = int(np.random.choice(candidates))
+
+        in_reference = _tracks_in(record, [reference])
+
+        def shares(frame: int) -> bool:
+            return any(track["segmentations"][frame] is not None for track in in_reference)
+
+        return self.sampler(reference, record["length"], shares)
+
+    def _draw_transforms(
+        self, record: dict, frames: list[int], tracks: list[dict], first: np.ndarray
+    ) -> tuple[T.TransformList, list[torch.Tensor]]:
+        """Draw the transforms of the clip, again if no object is left anywhere.
+
+        Returns:
+            the transforms, and per frame the masks of the tracks, (N, H, W) bool.
+        """
+        for _ in range(1 + _REDRAWS):
+            augmented = T.AugInput(first)
+            transforms = self.augmentations(augmented)
+            masks = []
+            for frame in frames:
+                try:
+                    frame_masks = transform_masks(
+                        [track["segmentations"][frame] for track in tracks],
+                        transforms,
+                        size=first.shape[:2],
+                        output_size=augmented.image.shape[:2],
+                    )
+                except ValueError as error:
+                    raise ValueError(
+                        f"Video {record['video_id']}, frame {frame}, tracks "
+                        f"{[track['id'] for track in tracks]}: {error}"
+                    ) from error
+                masks.append(frame_masks)
+            if not tracks or any(frame_masks.any() for frame_masks in masks):
+                break
+        return transforms, masks
+
+    def _jitter(self, image: np.ndarray) -> np.ndarray:
+        augmented = T.AugInput(image)
+        self.color_augmentations(augmented)
+        return augmented.image
+
+
+def _tracks_in(record: dict, frames: Sequence[int]) -> list[dict]:
+    """Non-crowd tracks visible in at least one of the frames, by ascending id."""
+    tracks = [
+        track
+        for track in record["tracks"]
+        if not track["iscrowd"] and any(track["segmentations"][f] is not None for f in frames)
+    ]
+    return sorted(tracks, key=lambda track: track["id"])
+
+
+def _make_clip_instances(tracks: list[dict], masks: list[torch.Tensor]) -> list[Instances]:
+    """Instances of every frame with the same rows.
+
+    Args:
+        tracks: N tracks.
+        masks: per frame (N, H, W) bool, after the transforms.
+    """
+    visible = torch.stack([frame_masks.flatten(1).any(dim=1) for frame_masks in masks])  # F, N
+    keep = visible.any(dim=0)
+    ids = torch.as_tensor([track["id"] for track in tracks], dtype=torch.int64)
+    classes = torch.as_tensor([track["category_id"] for track in tracks], dtype=torch.int64)
+    clip = []
+    for frame_masks, frame_visible in zip(masks, visible, strict=True):
+        instances = make_instances(frame_masks[keep], classes[keep].tolist())
+        instances.gt_ids = torch.where(frame_visible, ids, -1)[keep]
+        clip.append(instances)
+    return clip

@@ -1,0 +1,129 @@
+"""Single images with instance masks."""
+
+import logging
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.utils.logger import log_first_n
+
+from ..reading import ImageReadError, UnreadableFiles, read_image, to_tensor
+from .augmentation import build_color_augmentations, build_geometric_augmentations
+from .targets import make_instances, transform_masks
+
+__all__ = ["ImageMapper"]
+
+
+class ImageMapper:
+    """Maps a record in Detectron2's standard format to the input of a model.
+
+    Masks become ``BitMasks`` whatever their encoding. Crowd regions, instances without a mask
+    and instances that the augmentation pushed out of the image are left out.
+
+    An image that cannot be read raises an error in testing. In training it is logged, and None
+    is returned so that Detectron2 draws another; see :class:`UnreadableFiles`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        image_format: str,
+        augmentations: list[T.Augmentation | T.Transform],
+        color_augmentations: list[T.Augmentation] | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            is_train: whether to give ground truth.
+            image_format: ``INPUT.FORMAT``, "RGB" or "BGR".
+            augmentations: geometric augmentations, in order.
+            color_augmentations: augmentations of the image only, applied after them.
+        """
+        self.is_train = is_train
+        self.image_format = image_format
+        self.augmentations = T.AugmentationList(
+            [*augmentations, *(color_augmentations if color_augmentations else [])]
+        )
+        self._unreadable = UnreadableFiles()
+        mode = "training" if is_train else "testing"
+        logging.getLogger(__name__).info(
+            "Augmentations of images in %s: %s", mode, self.augmentations
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read the constructor's arguments from the config."""
+        return {
+            "is_train": is_train,
+            "image_format": cfg.INPUT.FORMAT,
+            "augmentations": build_geometric_augmentations(cfg, is_train),
+            "color_augmentations": build_color_augmentations(cfg, is_train),
+        }
+
+    def __call__(self, record: dict) -> dict | None:
+        """Map one record, which stays as it is.
+
+        Args:
+            record: file name, height, width, image id and, for training, annotations.
+
+        Returns:
+            the record without annotations, with ``image`` (3, H, W) uint8 and in training
+            ``instances`` (``gt_classes``, ``gt_masks``, ``gt_boxes``); None if the image of a
+            training record cannot be read.
+
+        Raises:
+            ImageReadError: if the image cannot be read, see the class.
+            ValueError: if the annotations do not fit the image or are missing in training.
+        """
+        size = (record["height"], record["width"]) if "height" in record else None
+        try:
+            image = read_image(record["file_name"], self.image_format, size=size)
+        except ImageReadError as error:
+            if not self.is_train:
+                raise
+            self._unreadable.report_failure(error)
+            return None
+        self._unreadable.report_success()
+
+        size = image.shape[:2]
+        augmented = T.AugInput(image)
+        transforms = self.augmentations(augmented)
+        result = {key: value for key, value in record.items() if key != "annotations"}
+        result.update(height=size[0], width=size[1], image=to_tensor(augmented.image))
+        if self.is_train:
+            result["instances"] = self._make_instances(
+                record, transforms, size, augmented.image.shape[:2]
+            )
+        return result
+
+    def _make_instances(
+        self,
+        record: dict,
+        transforms: T.TransformList,
+        size: tuple[int, int],
+        output_size: tuple[int, int],
+    ):
+        if "annotations" not in record:
+            raise ValueError(
+                f"The record of {record['file_name']} has no annotations; it cannot be trained on"
+            )
+        annotations = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+        if any("segmentation" not in a for a in annotations):
+            log_first_n(
+                logging.WARNING,
+                f"Annotations without a mask are left out; the first is of {record['file_name']}.",
+            )
+            annotations = [a for a in annotations if "segmentation" in a]
+        try:
+            masks = transform_masks(
+                [a["segmentation"] for a in annotations],
+                transforms,
+                size=size,
+                output_size=output_size,
+            )
+        except ValueError as error:
+            raise ValueError(f"Annotations of {record['file_name']}: {error}") from error
+        instances = make_instances(masks, [a["category_id"] for a in annotations])
+        return instances[instances.gt_masks.nonempty()]

@@ -1,0 +1,110 @@
+"""A generated data set, a config, and catalogs that forget what a test registered."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mobileinst_d2 import add_mobileinst_config
+from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_d2.data.datasets.ytvis import load_ytvis_json
+
+
+@pytest.fixture(scope="session")
+def moving_shapes(tmp_path_factory):
+    """Folder of a small moving-shapes set."""
+    root = tmp_path_factory.mktemp("moving_shapes")
+    return make_moving_shapes(
+        root, num_videos=6, num_val_videos=2, num_frames=8, height=48, width=64, seed=1
+    )
+
+
+@pytest.fixture
+def shape_records(moving_shapes):
+    """Training video records of the small set."""
+    root = moving_shapes / "train"
+    return load_ytvis_json(root / "instances.json", root / "JPEGImages")
+
+
+@pytest.fixture
+def cfg():
+    """Default config with small images, one process and no grouping."""
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.MIN_SIZE_TRAIN = (40,)
+    cfg.INPUT.MAX_SIZE_TRAIN = 80
+    cfg.INPUT.MIN_SIZE_TEST = 36
+    cfg.INPUT.MAX_SIZE_TEST = 80
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.MODEL.NUM_CLASSES = 4
+    cfg.SEED = 0
+    return cfg
+
+
+@pytest.fixture(autouse=True)
+def clean_catalogs():
+    """Undo registrations."""
+    datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
+    yield
+    DatasetCatalog.data.clear()
+    DatasetCatalog.data.update(datasets)
+    MetadataCatalog.data.clear()
+    MetadataCatalog.data.update(metadata)
+
+
+@pytest.fixture
+def write_json(tmp_path):
+    """Write content to a new annotation file."""
+
+    def write(content, name="instances.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_record(tmp_path):
+    """Write the frames of a video as lossless files and describe them as a record."""
+
+    def make(frames, tracks, video_id=1):
+        """Args: frames (list of HxWx3 RGB), tracks ({id: (class, [mask or None])})."""
+        from pycocotools import mask as mask_util
+
+        names = []
+        for number, frame in enumerate(frames):
+            path = tmp_path / f"video_{video_id}" / f"{number:05d}.png"
+            path.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(path), frame[:, :, ::-1])
+            names.append(str(path))
+        height, width = frames[0].shape[:2]
+
+        def encode(mask):
+            return None if mask is None else mask_util.encode(np.asfortranarray(mask, np.uint8))
+
+        return {
+            "video_id": video_id,
+            "height": height,
+            "width": width,
+            "length": len(frames),
+            "file_names": names,
+            "tracks": [
+                {
+                    "id": track_id,
+                    "category_id": category,
+                    "iscrowd": 0,
+                    "segmentations": [encode(mask) for mask in masks],
+                }
+                for track_id, (category, masks) in tracks.items()
+            ],
+        }
+
+    return make

@@ -1,0 +1,327 @@
+"""Reading YouTube-VIS files: three encodings, odd ids, and errors that say what is wrong."""
+
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from pycocotools import mask as mask_util
+
+from mobileinst_d2.data.datasets.ytvis import load_ytvis_json, register_ytvis_instances
+
+HEIGHT, WIDTH = 12, 16
+SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
+
+
+def square_mask():
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[2:8, 2:10] = 1
+    return mask
+
+
+def uncompressed(mask):
+    flat = mask.flatten(order="F")
+    counts, value, run = [], 0, 0
+    for pixel in flat:
+        if pixel != value:
+            counts.append(run)
+            value, run = pixel, 0
+        run += 1
+    return {"size": list(mask.shape), "counts": [*counts, run]}
+
+
+def compressed(mask):
+    rle = mask_util.encode(np.asfortranarray(mask))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+ENCODINGS = {
+    "polygon": lambda: [SQUARE],
+    "uncompressed": lambda: uncompressed(square_mask()),
+    "compressed": lambda: compressed(square_mask()),
+}
+
+
+@pytest.fixture
+def content():
+    """One video of three frames with one track, whose ids have nothing to do with positions."""
+    return {
+        "videos": [
+            {
+                "id": 70,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "length": 3,
+                "file_names": ["v/0.jpg", "v/5.jpg", "v/10.jpg"],
+            }
+        ],
+        "categories": [
+            {"id": 30, "name": "cat"},
+            {"id": 0, "name": "ant"},
+            {"id": 7, "name": "bee"},
+        ],
+        "annotations": [
+            {
+                "id": 5,
+                "video_id": 70,
+                "category_id": 7,
+                "segmentations": [compressed(square_mask()), None, compressed(square_mask())],
+            }
+        ],
+    }
+
+
+def load(write_json, content, name=None):
+    return load_ytvis_json(write_json(content), "images", name)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_all_encodings_give_the_same_mask(write_json, content, encoding):
+    content["annotations"][0]["segmentations"] = [ENCODINGS[encoding]()] * 3
+    (record,) = load(write_json, content)
+    for rle in record["tracks"][0]["segmentations"]:
+        np.testing.assert_array_equal(mask_util.decode(rle), square_mask())
+
+
+def test_encodings_may_change_within_a_track(write_json, content):
+    content["annotations"][0]["segmentations"] = [make() for make in ENCODINGS.values()]
+    (record,) = load(write_json, content)
+    assert record["tracks"][0]["areas"] == [48, 48, 48]
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        None,
+        [],
+        {},
+        [[1, 1, 5, 5]],
+        compressed(np.zeros((HEIGHT, WIDTH), np.uint8)),
+        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]},
+    ],
+    ids=["null", "list", "mapping", "two points", "empty RLE", "empty uncompressed RLE"],
+)
+def test_every_way_to_write_nothing_is_invisible(write_json, content, nothing):
+    track = content["annotations"][0]
+    track["segmentations"][2] = nothing
+    track["bboxes"] = [[2, 2, 8, 6], None, [0, 0, 0, 0]]
+    (record,) = load(write_json, content)
+    loaded = record["tracks"][0]
+    assert loaded["segmentations"][1:] == [None, None]
+    assert loaded["bboxes"] == [[2, 2, 8, 6], None, None]
+
+
+def test_degenerate_polygons_are_dropped_and_counted(write_json, content, caplog):
+    content["annotations"][0]["segmentations"] = [[SQUARE, [1, 1, 3, 3]], None, None]
+    with caplog.at_level(logging.WARNING):
+        (record,) = load(write_json, content)
+    rle = record["tracks"][0]["segmentations"][0]
+    np.testing.assert_array_equal(mask_util.decode(rle), square_mask())
+    assert "1 polygon" in caplog.text
+
+
+def test_record(write_json, content):
+    (record,) = load(write_json, content)
+    assert {k: v for k, v in record.items() if k != "tracks"} == {
+        "video_id": 70,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "length": 3,
+        "file_names": ["images/v/0.jpg", "images/v/5.jpg", "images/v/10.jpg"],
+    }
+    (track,) = record["tracks"]
+    # Ascending category ids: ant 0, bee 7, cat 30.
+    assert (track["id"], track["category_id"], track["iscrowd"]) == (5, 1, 0)
+    assert track["areas"] == [48, None, 48]
+    assert track["bboxes"] == [[2, 2, 8, 6], None, [2, 2, 8, 6]]
+
+
+def test_given_boxes_areas_and_crowd_are_kept(write_json, content):
+    content["annotations"][0].update(bboxes=[[1, 2, 3, 4], None, None], areas=[9, 9, 9], iscrowd=1)
+    (record,) = load(write_json, content)
+    (track,) = record["tracks"]
+    assert track["iscrowd"] == 1
+    assert track["areas"] == [9, None, 9]
+    assert track["bboxes"] == [[1, 2, 3, 4], None, [2, 2, 8, 6]]
+
+
+def test_classes_come_from_the_file_sorted_by_id(write_json, content):
+    load(write_json, content, "unsorted")
+    metadata = MetadataCatalog.get("unsorted")
+    assert metadata.thing_classes == ["ant", "bee", "cat"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {0: 0, 7: 1, 30: 2}
+
+
+def test_other_classes_under_a_known_name_are_refused(write_json, content):
+    load(write_json, content, "known")
+    content["categories"][0]["name"] = "cow"
+    with pytest.raises(ValueError, match="position 2 the file has 'cow', expected 'cat'"):
+        load(write_json, content, "known")
+
+
+@pytest.mark.parametrize("annotations", ["absent", None, []])
+def test_no_ground_truth(write_json, content, annotations):
+    content["annotations"] = annotations
+    if annotations == "absent":
+        del content["annotations"]
+    (record,) = load(write_json, content)
+    assert record["tracks"] is None
+
+
+def test_videos_without_tracks_are_kept(write_json, content):
+    content["videos"].append({**content["videos"][0], "id": 3})
+    first, second = load(write_json, content)
+    assert [first["video_id"], second["video_id"]] == [70, 3]
+    assert second["tracks"] == []
+
+
+def test_track_id_zero_is_fine(write_json, content):
+    content["annotations"][0]["id"] = 0
+    (record,) = load(write_json, content)
+    assert record["tracks"][0]["id"] == 0
+
+
+def break_length(content):
+    content["videos"][0]["length"] = 4
+
+
+def break_segmentations(content):
+    content["annotations"][0]["segmentations"].pop()
+
+
+def break_areas(content):
+    content["annotations"][0]["areas"] = [1]
+
+
+def break_rle_size(content):
+    content["annotations"][0]["segmentations"][2]["size"] = [WIDTH, HEIGHT]
+
+
+def break_runs(content):
+    content["annotations"][0]["segmentations"][2] = {"size": [HEIGHT, WIDTH], "counts": [3, 4]}
+
+
+def break_mask_type(content):
+    content["annotations"][0]["segmentations"][0] = "mask.png"
+
+
+def break_category(content):
+    content["annotations"][0]["category_id"] = 8
+
+
+def break_video_reference(content):
+    content["annotations"][0]["video_id"] = 71
+
+
+def repeat_annotation(content):
+    content["annotations"].append(copy.deepcopy(content["annotations"][0]))
+
+
+def repeat_category(content):
+    content["categories"].append({"id": 7, "name": "dog"})
+
+
+def repeat_video(content):
+    content["videos"].append(content["videos"][0])
+
+
+def remove_name(content):
+    del content["categories"][0]["name"]
+
+
+def remove_file_names(content):
+    del content["videos"][0]["file_names"]
+
+
+def remove_segmentations(content):
+    del content["annotations"][0]["segmentations"]
+
+
+def remove_categories(content):
+    del content["categories"]
+
+
+def text_id(content):
+    content["annotations"][0]["id"] = "five"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_length, "video 70 has length 4 but 3 file names"),
+        (break_segmentations, "annotation 5 of video 70.*3 frames but 'segmentations' has 2"),
+        (break_areas, "annotation 5 of video 70.*3 frames but 'areas' has 1"),
+        (break_rle_size, "annotation 5 of video 70, frame 2.*size"),
+        (break_runs, "annotation 5 of video 70, frame 2"),
+        (break_mask_type, "annotation 5 of video 70, frame 0.*str"),
+        (break_category, "annotation 5 has category_id 8"),
+        (break_video_reference, "annotation 5 belongs to video 71"),
+        (repeat_annotation, "annotation id 5 occurs more than once"),
+        (repeat_category, "category id 7 occurs more than once"),
+        (repeat_video, "video id 70 occurs more than once"),
+        (remove_name, "category 30 has no 'name'"),
+        (remove_file_names, "video 70 has no 'file_names'"),
+        (remove_segmentations, "annotation 5 has no 'segmentations'"),
+        (remove_categories, "no 'categories'"),
+        (text_id, "annotation ids must be integers, got 'five'"),
+    ],
+)
+def test_inconsistent_files_are_refused(write_json, content, damage, message):
+    damage(content)
+    with pytest.raises(ValueError, match=rf"instances\.json: .*{message}"):
+        load(write_json, content)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"videos": {"0a1b": {"objects": {"1": {"category": "dog"}}}}}, "YouTube-VOS"),
+        ({"images": [], "categories": [], "annotations": []}, "COCO"),
+        ([{"video_id": 1, "score": 0.5}], "results"),
+        ({}, "no 'videos', 'categories'"),
+    ],
+    ids=["vos", "coco", "results", "empty"],
+)
+def test_files_of_another_kind_are_recognised(write_json, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        load(write_json, wrong)
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"'mine'.*nowhere\.json"):
+        load_ytvis_json(tmp_path / "nowhere.json", "images", "mine")
+    (tmp_path / "half.json").write_text('{"videos": [')
+    with pytest.raises(ValueError, match=r"half\.json is not valid JSON"):
+        load_ytvis_json(tmp_path / "half.json", "images")
+
+
+def test_registration_reads_nothing_and_may_be_repeated(write_json, content, tmp_path):
+    path = tmp_path / "instances.json"
+    for _ in range(2):
+        register_ytvis_instances("lazy", {"note": "x"}, path, tmp_path)
+    metadata = MetadataCatalog.get("lazy")
+    assert (metadata.evaluator_type, metadata.json_file) == ("ytvis", str(path))
+    write_json(content)
+    assert DatasetCatalog.get("lazy")[0]["video_id"] == 70
+    assert metadata.thing_classes == ["ant", "bee", "cat"]
+
+
+def test_registration_with_other_paths_is_refused(tmp_path):
+    register_ytvis_instances("taken", {}, tmp_path / "a.json", tmp_path)
+    with pytest.raises(ValueError, match=r"'taken' is already registered.*a\.json.*b\.json"):
+        register_ytvis_instances("taken", {}, tmp_path / "b.json", tmp_path)
+
+
+def test_real_videos(shared_data):
+    root = shared_data("davis_vis", "train")
+    records = load_ytvis_json(root / "instances.json", root / "JPEGImages")
+    content = json.loads((root / "instances.json").read_text())
+    assert sum(len(r["tracks"]) for r in records) == len(content["annotations"])
+    areas = {a["id"]: a["areas"] for a in content["annotations"]}
+    for record in records:
+        for track in record["tracks"]:
+            masks = track["segmentations"]
+            found = [None if rle is None else int(mask_util.area(rle)) for rle in masks]
+            assert found == areas[track["id"]]
