@@ -205,3 +205,18 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.TRACKING.CHUNK = 8
     # Slots whose masks are kept per frame, best running scores first; 0 = all (exact).
     cfg.TEST.TRACKING.KEEP_SLOTS = 0
+
+    # Live tracking, on top of TEST.TRACKING.
+    cfg.TEST.STREAMING = CN()
+    # A track becomes visible when its smoothed score reaches SCORE_ON ...
+    cfg.TEST.STREAMING.SCORE_ON = 0.4
+    # ... and hidden when it falls below SCORE_OFF.
+    cfg.TEST.STREAMING.SCORE_OFF = 0.2
+    # A track hidden for more key frames than this comes back under a new identity.
+    cfg.TEST.STREAMING.MAX_LOST = 30
+    # Instances per frame at most.
+    cfg.TEST.STREAMING.MAX_INSTANCES = 20
+    # Weight of the past in the moving average of a track's scores.
+    cfg.TEST.STREAMING.SMOOTHING = 0.8
+    # The shown class changes when another one leads by this.
+    cfg.TEST.STREAMING.CLASS_MARGIN = 0.1

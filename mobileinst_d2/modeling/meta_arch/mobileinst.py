@@ -208,7 +208,8 @@ class MobileInst(nn.Module):
                 max_detections=self.max_detections,
             )
             masks = paste_masks(mask_logits[queries], image_size, output_size, self.mask_threshold)
-            results.append(to_instances(masks, labels, values))
+            shown = masks.flatten(1).any(1)  # some vanish at the original size
+            results.append(to_instances(masks[shown], labels[shown], values[shown]))
         return results
 
     def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -220,7 +221,11 @@ class MobileInst(nn.Module):
         Returns:
             ``kernels`` (B, N, D), ``queries`` (B, N, C), ``scores`` (B, N, K) in [0, 1], and
             ``mask_features`` (B, D, h, w) at stride 8 of the padded batch.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
         """
+        self._require_eval()
         mask_output, x_global = self._encode(self._batch(frames).tensor)
         predictions = self.instance_decoder(mask_output, x_global)
         return {
@@ -238,8 +243,16 @@ class MobileInst(nn.Module):
 
         Returns:
             (B, D, h, w), at stride 8 of the padded batch.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
         """
+        self._require_eval()
         return self._encode(self._batch(frames).tensor)[0].mask_features
+
+    def _require_eval(self) -> None:
+        if self.training:
+            raise RuntimeError("the model is in training mode: call model.eval() to predict videos")
 
     def _predict(self, batched_inputs: list[dict]) -> list[dict]:
         for item in batched_inputs:

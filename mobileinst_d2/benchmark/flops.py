@@ -1,0 +1,92 @@
+"""Multiply-accumulates and parameters of a model, by module.
+
+The counting rule is fvcore's, which reproduces the paper's tables: one multiply-accumulate is one
+FLOP; batch normalisation in evaluation costs 2 per element, layer norm 5, a bilinear resize 4 per
+output element; activations and element-wise operations are free.
+"""
+
+import logging
+import math
+from typing import NamedTuple
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+__all__ = ["ModelCost", "measure_cost"]
+
+# Parts of the network, as they stand in a breakdown; everything deeper is added up.
+_BREAKDOWN_DEPTH = 2
+
+
+class ModelCost(NamedTuple):
+    """What a model costs for one input.
+
+    Attributes:
+        macs: multiply-accumulates of the network, without post-processing.
+        params: number of parameters.
+        by_module: (name, macs, params) of each part, in the order of the model.
+    """
+
+    macs: int
+    params: int
+    by_module: list[tuple[str, int, int]]
+
+
+class _RawOutputs(nn.Module):
+    """Calls ``raw_outputs``, in the form that tracing takes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.model.raw_outputs(images).values())
+
+
+def _count_fused_attention(inputs: list, outputs: list) -> int:
+    """Cost of ``scaled_dot_product_attention``, which fvcore counts as nothing by itself."""
+    query, key, value = (x.type().sizes() for x in inputs[:3])  # ..., n, d; ..., m, d; ..., m, e
+    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def measure_cost(model: nn.Module, size: tuple[int, int]) -> ModelCost:
+    """Count one forward pass of a meta-architecture with ``raw_outputs``.
+
+    Args:
+        model: the model, which is put into evaluation mode for the count.
+        size: (H, W) of the padded input.
+
+    Returns:
+        Total and breakdown.
+    """
+    was_training = model.training
+    model.eval()
+    # fvcore reports free operations as unsupported, and submodules that never run.
+    logger = logging.getLogger("fvcore.nn.jit_analysis")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        device = next(model.parameters()).device
+        analysis = FlopCountAnalysis(_RawOutputs(model), torch.zeros(1, 3, *size, device=device))
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _count_fused_attention)
+        macs = analysis.by_module()
+    finally:
+        logger.setLevel(level)
+        model.train(was_training)
+    parts = []
+    for name, module in model.named_modules():
+        # a name "" is the model itself
+        depth = name.count(".") + 1
+        is_leaf_part = depth == _BREAKDOWN_DEPTH or (depth == 1 and not list(module.children()))
+        params = _count_parameters(module)
+        cost = int(macs[f"model.{name}"])
+        if name and is_leaf_part and (cost or params):
+            parts.append((name, cost, params))
+    rest = int(macs[""]) - sum(part[1] for part in parts)
+    parts.append(("mask product, resizes", rest, 0))
+    return ModelCost(int(macs[""]), _count_parameters(model), parts)
+
+
+def _count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,15 @@
+"""Association of key frames and prediction of whole videos and streams."""
+
+from .kernel_tracker import KernelTracker, SlotView
+from .step import FrameStepper, SlotFrame
+from .streaming_predictor import StreamingPredictor
+from .video_predictor import VideoPredictor
+
+__all__ = [
+    "FrameStepper",
+    "KernelTracker",
+    "SlotFrame",
+    "SlotView",
+    "StreamingPredictor",
+    "VideoPredictor",
+]
