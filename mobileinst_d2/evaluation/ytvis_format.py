@@ -1,0 +1,261 @@
+"""The JSON files of YouTube-VIS, checked and prepared for evaluation.
+
+Ground truth has ``videos``, ``categories`` and ``annotations`` with one entry per track; results
+are a list with one entry per predicted track::
+
+    {"video_id": int, "category_id": int, "score": float, "segmentations": [RLE | null] * length}
+
+Here a track is a dict with the fields that pycocotools' ``COCOeval`` reads (``id``, ``image_id``
+for the video, ``category_id``, ``iscrowd``, ``ignore``, ``area``, ``score``), plus ``masks``, an
+RLE or None per frame, and ``mask_areas``, an int64 array with their numbers of pixels.
+
+This is apart from the loader of training and inference, which numbers the categories anew and
+fills in missing areas: the metric depends on the file as it is.
+"""
+
+import json
+import logging
+import math
+import numbers
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from mobileinst_d2.utils.rle import to_rle
+
+__all__ = ["GroundTruth", "Video", "load_ground_truth", "load_results"]
+
+Track = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Video:
+    """Size of one video: pixels and frames."""
+
+    height: int
+    width: int
+    length: int
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A checked ground truth file.
+
+    Attributes:
+        videos: by video id, in ascending order.
+        categories: class name by category id, in ascending order of the id.
+        tracks: the annotated tracks in the order of the file; empty if the file has no
+            annotations, as those of the public validation and test sets.
+    """
+
+    videos: dict[int, Video]
+    categories: dict[int, str]
+    tracks: list[Track]
+
+
+def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTruth:
+    """Read a ground truth file in the YouTube-VIS format.
+
+    Args:
+        source: path of the JSON file, or its content.
+
+    Returns:
+        The checked content. Track ids are numbered anew, as the evaluation takes 0 for "none".
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the content is malformed; the message names the file and the entry.
+    """
+    content, name = _read_json(source, "ground truth")
+    if not isinstance(content, dict) or not {"videos", "categories"} <= content.keys():
+        raise ValueError(
+            f"{name} is not in the YouTube-VIS format: it needs 'videos', 'categories' and "
+            "'annotations' (the meta.json of YouTube-VOS is another file)"
+        )
+    videos = {
+        video_id: _read_video(entry, f"{name}: video {video_id}")
+        for video_id, entry in _by_id(content["videos"], f"{name}: 'videos'").items()
+    }
+    categories = {
+        category_id: str(entry.get("name", category_id))
+        for category_id, entry in _by_id(content["categories"], f"{name}: 'categories'").items()
+    }
+    annotations = _list_of_dicts(content.get("annotations") or [], f"{name}: 'annotations'")
+    _warn_about_track_ids(annotations, name)
+    tracks = []
+    for index, entry in enumerate(annotations):
+        where = f"{name}: annotation number {index} (id {entry.get('id')})"
+        track = _read_track(entry, videos, categories, where)
+        crowd = int(bool(entry.get("iscrowd")))
+        area = _mean_nonzero(_annotated_areas(entry, where, default=track["mask_areas"].tolist()))
+        tracks.append(track | {"id": index + 1, "iscrowd": crowd, "ignore": crowd, "area": area})
+    return GroundTruth(videos, categories, tracks)
+
+
+def load_results(
+    source: str | PathLike[str] | list[dict[str, Any]], truth: GroundTruth
+) -> list[Track]:
+    """Read predicted tracks in the format that the evaluation servers take.
+
+    Masks may also be polygons or uncompressed run lengths, and further keys are ignored.
+
+    Args:
+        source: path of the JSON file, or its content.
+        truth: the ground truth to which the ids belong.
+
+    Returns:
+        The tracks in the order of the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the content is malformed, or names a video or category that ``truth`` does
+            not have; the message names the file and the entry.
+    """
+    content, name = _read_json(source, "results")
+    tracks = []
+    for index, entry in enumerate(_list_of_dicts(content, name)):
+        where = f"{name}: entry number {index} (video {entry.get('video_id')})"
+        track = _read_track(entry, truth.videos, truth.categories, where)
+        score = entry.get("score")
+        _require(
+            isinstance(score, numbers.Real) and math.isfinite(score),
+            f"{where}: 'score' must be a finite number, not {score!r}",
+        )
+        area = _mean_nonzero(track["mask_areas"].tolist())
+        tracks.append(track | {"id": index + 1, "iscrowd": 0, "score": float(score), "area": area})
+    return tracks
+
+
+def _read_json(source: Any, what: str) -> tuple[Any, str]:
+    """The content of a JSON file, or the given content, and a name for error messages."""
+    if not isinstance(source, str | PathLike):
+        return source, what
+    path = Path(source)
+    try:
+        return json.loads(path.read_text(encoding="utf-8")), str(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+
+
+def _read_video(entry: dict[str, Any], where: str) -> Video:
+    names = entry.get("file_names")
+    if "length" not in entry and isinstance(names, list):
+        entry = entry | {"length": len(names)}
+    video = Video(*(_integer(entry, key, where) for key in ("height", "width", "length")))
+    _require(
+        min(video.height, video.width, video.length) > 0,
+        f"{where}: 'height', 'width' and 'length' must be positive",
+    )
+    _require(
+        not isinstance(names, list) or len(names) == video.length,
+        f"{where}: 'length' is {video.length} but 'file_names' does not have as many entries",
+    )
+    return video
+
+
+def _read_track(
+    entry: dict[str, Any], videos: dict[int, Video], categories: dict[int, str], where: str
+) -> Track:
+    """What annotations and results have in common."""
+    video_id = _integer(entry, "video_id", where)
+    category_id = _integer(entry, "category_id", where)
+    _require(video_id in videos, f"{where}: the ground truth has no video {video_id}")
+    _require(
+        category_id in categories,
+        f"{where}: the ground truth has no category {category_id}, "
+        f"only {', '.join(map(str, categories))}",
+    )
+    video = videos[video_id]
+    segmentations = entry.get("segmentations")
+    _require(isinstance(segmentations, list), f"{where}: 'segmentations' must be a list")
+    _require(
+        len(segmentations) == video.length,
+        f"{where}: {len(segmentations)} segmentations for a video of {video.length} frames",
+    )
+    masks = []
+    for frame, segmentation in enumerate(segmentations):
+        try:
+            masks.append(to_rle(segmentation, video.height, video.width))
+        except ValueError as error:
+            raise ValueError(f"{where}, frame {frame}: {error}") from error
+    visible = [frame for frame, mask in enumerate(masks) if mask is not None]
+    mask_areas = np.zeros(video.length, dtype=np.int64)
+    if visible:
+        mask_areas[visible] = mask_util.area([masks[frame] for frame in visible])
+    return {
+        "image_id": video_id,
+        "category_id": category_id,
+        "masks": masks,
+        "mask_areas": mask_areas,
+    }
+
+
+def _annotated_areas(
+    entry: dict[str, Any], where: str, *, default: list[float]
+) -> list[float | None]:
+    """The ``areas`` of an annotation, which the official evaluation takes instead of the masks'."""
+    areas = entry.get("areas")
+    if areas is None:
+        return default
+    _require(
+        isinstance(areas, list)
+        and all(a is None or (isinstance(a, numbers.Real) and math.isfinite(a)) for a in areas),
+        f"{where}: 'areas' must be a list of finite numbers and null",
+    )
+    return areas
+
+
+def _mean_nonzero(areas: list[float | None]) -> float:
+    """The area of a track: the mean over the frames where it has any; 0 if there are none."""
+    present = [area for area in areas if area]
+    return float(np.mean(present)) if present else 0.0
+
+
+def _warn_about_track_ids(annotations: list[dict[str, Any]], name: str) -> None:
+    ids = [entry.get("id") for entry in annotations]
+    valid = {i for i in ids if isinstance(i, numbers.Integral) and i > 0}
+    if len(valid) < len(ids):
+        logger.warning(
+            "%s: %d of %d track ids are missing, below 1 or used twice; the tracks are numbered "
+            "anew here, but the official evaluation loses such tracks.",
+            name,
+            len(ids) - len(valid),
+            len(ids),
+        )
+
+
+def _by_id(entries: Any, where: str) -> dict[int, dict[str, Any]]:
+    """Entries by their ``id``, which must be unique, in ascending order."""
+    by_id = {}
+    for index, entry in enumerate(_list_of_dicts(entries, where)):
+        entry_id = _integer(entry, "id", f"{where}, entry number {index}")
+        _require(entry_id not in by_id, f"{where}: the id {entry_id} occurs twice")
+        by_id[entry_id] = entry
+    return dict(sorted(by_id.items()))
+
+
+def _list_of_dicts(value: Any, where: str) -> list[dict[str, Any]]:
+    _require(isinstance(value, list), f"{where} must be a list, not {type(value).__name__}")
+    for index, entry in enumerate(value):
+        _require(isinstance(entry, dict), f"{where}: entry number {index} must be an object")
+    return value
+
+
+def _integer(entry: dict[str, Any], key: str, where: str) -> int:
+    value = entry.get(key)
+    _require(
+        isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1,
+        f"{where}: '{key}' must be an integer, not {value!r}",
+    )
+    return int(value)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,297 @@
+"""The metric against a second one, see conftest, on random and on chosen tracks."""
+
+import math
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from mobileinst_d2.evaluation import evaluate_ytvis
+
+TOLERANCE = 1e-12
+
+
+# --------------------------------------------------------------------------- building cases
+
+
+def compressed(mask) -> dict:
+    code = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(mask.shape), "counts": code["counts"].decode()}
+
+
+def uncompressed(mask) -> dict:
+    flat = mask.flatten(order="F").astype(int)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    bounds = np.concatenate(([0], changes, [flat.size]))
+    return {
+        "size": list(mask.shape),
+        "counts": [0] * int(flat[0]) + np.diff(bounds).tolist(),
+    }
+
+
+def box(size, top, left, bottom, right) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def dataset(videos, annotations, categories=(1,)) -> dict:
+    """Ground truth; ``videos`` are (id, height, width, length)."""
+    keys = ("id", "height", "width", "length")
+    return {
+        "videos": [dict(zip(keys, video, strict=True)) for video in videos],
+        "categories": [{"id": c, "name": f"class {c}"} for c in categories],
+        "annotations": [
+            {"id": index + 1, "iscrowd": 0, **annotation}
+            for index, annotation in enumerate(annotations)
+        ],
+    }
+
+
+def track(masks, video=1, category=1, encode=compressed, **extra) -> dict:
+    segmentations = [None if mask is None else encode(mask) for mask in masks]
+    return {"video_id": video, "category_id": category, "segmentations": segmentations, **extra}
+
+
+@pytest.fixture
+def assert_same(reference):
+    """Compare both metrics on one case; returns the metrics."""
+
+    def compare(gt, results) -> dict:
+        summary, per_class = reference(gt, results)
+        metrics = evaluate_ytvis(gt, results)
+        assert metrics.summary.keys() == summary.keys()
+        for name, value in summary.items():
+            assert metrics.summary[name] == pytest.approx(value, abs=TOLERANCE, nan_ok=True), name
+        expected = [per_class[category] for category in sorted(per_class)]
+        actual = list(metrics.per_class.values())
+        assert actual == pytest.approx(expected, abs=TOLERANCE, nan_ok=True)
+        return metrics.summary
+
+    return compare
+
+
+# --------------------------------------------------------------------------- random tracks
+
+
+def random_boxes(rng, size, length) -> list:
+    """A moving box that is sometimes absent; areas reach all three ranges."""
+    height, width = size
+    h, w = rng.uniform(0.1, 1, 2) * size
+    top, left = rng.uniform(0, 1, 2) * (height - h, width - w)
+    speed = rng.uniform(-4, 4, 2)
+    masks = []
+    for frame in range(length):
+        y, x = np.array((top, left)) + frame * speed
+        area = np.clip([y, x, y + h, x + w], 0, [height, width] * 2).astype(int)
+        masks.append(None if rng.random() < 0.2 else box(size, *area))
+    return masks
+
+
+def disturbed(rng, masks, size) -> list:
+    """A prediction for a track: cut boxes, frames lost, sometimes a whole other track."""
+    result = []
+    other = random_boxes(rng, size, len(masks))
+    switch = rng.integers(len(masks)) if rng.random() < 0.3 else len(masks)
+    for frame, mask in enumerate(masks):
+        if frame >= switch:
+            mask = other[frame]
+        if mask is not None and rng.random() < 0.5:
+            mask = mask.copy()
+            mask[: rng.integers(size[0] // 2)] = False
+        if rng.random() < 0.1:
+            mask = None if rng.random() < 0.5 else np.zeros(size, bool)
+        result.append(mask)
+    return result
+
+
+def random_case(seed) -> tuple[dict, list]:
+    rng = np.random.default_rng(seed)
+    categories = [int(c) for c in rng.permutation([2, 5, 9])]
+    videos = [
+        (int(video), int(rng.integers(120, 300)), int(rng.integers(120, 300)), length)
+        for video, length in zip(rng.permutation([3, 7, 12]), rng.integers(1, 6, 3), strict=True)
+    ]
+    annotations, results = [], []
+    for video, height, width, length in videos:
+        for _ in range(rng.integers(0, 5)):
+            # The last category has predictions only.
+            category = int(rng.choice(categories[:2]))
+            masks = random_boxes(rng, (height, width), length)
+            encode = (compressed, uncompressed)[rng.integers(2)]
+            annotation = track(masks, video, category, encode, iscrowd=int(rng.random() < 0.2))
+            if rng.random() < 0.5:
+                annotation["areas"] = [None if m is None else int(m.sum()) for m in masks]
+            annotations.append(annotation)
+            for _ in range(rng.integers(0, 4)):
+                predicted = disturbed(rng, masks, (height, width))
+                label = category if rng.random() < 0.8 else int(rng.choice(categories))
+                # Few different scores, so that there are ties within and between videos.
+                score = round(float(rng.random()), 1)
+                results.append(track(predicted, video, label, score=score))
+    annotations.append(track([None] * videos[0][3], videos[0][0], categories[0]))
+    order = rng.permutation(len(results))
+    return dataset(videos, annotations, categories), [results[index] for index in order]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_tracks(assert_same, seed):
+    assert_same(*random_case(seed))
+
+
+# --------------------------------------------------------------------------- chosen cases
+
+
+@pytest.mark.parametrize("shared", range(10, 21))
+def test_iou_equal_to_a_threshold_matches(assert_same, shared):
+    size = (1, 20)
+    gt = dataset([(1, 1, 20, 1)], [track([box(size, 0, 0, 1, 20)])])
+    results = [track([box(size, 0, 0, 1, shared)], score=0.5)]
+    summary = assert_same(gt, results)
+    # The IoU is shared / 20; thresholds 10 / 20, 11 / 20, ... 19 / 20.
+    assert summary["AP"] == pytest.approx(10 * min(shared - 9, 10))
+
+
+def test_iou_is_over_the_whole_track_not_a_mean_over_frames(assert_same):
+    size = (10, 10)
+    whole, row = box(size, 0, 0, 10, 10), box(size, 0, 0, 1, 10)
+    gt = dataset([(1, 10, 10, 2)], [track([whole, row])])
+    results = [track([whole, None], score=0.5)]
+    # 100 / 110 = 0.909; the mean of the frames would be 0.5.
+    assert assert_same(gt, results)["AP"] == pytest.approx(90)
+
+
+def test_identity_switch_fragments_and_duplicates(assert_same):
+    size = (10, 20)
+    left, right = box(size, 0, 0, 10, 8), box(size, 0, 10, 10, 20)
+    gt = dataset([(1, 10, 20, 4)], [track([left] * 4), track([right] * 4)])
+    results = [
+        track([left, left, right, right], score=0.9),
+        track([left, left, None, None], score=0.8),
+        track([None, None, left, left], score=0.7),
+        track([right] * 4, score=0.6),
+        track([right] * 4, score=0.6),
+    ]
+    summary = assert_same(gt, results)
+    assert 0 < summary["AP50"] < 100
+
+
+def test_a_tie_of_iou_goes_to_the_later_annotation(assert_same):
+    size = (4, 30)
+    wide, left, right = (box(size, 0, *x) for x in ((5, 4, 15), (0, 4, 10), (10, 4, 20)))
+    gt = dataset([(1, 4, 30, 1)], [track([left | wide]), track([wide | right])])
+    assert_same(gt, [track([wide], score=0.9), track([left | wide], score=0.8)])
+    assert_same(gt, [track([wide], score=0.9), track([wide | right], score=0.8)])
+
+
+def test_null_and_all_zero_masks_are_the_same(assert_same):
+    size = (10, 10)
+    square, zero = box(size, 0, 0, 5, 5), np.zeros(size, bool)
+    gt = dataset([(1, 10, 10, 3)], [track([square, None, zero]), track([None] * 3)])
+    with_null = [track([square, None, None], score=0.9), track([None] * 3, score=0.8)]
+    with_zeros = [track([square, zero, zero], score=0.9), track([zero] * 3, score=0.8)]
+    summary = assert_same(gt, with_null)
+    assert assert_same(gt, with_zeros) == pytest.approx(summary, nan_ok=True)
+    # The track without a mask cannot be found, and counts.
+    assert summary["AR10"] == pytest.approx(50)
+
+
+def test_a_crowd_absorbs_several_predictions_by_the_ordinary_iou(assert_same):
+    size = (10, 20)
+    crowd, thing = box(size, 0, 0, 10, 10), box(size, 0, 12, 10, 20)
+    gt = dataset([(1, 10, 20, 1)], [track([crowd], iscrowd=1), track([thing])])
+    large, part = box(size, 0, 0, 9, 10), box(size, 0, 0, 2, 2)
+    absorbed = [track([large], score=0.9), track([large], score=0.8), track([thing], score=0.7)]
+    assert assert_same(gt, absorbed)["AP50"] == pytest.approx(100)
+    # A small part of a crowd is a false prediction here; in COCO it would be ignored.
+    assert assert_same(gt, [track([part], score=0.9), absorbed[2]])["AP50"] == pytest.approx(50)
+
+
+def test_only_crowds_are_no_ground_truth(assert_same):
+    square = box((10, 10), 0, 0, 5, 5)
+    gt = dataset([(1, 10, 10, 1)], [track([square], iscrowd=1)])
+    assert all(math.isnan(x) for x in assert_same(gt, [track([square], score=0.5)]).values())
+
+
+@pytest.mark.parametrize("side", [127, 128, 129, 255, 256, 257])
+def test_area_ranges_include_their_bounds(assert_same, side):
+    size = (260, 260)
+    square = box(size, 0, 0, side, side)
+    gt = dataset([(1, 260, 260, 3)], [track([square, None, square])])
+    summary = assert_same(gt, [track([square, None, square], score=0.5)])
+    defined = {area for area in "sml" if not math.isnan(summary[f"AP{area}"])}
+    bounds = {127: "s", 128: "sm", 129: "m", 255: "m", 256: "ml", 257: "l"}
+    assert defined == set(bounds[side])
+
+
+def test_areas_of_annotations_come_from_the_file_those_of_predictions_from_the_masks(assert_same):
+    size = (200, 200)
+    square, small = box(size, 0, 0, 190, 190), box(size, 0, 195, 5, 200)
+    gt = dataset([(1, 200, 200, 2)], [track([square] * 2, areas=[100.5, None])])
+    # The wrong track is small by its masks, so it counts against APs; the other is medium.
+    results = [track([small, None], score=0.9), track([square] * 2, score=0.8)]
+    summary = assert_same(gt, results)
+    assert summary["APs"] == pytest.approx(50)
+    assert math.isnan(summary["APm"])
+
+
+def test_more_predictions_than_are_evaluated(assert_same):
+    size = (10, 10)
+    square, other = box(size, 0, 0, 5, 5), box(size, 6, 6, 9, 9)
+    gt = dataset([(1, 10, 10, 1)], [track([square])])
+    wrong = [track([other], score=0.5) for _ in range(99)]
+    # Equal scores: the order of the file decides who is among the first hundred.
+    assert assert_same(gt, [*wrong, track([square], score=0.5)])["AR100"] == pytest.approx(100)
+    late = [*wrong, track([other], score=0.5), track([square], score=0.5)]
+    assert assert_same(gt, late)["AR100"] == 0
+    first = [*wrong, track([other], score=0.5), track([square], score=0.6)]
+    assert assert_same(gt, first)["AR1"] == pytest.approx(100)
+
+
+def test_recall_counts_predictions_per_video_and_category(assert_same):
+    size = (10, 10)
+    square, other = box(size, 0, 0, 5, 5), box(size, 6, 6, 9, 9)
+    videos = [(2, 10, 10, 1), (1, 10, 10, 1)]
+    gt = dataset(videos, [track([square], v, c) for v in (1, 2) for c in (1, 2)], (1, 2))
+    results = [track([square], v, c, score=0.1 * v) for v in (1, 2) for c in (1, 2)]
+    assert assert_same(gt, results)["AR1"] == pytest.approx(100)
+    results += [track([other], 1, 1, score=0.9)]
+    assert assert_same(gt, results)["AR1"] == pytest.approx(75)
+
+
+def test_predictions_of_a_category_without_annotations_do_no_harm(assert_same):
+    square = box((10, 10), 0, 0, 5, 5)
+    gt = dataset([(1, 10, 10, 1)], [track([square])], categories=(1, 2))
+    results = [track([square], score=0.2), track([square], category=2, score=0.9)]
+    assert assert_same(gt, results)["AP"] == pytest.approx(100)
+
+
+def test_no_prediction_at_all_scores_zero(assert_same):
+    square = box((10, 10), 0, 0, 5, 5)
+    gt = dataset([(1, 10, 10, 1)], [track([square])], categories=(1, 2))
+    summary = assert_same(gt, [])
+    assert summary["AP"] == summary["AR100"] == summary["APs"] == 0
+    assert math.isnan(summary["APl"])
+
+
+def test_encodings_of_the_annotations_give_the_same_metrics(assert_same):
+    size = (10, 20)
+    masks = [box(size, 2, 3, 8, 12), None, box(size, 0, 0, 1, 20)]
+
+    def polygons(mask):
+        rows, columns = np.nonzero(mask)
+        top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+        middle = (left + right) // 2
+        return [
+            [int(x) for x in (a, top, b, top, b, bottom, a, bottom)]
+            for a, b in ((left, middle), (middle, right))
+        ]
+
+    predicted = [track([masks[0], None, box(size, 0, 0, 1, 9)], score=0.5)]
+    summaries = [
+        assert_same(dataset([(1, 10, 20, 3)], [track(masks, encode=encode)]), predicted)
+        for encode in (compressed, uncompressed, polygons)
+    ]
+    assert summaries[0] == pytest.approx(summaries[1], nan_ok=True)
+    assert summaries[0] == pytest.approx(summaries[2], nan_ok=True)
+    assert 0 < summaries[0]["AP"] < 100
