@@ -111,22 +111,25 @@ def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool =
 
 
 def prepare_output(path: Path, *, overwrite: bool) -> None:
-    """Make sure that a file can be created: make its folder, check permission and existence.
+    """Make sure that a file can be written: make its folder and try.
 
     Args:
-        path: the file to be written.
+        path: the file to be written. What it holds already stays as it is.
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        VideoIOError: it exists, is a folder, or its folder cannot be made or written to.
+        VideoIOError: it exists, is a folder, or cannot be written.
     """
     if path.is_dir():
         raise VideoIOError(f"{path} is a folder, not a file to write.")
-    if path.exists() and not overwrite:
+    exists = path.exists()
+    if exists and not overwrite:
         raise VideoIOError(f"{path} exists already; --overwrite replaces it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not exists:
+            path.unlink()
     except OSError as error:
-        raise VideoIOError(f"cannot make the folder {path.parent}: {error.strerror}.") from error
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise VideoIOError(f"no permission to write {path}.")
+        raise VideoIOError(f"cannot write {path}: {error.strerror}.") from error

@@ -1,7 +1,7 @@
 """Single images: what is read is what the data loader would read."""
 
 import logging
-import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -93,11 +93,22 @@ def test_prepare_output_protects_what_is_there(tmp_path):
     prepare_output(path, overwrite=True)
     with pytest.raises(VideoIOError, match="is a folder"):
         prepare_output(tmp_path, overwrite=True)
-    with pytest.raises(VideoIOError, match="cannot make the folder"):
+    with pytest.raises(VideoIOError, match="cannot write"):
         prepare_output(path / "b.png", overwrite=True)
 
 
-def test_prepare_output_checks_permission(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(VideoIOError, match="no permission"):
+def test_prepare_output_leaves_no_trace(tmp_path):
+    (tmp_path / "old.png").write_bytes(b"content")
+    prepare_output(tmp_path / "old.png", overwrite=True)
+    prepare_output(tmp_path / "new" / "a.png", overwrite=False)
+    assert (tmp_path / "old.png").read_bytes() == b"content"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_prepare_output_explains_what_the_system_refuses(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(VideoIOError, match=r"cannot write .*a\.png: Permission denied"):
         prepare_output(tmp_path / "a.png", overwrite=False)

@@ -241,7 +241,7 @@ def test_outputs_that_cannot_be_written_are_explained(tmp_path):
         (tmp_path / "a", None, "suffix"),
         (tmp_path / "a.mp4", "mp4", "four"),
         (tmp_path / "a.mp4", "!?!?", "cannot encode"),
-        (tmp_path / "file" / "a.mp4", None, "cannot make the folder"),
+        (tmp_path / "file" / "a.mp4", None, "cannot write"),
         (tmp_path / "folder.mp4", None, "is a folder"),
     ):
         with pytest.raises(VideoIOError, match=reason):
@@ -251,5 +251,5 @@ def test_outputs_that_cannot_be_written_are_explained(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
 def test_folder_without_permission_is_explained(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(VideoIOError, match="no permission"):
+    with pytest.raises(VideoIOError, match="Permission denied"):
         VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
