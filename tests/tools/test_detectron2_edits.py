@@ -1,0 +1,232 @@
+"""The table of edits, against the true source archive and in the installed package."""
+
+import ast
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2_edits import EDITS, RECIPE
+from detectron2_wheel import InstallError, build_wheel
+from install_detectron2 import fetch_sdist
+
+# Changes with every change of the edits; then `BUILD` must change too, or nobody gets the change.
+WHEEL = (
+    "detectron2-0.6+pure.1-py3-none-any.whl",
+    "88098a5142e693b6aed2098d384a506c054bd52e44e71f010c53e830f9fd2cb7",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel_content():
+    """The wheel, built from DETECTRON2_SDIST or from what the package registry gives."""
+    file = os.environ.get("DETECTRON2_SDIST")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_RETRIES", "0")
+        patch.setenv("PIP_DEFAULT_TIMEOUT", "10")
+        try:
+            sdist = Path(file).read_bytes() if file else fetch_sdist(RECIPE)
+        except InstallError as error:
+            pytest.skip(f"no source archive: {error}")
+    return build_wheel(sdist, RECIPE)
+
+
+@pytest.fixture(scope="module")
+def wheel_files(wheel_content):
+    with zipfile.ZipFile(io.BytesIO(wheel_content)) as wheel:
+        return {name: wheel.read(name).decode() for name in wheel.namelist()}
+
+
+def test_wheel_is_the_known_one(wheel_content):
+    assert (RECIPE.wheel_name, hashlib.sha256(wheel_content).hexdigest()) == WHEEL
+
+
+def test_nothing_outdated_is_left(wheel_files):
+    outdated = re.compile(
+        r"\bnp\.(bool|int|float|str|object)\b|_LRScheduler\b|pkg_resources|Image\.LINEAR|"
+        r"torch\.cuda\.amp|from detectron2 import _C"
+    )
+    code = {path: text.partition("\n# Modified by")[0] for path, text in wheel_files.items()}
+    left = {path for path, text in code.items() if outdated.search(text)}
+    # These two test whether the operators are there.
+    assert left == {"detectron2/utils/c_ops.py", "detectron2/evaluation/fast_eval_api.py"}
+
+
+def test_every_module_is_valid_python(wheel_files):
+    for path, text in wheel_files.items():
+        if path.endswith(".py"):
+            ast.parse(text, path)
+
+
+def test_wheel_has_configs_projects_and_license(wheel_files):
+    configs = "detectron2/model_zoo/configs"
+    assert f"{configs}/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml" in wheel_files
+    assert f"{configs}/common/models/mask_rcnn_fpn.py" in wheel_files
+    assert "detectron2/projects/point_rend/point_features.py" in wheel_files
+    info = f"detectron2-{RECIPE.version}.dist-info"
+    assert "Apache License" in wheel_files[f"{info}/LICENSE"]
+    assert not [path for path in wheel_files if not path.startswith(("detectron2/", info))]
+
+
+def test_changed_files_end_with_a_note(wheel_files):
+    noted = {path for path, text in wheel_files.items() if "\n# Modified by the mobileinst" in text}
+    assert noted == {edit.file for edit in EDITS}
+
+
+def test_requirements_can_be_resolved():
+    assert "@" not in RECIPE.metadata
+    for dropped in ("black", "future", "pydot", "panopticapi"):
+        assert f"Requires-Dist: {dropped}" not in RECIPE.metadata
+    assert "Requires-Dist: omegaconf>=2.1,<2.4\n" in RECIPE.metadata
+
+
+def test_reasons_fit_on_a_line():
+    for edit in EDITS:
+        assert edit.old != edit.new
+        assert 0 < len(f"# Modified: {edit.reason}") <= 100
+        assert "\n" not in edit.reason
+
+
+def installed_build():
+    try:
+        return "+pure." in importlib.metadata.version("detectron2")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+if_installed = pytest.mark.skipif(not installed_build(), reason="another Detectron2 is installed")
+
+
+@if_installed
+def test_missing_operator_names_itself():
+    from detectron2.layers.rotated_boxes import pairwise_iou_rotated
+
+    with pytest.raises(ImportError):
+        from detectron2 import _C  # noqa: F401
+    with pytest.raises(ImportError, match=r"box_iou_rotated is not available.*official source"):
+        pairwise_iou_rotated(torch.zeros(1, 5), torch.zeros(1, 5))
+
+
+@pytest.fixture
+def one_box_dataset(tmp_path):
+    """A COCO set of one image with one box of ten pixels."""
+    from detectron2.data import MetadataCatalog
+
+    box = {"bbox": [1, 2, 10, 10], "area": 100, "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "height": 20, "width": 20, "file_name": "image.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, **box}],
+    }
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    name = "install_test_one_box"
+    metadata = MetadataCatalog.get(name)
+    metadata.set(json_file=str(file), thing_dataset_id_to_contiguous_id={1: 0})
+    metadata.set(thing_classes=["cat"])
+    yield name
+    MetadataCatalog.remove(name)
+
+
+@if_installed
+def test_coco_evaluation_falls_back_to_pycocotools(one_box_dataset):
+    from detectron2.evaluation import COCOEvaluator
+    from detectron2.structures import Boxes, Instances
+
+    instances = Instances((20, 20), pred_boxes=Boxes(torch.tensor([[1.0, 2.0, 11.0, 12.0]])))
+    instances.scores, instances.pred_classes = torch.tensor([0.9]), torch.tensor([0])
+    evaluator = COCOEvaluator(one_box_dataset, tasks=("bbox",), distributed=False)
+    evaluator.reset()
+    evaluator.process([{"image_id": 1}], [{"instances": instances}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+
+
+@if_installed
+def test_transforms_use_current_pillow():
+    from detectron2.data.transforms import ExtentTransform
+
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    resized = ExtentTransform((0, 0, 4, 4), (8, 8)).apply_image(image)
+    assert resized.shape == (8, 8)
+
+
+@if_installed
+def test_failing_sample_is_replaced_by_another():
+    from detectron2.data import MapDataset
+
+    dataset = MapDataset([0, 1], lambda value: value or None)
+    assert dataset[1] == 1
+    assert dataset[0] == 1
+
+
+@if_installed
+def test_class_histogram_is_printed(monkeypatch):
+    from detectron2.data import build
+
+    messages = []
+    monkeypatch.setattr(build, "log_first_n", lambda level, text, **_: messages.append(text))
+    build.print_instances_class_histogram([{"annotations": [{"category_id": 1}]}], ["cat", "dog"])
+    assert re.search(r"cat +\| 0 +\| +dog +\| 1 ", messages[0])
+
+
+@if_installed
+def test_model_zoo_finds_its_configs():
+    from detectron2 import model_zoo
+
+    config = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
+    assert config.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+
+
+@if_installed
+def test_state_of_torch_schedulers_is_saved():
+    from detectron2.engine.hooks import LRScheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    hook = LRScheduler(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 3))
+    assert hook.state_dict()["step_size"] == 3
+
+
+@if_installed
+def test_export_imports_without_caffe2():
+    from detectron2 import export
+
+    assert hasattr(export, "TracingAdapter")
+    assert not hasattr(export, "Caffe2Tracer")
+
+
+def write_rank(folder):
+    from detectron2.utils import comm
+
+    ranks = comm.all_gather((comm.get_rank(), torch.distributed.get_backend()))
+    Path(folder, str(comm.get_local_rank())).write_text(repr(ranks), encoding="utf-8")
+
+
+@if_installed
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_launch_runs_processes_on_the_cpu(tmp_path):
+    from detectron2.engine import launch
+
+    launch(write_rank, 2, dist_url="auto", args=(str(tmp_path),))
+    ranks = [(tmp_path / name).read_text(encoding="utf-8") for name in ("0", "1")]
+    assert ranks == [repr([(0, "gloo"), (1, "gloo")])] * 2
+
+
+@if_installed
+def test_environment_report_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "detectron2.utils.collect_env"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"detectron2 +0\.6 @", done.stdout)

@@ -1,0 +1,143 @@
+import os
+import sys
+import venv
+
+import pytest
+from detectron2_probe import PARTS, Environment, probe
+
+WORKING_TORCH = {
+    "torch.py": "def zeros(*size):\n    return size\n",
+    "torchvision.py": "class ops:\n    nms = staticmethod(lambda *arguments: arguments)\n",
+}
+WORKING_DETECTRON2 = {
+    "detectron2/__init__.py": "",
+    **{f"detectron2/{part}.py": "" for part in PARTS},
+}
+METADATA = "Metadata-Version: 2.1\nName: detectron2\nVersion: 0.6+pure.3\n"
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """A Python without any package."""
+    folder = tmp_path_factory.mktemp("bare")
+    builder = venv.EnvBuilder(symlinks=sys.platform != "win32")
+    builder.create(folder)
+    return builder.ensure_directories(folder).env_exe
+
+
+@pytest.fixture
+def probe_with(bare_python, tmp_path, monkeypatch):
+    """Probes a Python whose PYTHONPATH holds the given files."""
+
+    def run(files, search_path=None):
+        for name, text in files.items():
+            path = tmp_path / "site" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        monkeypatch.setattr(sys, "executable", str(bare_python))
+        monkeypatch.setenv("PYTHONPATH", search_path or str(tmp_path / "site"))
+        return probe()
+
+    return run
+
+
+def test_nothing_there(probe_with):
+    environment = probe_with({"other.py": ""})
+    assert environment.errors == {"torch": "ModuleNotFoundError: No module named 'torch'"}
+    assert environment.path is None
+
+
+def test_torch_without_torchvision(probe_with):
+    environment = probe_with({"torch.py": WORKING_TORCH["torch.py"]})
+    assert list(environment.errors) == ["torchvision"]
+
+
+def test_torchvision_whose_operators_do_not_run(probe_with):
+    broken = (
+        "class ops:\n    @staticmethod\n    def nms(*_):\n        raise RuntimeError('no nms')\n"
+    )
+    environment = probe_with({**WORKING_TORCH, "torchvision.py": broken})
+    assert environment.errors == {"torchvision": "RuntimeError: no nms"}
+
+
+def test_crash_tells_where_it_happened(probe_with):
+    crash = "import os, sys\nprint('last words', file=sys.stderr, flush=True)\nos._exit(7)\n"
+    environment = probe_with({**WORKING_TORCH, "torchvision.py": crash})
+    assert list(environment.errors) == ["torchvision"]
+    assert "exit code 7. last words" in environment.errors["torchvision"]
+
+
+def test_without_detectron2(probe_with):
+    assert probe_with(WORKING_TORCH) == Environment()
+
+
+def test_folder_without_init_is_no_detectron2(probe_with):
+    environment = probe_with({**WORKING_TORCH, "detectron2/notes.txt": ""})
+    assert environment == Environment()
+
+
+def test_source_folder_on_the_path(probe_with, tmp_path):
+    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2})
+    assert environment == Environment(path=str(tmp_path / "site" / "detectron2"))
+    assert environment.own_build is None
+    assert "from a source folder (without C++ operators)" in environment.describe()
+
+
+def test_installed_build_of_this_script(probe_with):
+    files = {"detectron2-0.6+pure.3.dist-info/METADATA": METADATA}
+    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
+    assert not environment.errors
+    assert environment.version == "0.6+pure.3"
+    assert environment.own_build == 3
+
+
+def test_source_folder_that_hides_an_installed_build(probe_with, tmp_path):
+    source, site = tmp_path / "site" / "source", tmp_path / "site"
+    environment = probe_with(
+        {
+            **WORKING_TORCH,
+            **WORKING_DETECTRON2,
+            **{f"source/{name}": text for name, text in WORKING_DETECTRON2.items()},
+            "detectron2-0.6+pure.3.dist-info/METADATA": METADATA,
+        },
+        search_path=os.pathsep.join([str(source), str(site)]),
+    )
+    assert environment == Environment(path=str(source / "detectron2"))
+
+
+def test_compiled_operators(probe_with):
+    files = {"detectron2/_C.py": ""}
+    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
+    assert environment.compiled
+    assert "(with C++ operators)" in environment.describe()
+
+
+def test_broken_detectron2(probe_with, tmp_path):
+    files = {"detectron2/engine.py": "raise ImportError('undefined symbol')\n"}
+    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
+    assert environment.errors == {"detectron2": "ImportError: undefined symbol"}
+    assert environment.path == str(tmp_path / "site" / "detectron2")
+
+
+def test_output_of_the_libraries_does_not_matter(probe_with):
+    noisy = "import sys\nprint('noise', end='')\nsys.stdout.flush()\n"
+    files = {"detectron2/__init__.py": noisy}
+    assert not probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files}).errors
+
+
+def test_current_folder_does_not_count(probe_with, tmp_path, monkeypatch):
+    decoy = tmp_path / "work" / "detectron2"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise RuntimeError('decoy')\n", encoding="utf-8")
+    monkeypatch.chdir(decoy.parent)
+    assert probe_with(WORKING_TORCH) == Environment()
+
+
+def test_relative_search_path_counts_from_the_current_folder(probe_with, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not probe_with({**WORKING_TORCH, **WORKING_DETECTRON2}, search_path="site").errors
+
+
+@pytest.mark.parametrize("version", ["0.6", "0.6+pure.", "0.6+pure.1.dev", "0.7+pure.1", None])
+def test_other_versions_are_not_ours(version):
+    assert Environment(version=version).own_build is None
