@@ -11,6 +11,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+# First, as it tells how to get Detectron2 where that is missing.
+import mobileinst_d2  # noqa: F401
+
+# isort: split
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
@@ -94,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.input and (args.fps or args.codec):
         parser.error("--fps and --codec are for videos, not for --input")
-    for name in ("mobileinst_d2", "fvcore"):
-        setup_logger(name=name)
+    setup_logger(name="mobileinst_d2")
     try:
         cfg = setup_cfg(args.config_file, args.opts)
         run = run_images if args.input else run_video
@@ -193,12 +196,16 @@ def tracked_frames(reader: VideoReader, cfg: CfgNode, threshold: float) -> Itera
         threshold: score at which a track appears.
 
     Returns:
-        An iterator over (H, W, 3) uint8 BGR frames; the model is built before it is returned.
+        An iterator over (H, W, 3) uint8 BGR frames. The model is built before it is returned.
     """
     predictor = build_video_predictor(cfg, threshold)
     visualizer = TrackVisualizer(names_of(cfg))
-    bar = tqdm(reader, total=reader.num_frames, unit="frame")
-    return (visualizer.draw(frame, predictor.step(frame)) for frame in bar)
+
+    def draw_all() -> Iterator[np.ndarray]:
+        for frame in tqdm(reader, total=reader.num_frames, unit="frame"):
+            yield visualizer.draw(frame, predictor.step(frame))
+
+    return draw_all()
 
 
 def load_predictor(cfg: CfgNode) -> DefaultPredictor:
@@ -225,7 +232,8 @@ def load_predictor(cfg: CfgNode) -> DefaultPredictor:
     except (KeyError, ValueError) as error:
         raise DemoError(f"the model cannot be built: {error}") from error
     try:
-        TrainingCheckpointer(predictor.model).load(cfg.MODEL.WEIGHTS)
+        if cfg.MODEL.WEIGHTS:
+            TrainingCheckpointer(predictor.model).load(cfg.MODEL.WEIGHTS)
     except OSError as error:
         raise DemoError(f"cannot load the weights: {error}") from error
     return predictor

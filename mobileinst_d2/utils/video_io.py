@@ -1,5 +1,6 @@
 """Reading and writing of frames, one at a time, with errors where OpenCV only keeps quiet."""
 
+import contextlib
 import logging
 import math
 import os
@@ -35,11 +36,25 @@ _FALLBACK_FPS = 25.0
 _FOLDER_FPS = 10.0
 
 
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from logging what is turned into an error here."""
+    # OpenCV 5 moved the two functions.
+    logs = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    level = logs.getLogLevel()
+    logs.setLogLevel(0)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(level)
+
+
 class _CaptureSource:
     """Frames of a file, stream or camera through OpenCV."""
 
     def __init__(self, source: str | int, label: str, hint: str) -> None:
-        self._capture = cv2.VideoCapture(source)
+        with _quiet_opencv():
+            self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             self._capture.release()
             raise VideoIOError(f"cannot open {label}. {hint}")
@@ -224,9 +239,10 @@ class VideoWriter:
         prepare_output(self.path, overwrite=overwrite)
         padded = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._padded = padded
-        self._writer = cv2.VideoWriter(
-            str(self.path), cv2.VideoWriter_fourcc(*codec), float(fps), padded
-        )
+        with _quiet_opencv():
+            self._writer = cv2.VideoWriter(
+                str(self.path), cv2.VideoWriter_fourcc(*codec), float(fps), padded
+            )
         if not self._writer.isOpened():
             self._writer.release()
             raise VideoIOError(
