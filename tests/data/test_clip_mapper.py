@@ -1,0 +1,374 @@
+"""Clips: which frames, which rows, one transform for all frames."""
+
+import copy
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+
+from mobileinst_d2.data import ClipMapper
+from mobileinst_d2.data.mappers.clip_mapper import ClipSampler, visible_frames
+
+HEIGHT, WIDTH = 24, 32
+
+
+def sampler(**changes):
+    settings = {
+        "num_frames": 2,
+        "min_distance": 1,
+        "max_distance": 20,
+        "shuffle": False,
+        "shared_tries": 3,
+    }
+    return ClipSampler(**{**settings, **changes})
+
+
+def always(_):
+    return True
+
+
+def mapper(*augmentations, color=(), **sampling):
+    return ClipMapper(
+        is_train=True,
+        image_format="RGB",
+        augmentations=list(augmentations),
+        color_augmentations=list(color),
+        sampler=sampler(**sampling),
+    )
+
+
+def box_mask(x0, y0, x1, y1):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[y0:y1, x0:x1] = 1
+    return mask
+
+
+def coordinate_frame(number=0):
+    """Row number in red, column number in green, frame number in blue."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[..., 0] = np.arange(HEIGHT)[:, None] * 10
+    frame[..., 1] = np.arange(WIDTH)[None] * 7
+    frame[..., 2] = number * 20
+    return frame
+
+
+@pytest.fixture
+def two_tracks(make_record):
+    """Track 9 is visible in all of three frames, track 4 (listed second) in the first only."""
+    frames = [coordinate_frame(t) for t in range(3)]
+    tracks = {
+        9: (2, [box_mask(1 + t, 1, 9 + t, 9) for t in range(3)]),
+        4: (0, [box_mask(12, 10, 24, 20), None, None]),
+    }
+    return make_record(frames, tracks)
+
+
+# Sampling of frames
+
+
+def test_pair_distance_is_uniform_between_its_limits():
+    np.random.seed(0)
+    draw = sampler(min_distance=2, max_distance=6, shared_tries=1)
+    count = Counter()
+    for _ in range(2000):
+        first, second = draw(10, 30, always)
+        count[second - first if first == 10 else first - second] += 1
+    assert set(count) == {*range(-6, -1), *range(2, 7)}
+    expected = 2000 / 10
+    chi_square = sum((n - expected) ** 2 / expected for n in count.values())
+    assert chi_square < 27.9  # 0.1 % point for 9 degrees of freedom
+
+
+@pytest.mark.parametrize("everything", [0, -1])
+def test_range_zero_is_the_whole_video(everything):
+    np.random.seed(0)
+    draw = sampler(max_distance=everything)
+    partners = {frame for _ in range(600) for frame in draw(0, 40, always)}
+    assert partners == set(range(40))
+
+
+def test_partners_stay_inside_the_video():
+    np.random.seed(0)
+    draw = sampler(max_distance=4)
+    for reference in (0, 2, 6):
+        partners = {f for _ in range(200) for f in draw(reference, 7, always)} - {reference}
+        assert partners == {f for f in range(7) if 1 <= abs(f - reference) <= 4}
+
+
+@pytest.mark.parametrize(("length", "interval"), [(1, 1), (3, 5)])
+def test_videos_too_short_repeat_the_reference(length, interval):
+    draw = sampler(min_distance=interval)
+    assert draw(0, length, always) == [0, 0]
+    assert sampler(min_distance=interval, num_frames=3)(0, length, always) == [0, 0, 0]
+
+
+def test_more_frames_come_without_repetition_while_there_are_enough():
+    np.random.seed(0)
+    for _ in range(50):
+        frames = sampler(num_frames=5)(3, 6, always)
+        assert len(set(frames)) == 5
+        assert 3 in frames
+    assert len(sampler(num_frames=5)(1, 3, always)) == 5
+
+
+def test_order_is_chronological_or_random():
+    np.random.seed(0)
+    ordered = [sampler()(5, 11, always) for _ in range(100)]
+    assert all(first < second for first, second in ordered)
+    shuffled = [sampler(shuffle=True)(5, 11, always) for _ in range(400)]
+    first_is_reference = sum(frames[0] == 5 for frames in shuffled)
+    later_second = sum(frames[0] < frames[1] for frames in shuffled)
+    assert 150 < first_is_reference < 250
+    assert 150 < later_second < 250
+
+
+def test_frames_with_a_common_object_are_preferred_but_not_forced():
+    def shares(frame):
+        return frame < 10
+
+    def rate(tries):
+        np.random.seed(0)
+        draw = sampler(shared_tries=tries)
+        return np.mean([shares(max(draw(0, 21, shares))) for _ in range(600)])
+
+    once, thrice = rate(1), rate(3)
+    assert abs(once - 9 / 20) < 0.07
+    assert abs(thrice - (1 - (11 / 20) ** 3)) < 0.05
+    assert sampler()(0, 5, lambda _: False)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"num_frames": 0}, "SAMPLING_FRAME_NUM"),
+        ({"min_distance": 0}, "SAMPLING_INTERVAL"),
+        ({"min_distance": 5, "max_distance": 4}, "SAMPLING_FRAME_RANGE"),
+    ],
+)
+def test_contradictory_sampling_is_refused(changes, key):
+    with pytest.raises(ValueError, match=key):
+        sampler(**changes)
+
+
+# Rows and identities
+
+
+def sample(record, frames, clip_mapper=None):
+    """The clip with the given frames, in this order."""
+    clip_mapper = clip_mapper or mapper()
+    clip_mapper.sampler = lambda reference, length, shares: list(frames)
+    return clip_mapper({**record, "reference_frame": frames[0]})
+
+
+def test_rows_are_the_same_objects_in_every_frame(two_tracks):
+    first, second = sample(two_tracks, [0, 2])["instances"]
+    assert first.gt_ids.tolist() == [4, 9]
+    assert second.gt_ids.tolist() == [-1, 9]
+    # The class comes from the track, also where the object is absent.
+    assert first.gt_classes.tolist() == second.gt_classes.tolist() == [0, 2]
+    np.testing.assert_array_equal(first.gt_masks.tensor[0].numpy(), box_mask(12, 10, 24, 20))
+    assert not second.gt_masks.tensor[0].any()
+    assert second.gt_boxes.tensor.tolist() == [[0, 0, 0, 0], [3, 1, 11, 9]]
+    assert first.gt_ids.dtype == first.gt_classes.dtype == torch.int64
+
+
+def test_order_of_frames_moves_frames_not_rows(two_tracks):
+    second, first = sample(two_tracks, [2, 0])["instances"]
+    assert first.gt_ids.tolist() == [4, 9]
+    assert second.gt_ids.tolist() == [-1, 9]
+
+
+def test_objects_outside_the_clip_have_no_row(two_tracks):
+    for instances in sample(two_tracks, [1, 2])["instances"]:
+        assert instances.gt_ids.tolist() == [9]
+
+
+def test_crowds_have_no_row(two_tracks):
+    two_tracks["tracks"][0]["iscrowd"] = 1
+    for instances in sample(two_tracks, [0, 1])["instances"]:
+        assert instances.gt_classes.tolist() == [0]
+    assert visible_frames(two_tracks) == [0]
+
+
+def test_an_object_cropped_out_of_one_frame_keeps_its_row(two_tracks):
+    two_tracks["tracks"][0]["segmentations"][1] = two_tracks["tracks"][1]["segmentations"][0]
+    crop = T.CropTransform(0, 0, 11, 24)
+    first, second = sample(two_tracks, [0, 1], mapper(crop))["instances"]
+    # Track 4 is outside in both frames and goes; track 9 is outside in the second only.
+    assert first.gt_ids.tolist() == [9]
+    assert second.gt_ids.tolist() == [-1]
+    assert len(second.gt_masks) == len(second.gt_boxes) == 1
+
+
+def test_input(two_tracks):
+    before = copy.deepcopy(two_tracks)
+    result = sample(two_tracks, [2, 0], mapper(T.Resize((12, 16))))
+    assert set(result) == {
+        "video_id", "height", "width", "length", "file_names", "frame_idx", "image", "instances",
+    }  # fmt: skip
+    assert result["frame_idx"] == [2, 0]
+    assert result["file_names"] == [before["file_names"][t] for t in (2, 0)]
+    assert (result["height"], result["width"], result["length"]) == (HEIGHT, WIDTH, 3)
+    assert [image.shape for image in result["image"]] == [(3, 12, 16)] * 2
+    assert all(image.dtype == torch.uint8 for image in result["image"])
+    assert [int(image[2, 0, 0]) for image in result["image"]] == [40, 0]
+    assert two_tracks == before
+
+
+def test_one_frame_per_clip(two_tracks):
+    result = mapper(num_frames=1)({**two_tracks, "reference_frame": 0})
+    assert result["frame_idx"] == [0]
+    assert result["instances"][0].gt_ids.tolist() == [4, 9]
+
+
+def test_a_video_of_one_frame(make_record):
+    record = make_record([coordinate_frame()], {1: (3, [box_mask(2, 2, 9, 9)])})
+    result = mapper()(record)
+    assert result["frame_idx"] == [0, 0]
+    assert torch.equal(result["image"][0], result["image"][1])
+    assert [i.gt_ids.tolist() for i in result["instances"]] == [[1], [1]]
+
+
+def test_without_a_given_reference_one_with_objects_is_drawn(make_record):
+    frames = [coordinate_frame(t) for t in range(6)]
+    masks = [box_mask(2, 2, 9, 9) if t in (1, 4) else None for t in range(6)]
+    record = make_record(frames, {1: (0, masks)})
+    np.random.seed(0)
+    clips = [mapper(num_frames=1)(record)["frame_idx"][0] for _ in range(30)]
+    assert set(clips) == {1, 4}
+
+
+def test_all_encodings_are_decoded(two_tracks):
+    expected = sample(two_tracks, [0, 1])["instances"]
+    flat = box_mask(12, 10, 24, 20).flatten(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    polygons = [[1, 1, 9, 1, 9, 9, 1, 9], [3, 3, 4, 4]]
+    two_tracks["tracks"][1]["segmentations"][0] = {"size": [HEIGHT, WIDTH], "counts": counts}
+    two_tracks["tracks"][0]["segmentations"][0] = polygons
+    found = sample(two_tracks, [0, 1])["instances"]
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a.gt_masks.tensor, b.gt_masks.tensor)
+
+
+def test_malformed_masks_name_video_and_frame(two_tracks):
+    two_tracks["tracks"][0]["segmentations"][1] = {"size": [3, 3], "counts": [9]}
+    with pytest.raises(ValueError, match=r"Video 1, frame 1.*size"):
+        sample(two_tracks, [0, 1])
+
+
+def test_training_needs_tracks(two_tracks):
+    two_tracks["tracks"] = None
+    with pytest.raises(ValueError, match="Video 1 has no tracks"):
+        mapper()(two_tracks)
+
+
+# Transforms
+
+
+def test_all_frames_get_the_same_transform_and_masks_follow(make_record):
+    frames = [coordinate_frame()] * 2
+    record = make_record(frames, {1: (0, [box_mask(6, 6, 22, 18)] * 2)})
+    random_transforms = (
+        T.RandomCrop("relative_range", (0.7, 0.7)),
+        T.ResizeShortestEdge((20, 48), 100, "range"),
+        T.RandomFlip(),
+    )
+    np.random.seed(3)
+    shapes, flips = set(), set()
+    for _ in range(12):
+        result = mapper(*random_transforms)(record)
+        assert torch.equal(*result["image"])
+        first, second = result["instances"]
+        assert torch.equal(first.gt_masks.tensor, second.gt_masks.tensor)
+        image, mask = result["image"][0].float(), first.gt_masks.tensor[0]
+        assert image.shape[1:] == mask.shape
+        rows, columns = image[0] / 10, image[1] / 7
+        inside = (rows > 6.6) & (rows < 16.4) & (columns > 6.6) & (columns < 20.4)
+        outside = (rows < 4.4) | (rows > 18.6) | (columns < 4.4) | (columns > 22.6)
+        assert mask[inside].all()
+        assert not mask[outside].any()
+        shapes.add(tuple(mask.shape))
+        flips.add(bool(columns[0, 0] > columns[0, -1]))
+    assert len(shapes) > 3
+    assert flips == {True, False}
+
+
+def test_colours_vary_per_frame_and_never_mix_frames(make_record):
+    frames = [np.full((HEIGHT, WIDTH, 3), (200, 40, 40), np.uint8), coordinate_frame()]
+    record = make_record(frames, {1: (0, [box_mask(6, 6, 22, 18)] * 2)})
+    np.random.seed(0)
+    result = sample(record, [0, 1], mapper(color=[T.RandomSaturation(0.5, 0.5)]))
+    # A wrong implementation blends the grey version of the first frame into the second.
+    grey = (coordinate_frame() @ [0.299, 0.587, 0.114])[..., None]
+    expected = torch.from_numpy(0.5 * coordinate_frame() + 0.5 * grey).permute(2, 0, 1)
+    assert (result["image"][1] - expected).abs().max() <= 1
+    flat = [np.full((HEIGHT, WIDTH, 3), 100, np.uint8)] * 2
+    record = make_record(flat, {1: (0, [box_mask(6, 6, 22, 18)] * 2)}, video_id=2)
+    images = sample(record, [0, 1], mapper(color=[T.RandomBrightness(0.5, 1.5)]))["image"]
+    assert images[0].unique().numel() == images[1].unique().numel() == 1
+    assert images[0][0, 0, 0] != images[1][0, 0, 0]
+
+
+def test_a_crop_without_any_object_is_drawn_again(make_record):
+    """One crop meets the object in less than a quarter of all draws, one of four far more often."""
+    record = make_record([coordinate_frame()] * 2, {1: (0, [box_mask(0, 0, 10, 8)] * 2)})
+    crop = T.RandomCrop("absolute", (8, 10))
+    np.random.seed(0)
+    draws = [len(mapper(crop)(record)["instances"][0]) for _ in range(150)]
+    # Upper left corners inside the object, of all with which the crop fits.
+    hit = (10 / 23) * (8 / 17)
+    assert np.mean(draws) > hit + 0.25
+    # After some redraws the clip is kept without objects.
+    assert 0 in draws
+
+
+def test_config_keys(two_tracks, cfg):
+    cfg.INPUT.RANDOM_FLIP = "none"
+    cfg.INPUT.SAMPLING_FRAME_NUM = 3
+    cfg.INPUT.SAMPLING_FRAME_SHUFFLE = False
+    result = ClipMapper(cfg, is_train=True)(two_tracks)
+    assert result["frame_idx"] == [0, 1, 2]
+    assert [image.shape for image in result["image"]] == [(3, 40, 53)] * 3
+
+
+def test_transposed_frames_are_turned_with_one_warning(two_tracks, caplog):
+    expected = sample(two_tracks, [0, 2])
+    for name in two_tracks["file_names"]:
+        cv2.imwrite(name, cv2.imread(name).swapaxes(0, 1))
+    found = sample(two_tracks, [0, 2])
+    for a, b in zip(found["image"], expected["image"], strict=True):
+        assert torch.equal(a, b)
+    assert sum("transposed" in message for message in caplog.messages) == 1
+
+
+def test_frames_of_another_size_raise(two_tracks):
+    cv2.imwrite(two_tracks["file_names"][2], np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"00002\.png.*10 x 10.*24 x 32"):
+        sample(two_tracks, [0, 2])
+
+
+def test_an_unreadable_frame_is_logged_once_and_passed_over(two_tracks, caplog):
+    two_tracks["file_names"][2] = "/nowhere/00002.jpg"
+    clip_mapper = mapper()
+    assert sample(two_tracks, [0, 2], clip_mapper) is None
+    assert sample(two_tracks, [0, 2], clip_mapper) is None
+    assert sample(two_tracks, [0, 1], clip_mapper) is not None
+    assert sum("/nowhere/00002.jpg" in message for message in caplog.messages) == 1
+
+
+def test_a_seed_fixes_everything(shape_records, cfg):
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.COLOR_JITTER = 0.1
+
+    def run():
+        np.random.seed(7)
+        clip_mapper = ClipMapper(cfg, is_train=True)
+        return [clip_mapper(record) for record in shape_records]
+
+    for a, b in zip(run(), run(), strict=True):
+        assert a["frame_idx"] == b["frame_idx"]
+        assert all(torch.equal(x, y) for x, y in zip(a["image"], b["image"], strict=True))

@@ -1,0 +1,225 @@
+"""Images with masks in any encoding to model inputs, and what happens to unreadable files."""
+
+import copy
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import BitMasks
+from pycocotools import mask as mask_util
+
+from mobileinst_d2.data import ImageMapper
+from mobileinst_d2.data.reading import ImageReadError
+
+HEIGHT, WIDTH = 30, 40
+
+
+def box_mask(x0, y0, x1, y1):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[y0:y1, x0:x1] = 1
+    return mask
+
+
+def compressed(mask):
+    return mask_util.encode(np.asfortranarray(mask))
+
+
+def uncompressed(mask):
+    flat = np.concatenate([[0], mask.flatten(order="F"), [2]])
+    edges = np.flatnonzero(np.diff(flat))
+    return {"size": [HEIGHT, WIDTH], "counts": np.diff(np.concatenate([[0], edges])).tolist()}
+
+
+ENCODINGS = {
+    "polygon": lambda x0, y0, x1, y1: [[x0, y0, x1, y0, x1, y1, x0, y1]],
+    "compressed": lambda *box: compressed(box_mask(*box)),
+    "uncompressed": lambda *box: uncompressed(box_mask(*box)),
+}
+
+
+@pytest.fixture
+def record(tmp_path):
+    """An image whose red channel is the row number and whose blue channel is the column number."""
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[..., 0] = np.arange(HEIGHT)[:, None] * 8
+    image[..., 2] = np.arange(WIDTH)[None] * 6
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), image[..., ::-1])
+    return {
+        "file_name": str(path),
+        "height": HEIGHT,
+        "width": WIDTH,
+        "image_id": 9,
+        "annotations": [
+            {"category_id": 2, "segmentation": compressed(box_mask(4, 5, 20, 25))},
+            {"category_id": 0, "segmentation": compressed(box_mask(30, 2, 38, 10))},
+        ],
+    }
+
+
+def mapper(*augmentations, is_train=True):
+    return ImageMapper(is_train=is_train, image_format="RGB", augmentations=list(augmentations))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_becomes_the_same_bitmask(record, encoding):
+    box = (4, 5, 20, 25)
+    record["annotations"] = [{"category_id": 1, "segmentation": ENCODINGS[encoding](*box)}]
+    instances = mapper()(record)["instances"]
+    assert isinstance(instances.gt_masks, BitMasks)
+    np.testing.assert_array_equal(instances.gt_masks.tensor[0].numpy(), box_mask(*box))
+    assert instances.gt_boxes.tensor.tolist() == [[4, 5, 20, 25]]
+    assert instances.gt_classes.tolist() == [1]
+    assert instances.gt_classes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_image_and_masks_go_through_the_same_transform(record, encoding):
+    box = (4, 6, 20, 24)
+    record["annotations"] = [{"category_id": 1, "segmentation": ENCODINGS[encoding](*box)}]
+    transforms = [T.CropTransform(2, 2, 36, 26), T.HFlipTransform(36)]
+    result = mapper(*transforms, T.Resize((52, 72)))(record)
+    mask = result["instances"].gt_masks.tensor[0]
+    assert result["image"].shape[1:] == mask.shape == (52, 72)
+    rows, columns = result["image"][0][mask] / 8, result["image"][2][mask] / 6
+    assert (rows.min() - 6).abs() < 1
+    assert (rows.max() - 23).abs() < 1
+    assert (columns.min() - 4).abs() < 1
+    assert (columns.max() - 19).abs() < 1
+
+
+def test_input(record):
+    result = mapper()(record)
+    assert set(result) == {"file_name", "height", "width", "image_id", "image", "instances"}
+    assert result["image"].shape == (3, HEIGHT, WIDTH)
+    assert result["image"].dtype == torch.uint8
+    assert result["image"][0, 20, 0] == 160
+    assert len(result["instances"]) == 2
+
+
+def test_record_stays_as_it_is(record):
+    before = copy.deepcopy(record)
+    mapper(T.RandomFlip(1.0))(record)
+    assert record == before
+
+
+def test_crowd_empty_and_cropped_out_objects_are_left_out(record):
+    record["annotations"] += [
+        {"category_id": 3, "iscrowd": 1, "segmentation": compressed(box_mask(0, 0, 9, 9))},
+        {"category_id": 3, "segmentation": []},
+        {"category_id": 3, "segmentation": [[1, 1, 2, 2]]},
+    ]
+    result = mapper(T.CropTransform(0, 0, 25, 30))(record)
+    assert result["instances"].gt_classes.tolist() == [2]
+
+
+def test_an_image_without_objects_has_empty_targets(record):
+    record["annotations"] = []
+    instances = mapper()(record)["instances"]
+    assert len(instances) == 0
+    assert instances.gt_masks.tensor.shape == (0, HEIGHT, WIDTH)
+
+
+def test_annotations_without_mask_are_left_out_with_a_warning(record, caplog):
+    record["annotations"].append({"category_id": 1, "bbox": [0, 0, 5, 5]})
+    with caplog.at_level(logging.WARNING):
+        assert len(mapper()(record)["instances"]) == 2
+    assert record["file_name"] in caplog.text
+
+
+def test_testing_gives_the_image_alone(record, cfg):
+    result = ImageMapper(cfg, is_train=False)(record)
+    assert set(result) == {"file_name", "height", "width", "image_id", "image"}
+    assert result["image"].shape == (3, 36, 48)
+    assert (result["height"], result["width"]) == (HEIGHT, WIDTH)
+
+
+def test_config_keys(record, cfg):
+    cfg.INPUT.MIN_SIZE_TRAIN = (20,)
+    cfg.INPUT.RANDOM_FLIP = "none"
+    cfg.INPUT.FORMAT = "BGR"
+    image = ImageMapper(cfg, is_train=True)(record)["image"]
+    assert image.shape == (3, 20, 27)
+    assert image[2].float().mean() > 0
+    assert image[2, 0].max() < image[2, -1].min()
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = "absolute", [10, 10]
+    assert ImageMapper(cfg, is_train=True)(record)["image"].shape == (3, 20, 20)
+
+
+def test_names_of_the_mask2former_family_are_understood(record, cfg):
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice_by_clip"
+    cfg.INPUT.RANDOM_FLIP = "flip_by_clip"
+    ImageMapper(cfg, is_train=True)(record)
+    assert cfg.INPUT.RANDOM_FLIP == "flip_by_clip"
+
+
+def test_color_jitter_changes_colours_in_training_only(record, cfg):
+    cfg.INPUT.RANDOM_FLIP = "none"
+    plain = ImageMapper(cfg, is_train=True)(record)
+    cfg.INPUT.COLOR_JITTER = 0.3
+    np.random.seed(0)
+    jittered = ImageMapper(cfg, is_train=True)(record)
+    difference = (jittered["image"].float() - plain["image"].float()).abs()
+    assert 0 < difference.mean() < 80
+    assert torch.equal(jittered["instances"].gt_masks.tensor, plain["instances"].gt_masks.tensor)
+    assert torch.equal(
+        ImageMapper(cfg, is_train=False)(record)["image"],
+        ImageMapper(cfg, is_train=False)(record)["image"],
+    )
+    cfg.INPUT.COLOR_JITTER = 1.0
+    with pytest.raises(ValueError, match=r"COLOR_JITTER.*1\.0"):
+        ImageMapper(cfg, is_train=True)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
+def test_unreadable_images_raise_in_testing_and_are_passed_over_in_training(
+    record, tmp_path, damage, caplog
+):
+    path = tmp_path / "broken.jpg"
+    if damage == "truncated":
+        noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        path.write_bytes(cv2.imencode(".jpg", noise)[1].tobytes()[:700])
+    elif damage == "text":
+        path.write_text("not an image")
+    record["file_name"] = str(path)
+    with pytest.raises(ImageReadError, match=r"broken\.jpg"):
+        mapper(is_train=False)(record)
+    train = mapper()
+    assert train(record) is None
+    assert train(record) is None
+    assert sum("broken.jpg" in message for message in caplog.messages) == 1
+
+
+def test_many_failures_in_a_row_raise(record):
+    train = mapper()
+    good, bad = record, {**record, "file_name": "/nowhere/x.jpg"}
+    for _ in range(10):
+        assert train(bad) is None
+    assert train(good) is not None
+    for _ in range(10):
+        assert train(bad) is None
+    with pytest.raises(ImageReadError, match=r"in a row.*/nowhere/x\.jpg"):
+        train(bad)
+
+
+def test_a_wrong_size_is_an_error_in_training_too(record):
+    record["height"], record["width"] = WIDTH, HEIGHT
+    with pytest.raises(detection_utils.SizeMismatchError, match=r"image\.png.*30 x 40.*40 x 30"):
+        mapper()(record)
+
+
+def test_a_mask_of_another_size_names_the_image(record):
+    record["annotations"][0]["segmentation"] = mask_util.encode(np.ones((5, 5), np.uint8, "F"))
+    with pytest.raises(ValueError, match=r"image\.png.*size"):
+        mapper()(record)
+
+
+def test_training_needs_annotations(record):
+    del record["annotations"]
+    with pytest.raises(ValueError, match=r"image\.png has no annotations"):
+        mapper()(record)

@@ -1,0 +1,322 @@
+"""Training and test loaders of images and videos."""
+
+import itertools
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mobileinst_d2.data import (
+    build_test_loader,
+    build_train_loader,
+    check_num_classes,
+    register_custom_datasets,
+)
+from mobileinst_d2.data.build import ClipDataset
+
+
+@pytest.fixture
+def cfg(cfg, moving_shapes):
+    """Small images and videos, registered for training and testing."""
+    cfg.DATASETS.CUSTOM = [
+        {
+            "NAME": f"{kind}_{split}",
+            "FORMAT": kind,
+            "JSON": str(moving_shapes / split / file),
+            "IMAGE_ROOT": str(moving_shapes / split / "JPEGImages"),
+        }
+        for kind, file in (("ytvis", "instances.json"), ("coco", "coco.json"))
+        for split in ("train", "val")
+    ]
+    register_custom_datasets(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("ytvis_train",), ("ytvis_val",)
+    return cfg
+
+
+def take(cfg, batches):
+    return list(itertools.islice(iter(build_train_loader(cfg)), batches))
+
+
+def test_a_batch_of_clips_counts_clips(cfg):
+    cfg.SOLVER.IMS_PER_BATCH = 3
+    (batch,) = take(cfg, 1)
+    assert len(batch) == 3
+    assert all(len(clip["image"]) == len(clip["instances"]) == 2 for clip in batch)
+
+
+def test_a_batch_of_images(cfg):
+    cfg.DATASETS.TRAIN = ("coco_train",)
+    (batch,) = take(cfg, 1)
+    assert [image["image"].shape[0] for image in batch] == [3, 3]
+    assert all(len(image["instances"]) > 0 for image in batch)
+
+
+@pytest.mark.parametrize("dataset", ["ytvis_train", "coco_train"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_seed_gives_the_same_batches(cfg, dataset, workers):
+    cfg.DATASETS.TRAIN = (dataset,)
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.COLOR_JITTER = 0.2
+    straight = take(cfg, 4)
+    cfg.DATALOADER.NUM_WORKERS = workers
+    again = take(cfg, 4)
+    cfg.SEED = 1
+    other = take(cfg, 4)
+
+    def pixels(batches):
+        return [
+            torch.cat([x.flatten() for x in sample["image"]])
+            for batch in batches
+            for sample in batch
+        ]
+
+    assert all(map(torch.equal, pixels(straight), pixels(again)))
+    assert not all(
+        a.shape == b.shape and torch.equal(a, b)
+        for a, b in zip(pixels(straight), pixels(other), strict=True)
+    )
+
+
+def test_pairs_differ_between_workers_and_epochs(cfg):
+    cfg.DATALOADER.NUM_WORKERS = 2
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
+    pairs = [(c["video_id"], *c["frame_idx"]) for batch in take(cfg, 12) for c in batch]
+    assert len(set(pairs)) > len(pairs) * 0.7
+
+
+def test_an_epoch_of_frames_has_each_annotated_frame_as_reference_once(cfg, shape_records):
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    cfg.INPUT.SAMPLING_FRAME_NUM = 1
+    expected = {
+        (record["video_id"], frame)
+        for record in shape_records
+        for frame in range(record["length"])
+        if any(track["segmentations"][frame] for track in record["tracks"])
+    }
+    assert len(expected) < 6 * 8
+    epoch = take(cfg, len(expected))
+    assert {(c["video_id"], *c["frame_idx"]) for (c,) in epoch} == expected
+
+
+def test_an_epoch_of_videos_has_each_video_once(cfg):
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
+    assert sorted(clip["video_id"] for (clip,) in take(cfg, 6)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_other_units_are_refused(cfg):
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "clip"
+    with pytest.raises(ValueError, match=r"VIS_SAMPLE_UNIT.*'clip'"):
+        build_train_loader(cfg)
+
+
+def test_the_index_of_frames_holds_no_copies_of_tracks(shape_records):
+    dataset = ClipDataset(shape_records, "frame")
+    assert len(dataset) > len(shape_records)
+    assert len(dataset.sizes) == len(dataset)
+    assert dataset[0] == {**shape_records[0], "reference_frame": dataset[0]["reference_frame"]}
+
+
+def rewrite(moving_shapes, tmp_path, change):
+    content = json.loads((moving_shapes / "train" / "instances.json").read_text())
+    change(content)
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def use(cfg, path, moving_shapes, name="changed"):
+    root = str(moving_shapes / "train" / "JPEGImages")
+    cfg.DATASETS.CUSTOM = [{"NAME": name, "FORMAT": "ytvis", "JSON": str(path), "IMAGE_ROOT": root}]
+    register_custom_datasets(cfg)
+    cfg.DATASETS.TRAIN = (name,)
+
+
+def test_videos_without_usable_tracks_are_dropped_and_counted(cfg, moving_shapes, tmp_path, caplog):
+    def change(content):
+        tracks = content["annotations"]
+        content["annotations"] = [t for t in tracks if t["video_id"] != 1]
+        for track in content["annotations"]:
+            track["iscrowd"] = int(track["video_id"] == 2)
+
+    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
+    with caplog.at_level(logging.INFO):
+        seen = {clip["video_id"] for (clip,) in take(cfg, 12)}
+    assert seen == {3, 4, 5, 6}
+    assert "Removed 2 videos" in caplog.text
+    assert len(build_test_loader(cfg, "changed")) == 6
+
+
+def test_training_without_ground_truth_is_refused(cfg, moving_shapes, tmp_path):
+    def change(content):
+        content["annotations"] = None
+
+    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
+    with pytest.raises(ValueError, match="No video of changed has a usable track"):
+        build_train_loader(cfg)
+    assert len(build_test_loader(cfg, "changed")) == 6
+
+
+def test_a_missing_frame_does_not_stop_training(cfg, moving_shapes, tmp_path):
+    def change(content):
+        content["videos"][0]["file_names"][:] = ["gone.jpg"] * 8
+
+    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
+    clips = [clip for batch in take(cfg, 20) for clip in batch]
+    assert 1 not in {clip["video_id"] for clip in clips}
+    assert len(clips) == 40
+
+
+def test_images_and_videos_do_not_mix(cfg):
+    cfg.DATASETS.TRAIN = ("ytvis_train", "coco_train")
+    with pytest.raises(ValueError, match=r"images \(coco_train\) with videos \(ytvis_train\)"):
+        build_train_loader(cfg)
+
+
+def test_video_sets_of_different_classes_do_not_mix(cfg, moving_shapes, tmp_path):
+    def change(content):
+        content["categories"][0]["name"] = "circle"
+
+    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
+    cfg.DATASETS.TRAIN = ("ytvis_train", "changed")
+    with pytest.raises(ValueError, match="thing_classes"):
+        build_train_loader(cfg)
+
+
+def test_several_video_sets_train_together(cfg):
+    cfg.DATASETS.TRAIN = ("ytvis_train", "ytvis_val")
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    (batch,) = take(cfg, 1)
+    assert len({clip["file_names"][0].rsplit("/", 1)[0] for clip in batch}) == 8
+
+
+def test_records_of_another_package_are_recognised(cfg):
+    DatasetCatalog.register("foreign", lambda: [{"video_id": 1, "annotations": [[]]}])
+    MetadataCatalog.get("foreign").set(evaluator_type="ytvis", thing_classes=["x"])
+    cfg.DATASETS.TRAIN = ("foreign",)
+    with pytest.raises(ValueError, match="foreign have no 'tracks'"):
+        build_train_loader(cfg)
+
+
+@pytest.mark.parametrize("unit", ["frame", "video"])
+def test_groups_of_orientation_share_batches(cfg, moving_shapes, tmp_path, unit):
+    """Half of the videos are portrait; a batch holds one orientation only."""
+
+    def change(content):
+        for video in content["videos"][::2]:
+            video["height"], video["width"] = video["width"], video["height"]
+        portrait = {video["id"] for video in content["videos"][::2]}
+        for track in content["annotations"]:
+            if track["video_id"] in portrait:
+                track["segmentations"] = [
+                    s and [[5, 5, 20, 5, 20, 20]] for s in track["segmentations"]
+                ]
+
+    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = True
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = unit
+    kinds = [{clip["width"] > clip["height"] for clip in batch} for batch in take(cfg, 10)]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert len(set.union(*kinds)) == 2
+
+
+@pytest.mark.parametrize("dataset", ["ytvis_train", "coco_train"])
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "RandomSubsetTrainingSampler"])
+def test_samplers(cfg, dataset, sampler):
+    cfg.DATASETS.TRAIN = (dataset,)
+    cfg.DATALOADER.SAMPLER_TRAIN = sampler
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.2
+    assert len(take(cfg, 2)) == 2
+
+
+def test_repeat_factor_sampler_is_for_images(cfg):
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    cfg.DATALOADER.REPEAT_THRESHOLD = 0.5
+    with pytest.raises(ValueError, match="SAMPLER_TRAIN"):
+        build_train_loader(cfg)
+    cfg.DATASETS.TRAIN = ("coco_train",)
+    assert len(take(cfg, 1)[0]) == 2
+
+
+def test_batch_sizes_and_names_are_checked(cfg):
+    cfg.SOLVER.IMS_PER_BATCH = 0
+    with pytest.raises(ValueError, match=r"IMS_PER_BATCH \(0\)"):
+        build_train_loader(cfg)
+    cfg.DATASETS.TRAIN = ()
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
+        build_train_loader(cfg)
+
+
+def test_test_loader_uses_its_argument(cfg):
+    cfg.DATASETS.TEST = ("ytvis_train",)
+    loader = build_test_loader(cfg, "ytvis_val")
+    assert [len(batch) for batch in loader] == [1, 1]
+    (video,) = next(iter(loader))
+    assert "/val/" in video["file_names"][0]
+    assert np.shape(video["image"][0]) == (3, 36, 48)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_loader_of_images(cfg, workers):
+    cfg.DATALOADER.NUM_WORKERS = workers
+    loader = build_test_loader(cfg, "coco_val")
+    images = [image for batch in loader for image in batch]
+    assert [image["image_id"] for image in images] == list(range(1, 17))
+    assert all("instances" not in image for image in images)
+
+
+def test_number_of_classes(cfg):
+    check_num_classes(cfg)
+    cfg.MODEL.NUM_CLASSES = 80
+    with pytest.raises(
+        ValueError, match=r"80.*'ytvis_train' has 4 classes \(disc, .*NUM_CLASSES 4"
+    ):
+        check_num_classes(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("coco_2017_train",), ("coco_2017_val",)
+    check_num_classes(cfg)
+    cfg.DATASETS.TEST = ("ytvis_2021_val",)
+    with pytest.raises(ValueError, match=r"'ytvis_2021_val' has 40 classes \(airplane, .*40"):
+        check_num_classes(cfg)
+
+
+def test_an_unknown_dataset_is_named(cfg):
+    cfg.DATASETS.TRAIN = ("no_such_set",)
+    with pytest.raises(KeyError, match="no_such_set"):
+        check_num_classes(cfg)
+    with pytest.raises(KeyError, match="no_such_set"):
+        build_train_loader(cfg)
+
+
+def test_real_images_and_videos(cfg, shared_data):
+    root, images = shared_data("davis_vis"), shared_data("coco_tiny")
+    cfg.DATASETS.CUSTOM = [
+        {
+            "NAME": "real_videos",
+            "FORMAT": "ytvis",
+            "JSON": str(root / "train" / "instances.json"),
+            "IMAGE_ROOT": str(root / "train" / "JPEGImages"),
+        },
+        {
+            "NAME": "real_images",
+            "FORMAT": "coco",
+            "JSON": str(images / "annotations" / "instances_train2017.json"),
+            "IMAGE_ROOT": str(images / "train2017"),
+        },
+    ]
+    register_custom_datasets(cfg)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (96,), 200
+    cfg.DATASETS.TRAIN = ("real_videos",)
+    for clip in itertools.chain(*take(cfg, 4)):
+        first, second = clip["instances"]
+        assert len(first) == len(second) > 0
+        assert torch.equal(first.gt_classes, second.gt_classes)
+    cfg.DATASETS.TRAIN = ("real_images",)
+    for image in itertools.chain(*take(cfg, 4)):
+        assert image["instances"].gt_masks.nonempty().all()
+        assert image["instances"].gt_classes.max() < 80
