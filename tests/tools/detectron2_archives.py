@@ -31,7 +31,7 @@ def make_sdist(files=FILES):
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
         link = tarfile.TarInfo("small-source-1.0/small/link.py")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        link.type, link.linkname = tarfile.SYMTYPE, "old.py"
         archive.addfile(link)
     return buffer.getvalue()
 
