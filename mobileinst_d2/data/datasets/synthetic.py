@@ -66,18 +66,10 @@ def make_moving_shapes(
     """
     if num_val_videos is None:
         num_val_videos = max(1, num_videos // 4)
-    limits = {
-        "num_videos": (num_videos, 1),
-        "num_val_videos": (num_val_videos, 1),
-        "num_frames": (num_frames, 1),
-        "height": (height, 32),
-        "width": (width, 32),
-        "seed": (seed, 0),
-        "max_instances": (max_instances, 1),
-    }
-    for name, (value, lowest) in limits.items():
-        if value < lowest:
-            raise ValueError(f"{name} must be at least {lowest}, got {value}")
+    _check_at_least(1, num_videos=num_videos, num_val_videos=num_val_videos, num_frames=num_frames)
+    _check_at_least(1, max_instances=max_instances)
+    _check_at_least(32, height=height, width=width)
+    _check_at_least(0, seed=seed)
 
     output_dir = Path(output_dir)
     for stream, (split, count) in enumerate([("train", num_videos), ("val", num_val_videos)]):
@@ -90,6 +82,12 @@ def make_moving_shapes(
             writer.add_video(f"{index:05d}", frames, [shape.class_index for shape in scene.shapes])
         writer.close()
     return output_dir
+
+
+def _check_at_least(lowest: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < lowest:
+            raise ValueError(f"{name} must be at least {lowest}, got {value}")
 
 
 @dataclass(frozen=True)
