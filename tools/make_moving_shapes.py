@@ -31,7 +31,10 @@ def main() -> None:
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, dest=name, type=int, default=defaults[name], help=text)
     arguments = vars(parser.parse_args())
-    output = make_moving_shapes(arguments.pop("output"), **arguments)
+    try:
+        output = make_moving_shapes(arguments.pop("output"), **arguments)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f"Wrote {output}/{{train,val}}: instances.json (YouTube-VIS), coco.json, JPEGImages")
 
 

@@ -1,6 +1,8 @@
 """The generated data set: exact, deterministic, and with the difficulties it promises."""
 
 import json
+import runpy
+import sys
 
 import cv2
 import numpy as np
@@ -117,3 +119,17 @@ def test_one_frame_is_enough(tmp_path):
 def test_numbers_out_of_range_are_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_moving_shapes(tmp_path, **wrong)
+
+
+def test_command(tmp_path, repository, monkeypatch, capsys):
+    tool = str(repository / "tools" / "make_moving_shapes.py")
+    flags = ["--num-videos", "1", "--num-frames", "2", "--height", "40", "--width", "40"]
+    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "a"), *flags])
+    runpy.run_path(tool, run_name="__main__")
+    make_moving_shapes(tmp_path / "b", num_videos=1, num_frames=2, height=40, width=40)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "c"), "--height", "3"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(tool, run_name="__main__")
+    assert "height must be at least 32, got 3" in capsys.readouterr().err
