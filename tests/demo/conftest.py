@@ -1,0 +1,115 @@
+"""Fixtures of the demo's tests: the script as a module, small inputs, a perfect model."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Instances
+
+SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
+WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5
+SQUARE = 16
+
+TINY = """
+_BASE_: {toy}
+MODEL: {{DEVICE: cpu, NUM_CLASSES: 3}}
+DATASETS: {{TEST: [demo_test_unknown]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("mobileinst_demo", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _quiet(demo, monkeypatch):
+    # setup_logger changes loggers for the whole process, and so for other tests.
+    monkeypatch.setattr(demo, "setup_logger", lambda **_: None)
+    monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
+
+
+@pytest.fixture
+def config(tmp_path, repository):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.format(toy=repository / "configs" / "toy" / "shapes_image.yaml"))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def moving_square():
+    """Frames by index: a white square on grey that moves to the right."""
+    return _moving_square
+
+
+def _moving_square(index):
+    frame = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    frame[30 : 30 + SQUARE, 8 * index : 8 * index + SQUARE] = 255
+    return frame
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
+    for index in range(FRAMES):
+        writer.write(_moving_square(index))
+    writer.release()
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in (2, 10, 1):
+        cv2.imwrite(str(folder / f"img{index}.png"), _moving_square(index % 8))
+    return folder
+
+
+def find_square(frame, *, identity=None, score=0.9):
+    """What a perfect model would find."""
+    mask = torch.as_tensor(frame.min(axis=2) > 150)[None]
+    instances = Instances(frame.shape[:2], pred_masks=mask)
+    instances.scores = torch.tensor([score])
+    instances.pred_classes = torch.tensor([1])
+    if identity is not None:
+        instances.ID = [identity]
+    return instances
+
+
+@pytest.fixture
+def fake(demo, monkeypatch):
+    """Replace the network, and record how it was built."""
+
+    class Fake:
+        threshold = None
+        frames = 0
+        score = 0.9
+        stop_at = None
+
+        def step(self, frame):
+            if self.frames == self.stop_at:
+                raise KeyboardInterrupt
+            self.frames += 1
+            return find_square(frame, identity=5)
+
+    state = Fake()
+
+    def build_video(_cfg, threshold):
+        state.threshold = threshold
+        return state
+
+    monkeypatch.setattr(demo, "build_video_predictor", build_video)
+    monkeypatch.setattr(
+        demo, "build_image_predictor", lambda _: lambda frame: find_square(frame, score=state.score)
+    )
+    return state
