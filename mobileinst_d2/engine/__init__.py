@@ -1,0 +1,15 @@
+"""Training and evaluation: what train_net.py, the demo and the tools start from."""
+
+from .checkpoint import CheckpointError, TrainingCheckpointer
+from .optimizer import build_optimizer
+from .setup import ConfigError, setup_cfg
+from .trainer import Trainer
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "Trainer",
+    "TrainingCheckpointer",
+    "build_optimizer",
+    "setup_cfg",
+]

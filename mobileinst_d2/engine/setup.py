@@ -1,0 +1,126 @@
+"""From a config file and command line overrides to a checked config."""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils.file_io import PathManager
+
+from mobileinst_d2.config import add_mobileinst_config
+from mobileinst_d2.data.datasets.custom import register_custom_datasets
+
+__all__ = ["ConfigError", "setup_cfg"]
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigError(ValueError):
+    """A config file or override that cannot be used; the message is for the user."""
+
+
+def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
+    """Build the config of a run, and register the data sets that it lists.
+
+    Where MODEL.DEVICE asks for CUDA and there is none, it becomes "cpu" with a warning.
+
+    Args:
+        config_file: yaml file, which may name another as ``_BASE_``.
+        opts: overrides KEY, VALUE, KEY, VALUE, ... as on the command line.
+
+    Returns:
+        The config, not frozen.
+
+    Raises:
+        ConfigError: if the file is missing or no yaml mapping, a key is unknown, a value has the
+            wrong type, or a key has no value. Unknown keys come with the closest known one.
+    """
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    _merge_file(cfg, os.fspath(config_file))
+    _merge_opts(cfg, list(opts))
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning(
+            "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE
+        )
+        cfg.MODEL.DEVICE = "cpu"
+    register_custom_datasets(cfg)
+    return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    if not path:
+        raise ConfigError("No config file is given. Name one with --config-file.")
+    if not PathManager.isfile(path):
+        raise ConfigError(f"The config file {path!r} does not exist.")
+    try:
+        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: its _BASE_ {error.filename!r} does not exist.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no valid yaml: {error}") from error
+    except TypeError:
+        loaded = None  # an empty file
+    if not isinstance(loaded, Mapping):
+        raise ConfigError(f"{path} must hold a mapping of keys to values.")
+    unknown = [key for key in _keys(loaded) if not _is_known(cfg, key)]
+    if unknown:
+        raise ConfigError(f"{path}: {_describe_unknown(cfg, unknown)}")
+    try:
+        cfg.merge_from_file(path)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise ConfigError(f"{path}: {_text(error)}") from error
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    for opt in opts[::2]:
+        if opt.startswith("--"):
+            raise ConfigError(f"{opt} must stand before the KEY VALUE overrides.")
+        if "=" in opt:
+            raise ConfigError(f"Write overrides as KEY VALUE, with a space: {opt!r}.")
+    unknown = [key for key in opts[::2] if not _is_known(cfg, key)]
+    if unknown:
+        raise ConfigError(f"Command line: {_describe_unknown(cfg, unknown)}")
+    if len(opts) % 2:
+        raise ConfigError(f"Command line: {opts[-1]} has no value. Overrides are KEY VALUE pairs.")
+    try:
+        cfg.merge_from_list(opts)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise ConfigError(f"Command line: {_text(error)}") from error
+
+
+def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All keys of a tree that hold values, with dots."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _is_known(cfg: CfgNode, key: str) -> bool:
+    node = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode):
+            return False
+        if part not in node:
+            return node.is_new_allowed()
+        node = node[part]
+    return True
+
+
+def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
+    known = list(_keys(cfg))
+    parts = []
+    for key in unknown:
+        close = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)
+        parts.append(f"there is no config key {key!r}; the closest is {close[0]!r}")
+    return "; ".join(parts) + "."
+
+
+def _text(error: Exception) -> str:
+    return str(error.args[0]) if error.args else type(error).__name__

@@ -1,0 +1,239 @@
+"""The trainer: Detectron2's `DefaultTrainer` with this project's data, optimizer and evaluators."""
+
+import logging
+import os
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.hooks import EvalHook
+from detectron2.evaluation import DatasetEvaluator, inference_context
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mobileinst_d2.data.build import (
+    build_test_loader,
+    build_train_loader,
+    check_num_classes,
+    is_video_dataset,
+)
+from mobileinst_d2.evaluation import COCOMaskEvaluator, YTVISEvaluator
+from mobileinst_d2.tracking import VideoPredictor
+
+from .checkpoint import CheckpointError, TrainingCheckpointer
+from .hooks import StepSeed
+from .optimizer import build_optimizer
+from .train_step import build_train_step
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+EVALUATORS = {"coco": COCOMaskEvaluator, "ytvis": YTVISEvaluator}
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates any meta-architecture of this project.
+
+    A training that was interrupted and resumed takes the same course as one that was not: weights,
+    optimizer, loss scale, schedule and iteration come from the checkpoint, and data and random
+    numbers are functions of seed and iteration.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build all parts of a training.
+
+        Args:
+            cfg: the full config.
+        """
+        # DefaultTrainer's constructor cannot be told which step, checkpointer and
+        # DistributedDataParallel options to use, so its parts are put together here.
+        TrainerBase.__init__(self)
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        # Its default is one GPU per process, which DistributedDataParallel refuses on the CPU.
+        devices = {} if next(model.parameters()).is_cuda else {"device_ids": None}
+        model = create_ddp_model(model, broadcast_buffers=False, **devices)
+        self._trainer = build_train_step(model, data_loader, optimizer, amp=cfg.SOLVER.AMP.ENABLED)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's hooks, after one that seeds each step."""
+        return [StepSeed(), *super().build_hooks()]
+
+    def train(self) -> OrderedDict | None:
+        """Run the training from `start_iter` on.
+
+        Returns:
+            The results of the last evaluation if TEST.EXPECTED_RESULTS asks to check them.
+        """
+        if hasattr(self.data_loader, "start_at"):
+            self.data_loader.start_at(self.start_iter, self.seed)
+        elif self.start_iter > 0:
+            logger.warning(
+                "%s cannot start at iteration %d: the order of the data begins anew.",
+                type(self.data_loader).__name__,
+                self.start_iter,
+            )
+        return super().train()
+
+    def after_train(self) -> None:
+        """Close the hooks; after a failure in the last iteration without its evaluation."""
+        if self.iter < self.max_iter:
+            self._hooks = [hook for hook in self._hooks if not isinstance(hook, EvalHook)]
+        super().after_train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Iteration, hooks, seed, and under "_trainer" optimizer and loss scale.
+
+        Detectron2's release 0.6 leaves "_trainer" out; its later source has it under this name.
+        """
+        return {
+            **TrainerBase.state_dict(self),
+            "_trainer": self._trainer.state_dict(),
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, also one of Detectron2's own trainers, which may hold less.
+
+        Args:
+            state_dict: what `state_dict` returned.
+
+        Raises:
+            CheckpointError: if the optimizer's state does not fit the model.
+        """
+        TrainerBase.load_state_dict(self, state_dict)
+        self.seed = state_dict.get("seed", self.seed)
+        state = state_dict.get("_trainer", {})
+        try:
+            for name in ("optimizer", "grad_scaler"):
+                part = getattr(self._trainer, name, None)
+                if part is not None and name in state:
+                    part.load_state_dict(state[name])
+                elif part is not None:
+                    logger.warning("The checkpoint has no state of the %s: it starts anew.", name)
+            if len(self.scheduler.base_lrs) != len(self.optimizer.param_groups):
+                raise ValueError("the number of parameter groups has changed")
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"The state of the optimizer does not fit this training: {error}. Resume with the "
+                "config that the training began with, or load the file as MODEL.WEIGHTS."
+            ) from error
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the network on MODEL.DEVICE, after a check of its number of classes."""
+        check_num_classes(cfg)
+        model = super().build_model(cfg)
+        logger.info("%s runs on %s.", type(model).__name__, cfg.MODEL.DEVICE)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer that SOLVER describes."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
+        """Build the loader of DATASETS.TRAIN."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        """Build the loader of one data set of DATASETS.TEST."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Build the evaluator that the data set's metadata asks for.
+
+        Args:
+            cfg: the config; reads OUTPUT_DIR.
+            dataset_name: registered name.
+            output_folder: where the results go; by default ``inference`` in OUTPUT_DIR, and there
+                a folder of its own if there are several data sets.
+
+        Returns:
+            The evaluator.
+
+        Raises:
+            ValueError: if the metadata ask for an unknown evaluator, or for none.
+        """
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+        if kind not in EVALUATORS:
+            raise ValueError(
+                f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "
+                f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
+                "register_ytvis_instances, or list it in DATASETS.CUSTOM."
+            )
+        if output_folder is None:
+            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+            if len(cfg.DATASETS.TEST) > 1:
+                output_folder = os.path.join(output_folder, dataset_name)
+        return EVALUATORS[kind](dataset_name, output_dir=output_folder)
+
+    @classmethod
+    def build_predictor(
+        cls, cfg: CfgNode, model: nn.Module, dataset_name: str
+    ) -> Callable[[list[dict]], list[dict]]:
+        """What maps a test batch to results: the network itself, or for videos a tracker on it."""
+        if is_video_dataset(dataset_name):
+            return VideoPredictor(cfg, model)
+        return model
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
+    ) -> OrderedDict:
+        """Evaluate on each data set of DATASETS.TEST.
+
+        Args:
+            cfg: the config.
+            model: the network with the weights to evaluate.
+            evaluators: one per data set; by default those of `build_evaluator`.
+
+        Returns:
+            Metrics by task and name; by data set first if there are several.
+        """
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        names = list(cfg.DATASETS.TEST)
+        if evaluators is not None and len(evaluators) != len(names):
+            raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets: {names}.")
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        results = OrderedDict()
+        for position, name in enumerate(names):
+            one = cfg.clone()
+            one.defrost()
+            one.DATASETS.TEST = (name,)
+            evaluator = evaluators[position] if evaluators else cls.build_evaluator(cfg, name)
+            # A predictor is no module that Detectron2 could put into evaluation mode.
+            with inference_context(model):
+                predictor = cls.build_predictor(cfg, model, name)
+                results[name] = super().test(one, predictor, [evaluator])
+        return next(iter(results.values())) if len(results) == 1 else results

@@ -1,0 +1,104 @@
+"""Configs are checked before anything is built on them."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text, name="config.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write_file
+
+
+def test_file_then_overrides(write):
+    write("SOLVER:\n  MAX_ITER: 5\n  BASE_LR: 0.5\n", "base.yaml")
+    path = write("_BASE_: base.yaml\nSOLVER:\n  MAX_ITER: 6\n")
+    cfg = setup_cfg(path, ["SOLVER.IMS_PER_BATCH", "3"])
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH) == (6, 0.5, 3)
+    assert cfg.MODEL.MASK_DECODER.HIDDEN_DIM == 256
+    assert not cfg.is_frozen()
+
+
+def test_the_dump_of_a_config_is_a_config(write):
+    cfg = setup_cfg(write("SOLVER:\n  STEPS: [1, 2]\n"))
+    again = setup_cfg(write(cfg.dump(), "dump.yaml"))
+    assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SOLVER:\n  MAX_ITR: 5\n", r"'SOLVER\.MAX_ITR'; the closest is 'SOLVER\.MAX_ITER'"),
+        ("SOLVR:\n  MAX_ITER: 5\n", r"'SOLVR\.MAX_ITER'; the closest is 'SOLVER\.MAX_ITER'"),
+        ("SOLVER:\n  MAX_ITER:\n    NOW: 5\n", r"'SOLVER\.MAX_ITER\.NOW'"),
+        ("SOLVER:\n  MAX_ITER: many\n", r"Type mismatch.*SOLVER\.MAX_ITER"),
+        ("SOLVER: 3\n", "SOLVER"),
+        ("SOLVER: [1\n", "no valid yaml"),
+        ("- 1\n", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("_BASE_: gone.yaml\n", r"_BASE_ .*gone\.yaml' does not exist"),
+    ],
+)
+def test_a_bad_file_is_named_with_the_reason(write, text, message):
+    path = write(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        setup_cfg(path)
+    assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.NUM_CLASES", "3"], r"'MODEL\.NUM_CLASES'; the closest is 'MODEL\.NUM_CLASSES'"),
+        (["model.num_classes", "3"], r"closest is 'MODEL\.NUM_CLASSES'"),
+        (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
+        (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must stand before"),
+        (["MODEL.NUM_CLASSES=3"], "KEY VALUE"),
+        (["MODEL.NUM_CLASSES", "three"], r"Type mismatch.*MODEL\.NUM_CLASSES"),
+    ],
+)
+def test_a_bad_override_is_named_with_the_reason(write, opts, message):
+    with pytest.raises(ConfigError, match=message):
+        setup_cfg(write("VERSION: 2\n"), opts)
+
+
+@pytest.mark.parametrize("path", ["", "gone.yaml"])
+def test_no_file(path):
+    with pytest.raises(ConfigError, match="config file"):
+        setup_cfg(path)
+
+
+def test_without_gpu_the_cpu_is_used_and_said(write, monkeypatch, caplog):
+    path = write("MODEL:\n  DEVICE: cuda\n")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert setup_cfg(path).MODEL.DEVICE == "cpu"
+    assert "running on the CPU" in caplog.text
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert setup_cfg(path).MODEL.DEVICE == "cuda"
+
+
+def test_custom_data_sets_are_registered(write, tmp_path):
+    categories = [{"id": 3, "name": "a"}, {"id": 5, "name": "b"}]
+    annotations = {"images": [], "annotations": [], "categories": categories}
+    json_file = tmp_path / "a.json"
+    json_file.write_text(json.dumps(annotations))
+    name = "toy_custom_set"
+    entry = {"NAME": name, "FORMAT": "coco", "JSON": str(json_file), "IMAGE_ROOT": str(tmp_path)}
+    try:
+        setup_cfg(write("VERSION: 2\n"), ["DATASETS.CUSTOM", str([entry])])
+        assert name in DatasetCatalog.list()
+        assert MetadataCatalog.get(name).evaluator_type == "coco"
+    finally:
+        if name in DatasetCatalog.list():
+            DatasetCatalog.pop(name)
+            MetadataCatalog.pop(name)

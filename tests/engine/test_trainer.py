@@ -1,0 +1,341 @@
+"""A training survives interruptions unchanged, and evaluates each data set its own way."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import DefaultTrainer, TrainerBase, launch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.solver import build_lr_scheduler
+from toy_training import RECORDS, ToyNet, ToyTrainer, make_cfg, run, same, weights
+
+from mobileinst_d2.engine import build_optimizer
+from mobileinst_d2.engine import trainer as trainer_module
+from mobileinst_d2.engine.checkpoint import CheckpointError
+from mobileinst_d2.engine.train_step import CheckedAMPTrainer
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    return run(make_cfg(tmp_path_factory.mktemp("straight")))
+
+
+@pytest.mark.parametrize("interrupt_at", [3, 6, 10])
+def test_a_resumed_training_takes_the_same_course(tmp_path, straight, interrupt_at):
+    trainer, history = straight
+    run(make_cfg(tmp_path), interrupt_at=interrupt_at)
+    resumed, resumed_history = run(make_cfg(tmp_path), resume=True)
+    assert min(resumed_history) == interrupt_at - interrupt_at % 4 + (4 if interrupt_at == 3 else 0)
+    assert resumed_history == {i: history[i] for i in resumed_history}
+    assert same(weights(resumed), weights(trainer))
+
+
+def test_worker_processes_change_nothing(tmp_path, straight):
+    cfg = make_cfg(tmp_path, "DATALOADER.NUM_WORKERS", 2)
+    run(cfg, interrupt_at=5)
+    resumed, _ = run(cfg, resume=True)
+    assert same(weights(resumed), weights(straight[0]))
+
+
+def test_moments_of_sgd_survive_too(tmp_path):
+    opts = ("SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.1)
+    trainer, _ = run(make_cfg(tmp_path / "a", *opts))
+    run(make_cfg(tmp_path / "b", *opts), interrupt_at=8)
+    resumed, _ = run(make_cfg(tmp_path / "b", *opts), resume=True)
+    assert same(weights(resumed), weights(trainer))
+
+
+def test_without_a_seed_the_drawn_one_is_kept(tmp_path):
+    first, history = run(make_cfg(tmp_path, "SEED", -1))
+    Path(tmp_path, "last_checkpoint").write_text("model_0000003.pth")
+    resumed, resumed_history = run(make_cfg(tmp_path, "SEED", -1), resume=True)
+    assert resumed.seed == first.seed
+    assert resumed_history == {i: history[i] for i in range(4, 12)}
+
+
+def test_the_seed_decides_the_course(tmp_path, straight):
+    _, history = run(make_cfg(tmp_path, "SEED", 8))
+    assert history != straight[1]
+
+
+def test_evaluation_in_between_does_not_change_the_course(tmp_path, straight, monkeypatch):
+    def draw_numbers(cls, cfg, model, evaluators=None):
+        torch.rand(3)
+        return {}
+
+    monkeypatch.setattr(ToyTrainer, "test", classmethod(draw_numbers))
+    trainer, _ = run(make_cfg(tmp_path, "TEST.EVAL_PERIOD", 2))
+    assert same(weights(trainer), weights(straight[0]))
+
+
+def test_resuming_a_finished_training_does_nothing(tmp_path, straight):
+    run(make_cfg(tmp_path))
+    resumed, history = run(make_cfg(tmp_path), resume=True)
+    assert history == {}
+    assert same(weights(resumed), weights(straight[0]))
+
+
+def test_resume_without_checkpoint_starts_anew_and_says_so(tmp_path, straight, caplog):
+    _, history = run(make_cfg(tmp_path), resume=True)
+    assert history == straight[1]
+    assert "nothing to resume" in caplog.text
+
+
+def test_a_longer_schedule_goes_on_from_the_final_checkpoint(tmp_path):
+    run(make_cfg(tmp_path))
+    _, history = run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 14), resume=True)
+    assert list(history) == [12, 13]
+
+
+class EarlierTrainer(DefaultTrainer):
+    """Detectron2's own trainer as in release 0.6: it keeps no state of the optimizer."""
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return ToyTrainer.build_train_loader(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        return build_optimizer(cfg, model)
+
+    def state_dict(self):
+        return TrainerBase.state_dict(self)
+
+    def load_state_dict(self, state_dict):
+        TrainerBase.load_state_dict(self, state_dict)
+
+
+class LaterTrainer(EarlierTrainer):
+    """Detectron2's own trainer as in the source after 0.6: it insists on that state."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+
+@pytest.mark.parametrize("kind", [EarlierTrainer, LaterTrainer])
+def test_checkpoints_of_detectron2s_trainers_can_be_resumed(tmp_path, caplog, kind):
+    kind(make_cfg(tmp_path, "SOLVER.MAX_ITER", 6)).train()
+    resumed, history = run(make_cfg(tmp_path), resume=True)
+    assert list(history) == list(range(6, 12))
+    is_complete = kind is LaterTrainer
+    assert ("no state of the optimizer" in caplog.text) is not is_complete
+    steps = {int(state["step"]) for state in resumed.optimizer.state.values()}
+    assert steps == {12 if is_complete else 6}
+
+
+@pytest.mark.parametrize("kind", [EarlierTrainer, LaterTrainer])
+def test_detectron2s_trainers_can_resume_ours(tmp_path, kind):
+    run(make_cfg(tmp_path), interrupt_at=8)
+    trainer = kind(make_cfg(tmp_path))
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 8
+
+
+def test_full_precision_can_go_on_from_mixed(tmp_path, caplog):
+    """And the other way round, where the scaler starts anew with a warning."""
+    trainer, _ = run(make_cfg(tmp_path), interrupt_at=8)
+    state = trainer.state_dict()
+    state["_trainer"]["grad_scaler"] = torch.amp.GradScaler("cpu").state_dict()
+    trainer.load_state_dict(state)
+    assert "no state of the" not in caplog.text
+    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")
+    del state["_trainer"]["grad_scaler"]
+    trainer.load_state_dict(state)
+    assert "no state of the grad_scaler" in caplog.text
+
+
+def test_the_loss_scale_is_part_of_the_state(tmp_path):
+    trainer = ToyTrainer(make_cfg(tmp_path))
+    trainer._trainer = CheckedAMPTrainer(
+        trainer.model,
+        trainer.data_loader,
+        trainer.optimizer,
+        grad_scaler=torch.amp.GradScaler("cpu", init_scale=32.0),
+    )
+    state = trainer.state_dict()
+    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")
+    trainer.load_state_dict(state)
+    assert trainer._trainer.grad_scaler.get_scale() == 32.0
+
+
+def test_an_optimizer_of_another_model_is_refused(tmp_path):
+    run(make_cfg(tmp_path), interrupt_at=4)
+    with pytest.raises(CheckpointError, match="optimizer does not fit"):
+        run(make_cfg(tmp_path, "SOLVER.BACKBONE_MULTIPLIER", 1.0), resume=True)
+
+
+def test_a_loader_that_cannot_resume_is_announced(tmp_path, caplog, monkeypatch):
+    batch = [{"image": torch.rand(3, 8, 8)}] * 4
+    monkeypatch.setattr(ToyTrainer, "build_train_loader", classmethod(lambda cls, cfg: [batch] * 9))
+    run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 4))
+    assert "begins anew" not in caplog.text
+    run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 6), resume=True)
+    assert "begins anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", "iteration 5, not finite: loss_second=nan"),
+        ("inf", "iteration 5, not finite: loss_second=inf"),
+        ("gradient", "iteration 5, not finite: gradient of backbone.0.weight, "),
+    ],
+)
+def test_non_finite_values_stop_before_the_update(tmp_path, kind, message):
+    cfg = make_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 5)
+    with pytest.raises(FloatingPointError, match=message):
+        run(cfg, fault=(kind, 5))
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["model_0000004.pth"]
+    # The last good checkpoint is the state just before: a second try finishes the training.
+    resumed, history = run(cfg, resume=True)
+    assert min(history) == 5
+    assert all(value.isfinite().all() for value in weights(resumed).values())
+
+
+def no_evaluation(cls, cfg, model):
+    pytest.fail("A failed training must not be evaluated.")
+
+
+def test_a_failed_last_iteration_is_not_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(ToyTrainer, "test", classmethod(no_evaluation))
+    with pytest.raises(FloatingPointError):
+        run(make_cfg(tmp_path), fault=("nan", 11))
+
+
+def test_the_schedule_is_detectron2s(straight):
+    trainer, history = straight
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=trainer.cfg.SOLVER.BASE_LR)
+    scheduler = build_lr_scheduler(trainer.cfg, optimizer)
+    for iteration in range(12):
+        assert history[iteration][1] in (
+            pytest.approx(optimizer.param_groups[0]["lr"]),
+            pytest.approx(optimizer.param_groups[0]["lr"] / 2),
+        )
+        optimizer.step()
+        scheduler.step()
+
+
+def test_metrics_are_written(straight):
+    folder = Path(straight[0].cfg.OUTPUT_DIR)
+    assert '"loss_first"' in (folder / "metrics.json").read_text()
+    assert list(folder.glob("events.out.tfevents*"))
+
+
+class Collect(DatasetEvaluator):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        self.seen = []
+
+    def process(self, inputs, outputs):
+        self.seen += list(zip(inputs, outputs, strict=True))
+
+    def evaluate(self):
+        return OrderedDict(segm={"AP": float(len(self.seen))})
+
+
+class FakePredictor:
+    """Stands for the tracker."""
+
+    def __init__(self, cfg, model):
+        self.model = model
+
+    def __call__(self, inputs):
+        assert not self.model.training
+        return ["video"]
+
+
+@pytest.fixture
+def two_test_sets(monkeypatch):
+    names = ("toy_test_image", "toy_test_video")
+    for name in names:
+        DatasetCatalog.register(name, list)
+        kind = "coco" if "image" in name else "ytvis"
+        MetadataCatalog.get(name).set(evaluator_type=kind, thing_classes=["thing"])
+    loader = [[{"image_id": 0}], [{"image_id": 1}]]
+    monkeypatch.setattr(ToyTrainer, "build_test_loader", classmethod(lambda cls, cfg, name: loader))
+    monkeypatch.setattr(trainer_module, "VideoPredictor", FakePredictor)
+    monkeypatch.setattr(ToyNet, "forward", lambda self, inputs: ["image"])
+    yield names
+    for name in names:
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+
+
+def test_videos_go_through_the_tracker_and_images_do_not(tmp_path, two_test_sets):
+    cfg = make_cfg(tmp_path, "DATASETS.TEST", two_test_sets)
+    model = ToyTrainer.build_model(cfg)
+    model.train()
+    evaluators = [Collect(), Collect()]
+    results = ToyTrainer.test(cfg, model, evaluators)
+    assert [output for _, output in evaluators[0].seen] == ["image", "image"]
+    assert [output for _, output in evaluators[1].seen] == ["video", "video"]
+    assert results["toy_test_video"] == {"segm": {"AP": 2.0}}
+    assert model.training
+
+
+def test_results_of_one_set_come_without_its_name(tmp_path, two_test_sets):
+    cfg = make_cfg(tmp_path, "DATASETS.TEST", two_test_sets[:1])
+    results = ToyTrainer.test(cfg, ToyTrainer.build_model(cfg), Collect())
+    assert results == {"segm": {"AP": 2.0}}
+
+
+def test_wrong_number_of_evaluators(tmp_path, two_test_sets):
+    cfg = make_cfg(tmp_path, "DATASETS.TEST", two_test_sets)
+    with pytest.raises(ValueError, match="1 evaluators for 2 data sets"):
+        ToyTrainer.test(cfg, ToyTrainer.build_model(cfg), [Collect()])
+
+
+@pytest.mark.parametrize("kind", [None, "lvis"])
+def test_an_unknown_evaluator_is_named(tmp_path, kind):
+    name = "toy_test_other"
+    if kind:
+        MetadataCatalog.get(name).evaluator_type = kind
+    try:
+        with pytest.raises(ValueError, match=f"'{name}' has evaluator_type={kind!r}.*'ytvis'"):
+            ToyTrainer.build_evaluator(make_cfg(tmp_path), name)
+    finally:
+        MetadataCatalog.pop(name)
+
+
+def train_and_save(output_dir):
+    """Entry point of each process of the test below."""
+    torch.set_num_threads(1)
+    cfg = make_cfg(output_dir, "SOLVER.MAX_ITER", 4)
+    cfg.freeze()
+    torch.manual_seed(0)
+    ToyNet.__init__ = without_statistics(ToyNet.__init__)
+    trainer = ToyTrainer(cfg)
+    trainer.resume_or_load()
+    trainer.train()
+
+
+def without_statistics(init):
+    """Batch statistics and dropout of half a batch differ from those of the whole."""
+
+    def init_without(self, cfg):
+        init(self, cfg)
+        self.backbone[1].eval()
+        self.dropout.p = 0.0
+        self.train = lambda mode=True: self
+        self.backbone[1].requires_grad_(False)
+
+    return init_without
+
+
+def test_two_processes_train_like_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(ToyNet, "__init__", ToyNet.__init__)
+    launch(train_and_save, 2, dist_url="auto", args=(tmp_path / "two",))
+    train_and_save(tmp_path / "one")
+    one, two = (torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], msg=name)
+    assert len(RECORDS) % 4 == 0

@@ -1,0 +1,197 @@
+"""The command as a user runs it: the real network, generated videos, one or two processes."""
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import default_argument_parser
+
+from mobileinst_d2.data.datasets.synthetic import SHAPE_CLASSES, make_moving_shapes
+
+SCRIPT = Path(__file__).resolve().parents[1] / "train_net.py"
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: MobileInst
+  NUM_CLASSES: {num_classes}
+  BACKBONE: {{NAME: TopFormer}}
+  TOPFORMER: {{VARIANT: tiny}}
+  MASK_DECODER: {{HIDDEN_DIM: 32}}
+  INSTANCE_DECODER: {{HIDDEN_DIM: 32, NUM_QUERIES: 8, NUM_HEADS: 2, KERNEL_DIM: 16, FFN_DIM: 32}}
+INPUT:
+  FORMAT: RGB
+  MASK_FORMAT: bitmask
+  MIN_SIZE_TRAIN: [64]
+  MIN_SIZE_TEST: 64
+DATASETS:
+  CUSTOM:
+    - {{NAME: toy_net_videos, FORMAT: ytvis, JSON: {data}/train/instances.json,
+       IMAGE_ROOT: {data}/train/JPEGImages}}
+    - {{NAME: toy_net_images, FORMAT: coco, JSON: {data}/train/coco.json,
+       IMAGE_ROOT: {data}/train/JPEGImages}}
+  TRAIN: [toy_net_videos]
+  TEST: [toy_net_videos]
+DATALOADER: {{NUM_WORKERS: 0}}
+SOLVER: {{IMS_PER_BATCH: 2, BASE_LR: 0.001, MAX_ITER: 4, STEPS: [3], CHECKPOINT_PERIOD: 2}}
+SEED: 5
+OUTPUT_DIR: {output}
+"""
+
+
+def load_script():
+    """Import the script, which is in no package."""
+    spec = importlib.util.spec_from_file_location("train_net", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train_net = load_script()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_moving_shapes(
+        tmp_path_factory.mktemp("shapes"), num_videos=2, num_frames=3, height=64, width=96
+    )
+
+
+@pytest.fixture
+def config(tmp_path, data):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        CONFIG.format(num_classes=len(SHAPE_CLASSES), data=data, output=tmp_path / "output")
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_restored_loggers():
+    """The same sums as in the subprocesses, and no handlers left for other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "mobileinst_d2")]
+    state = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    yield
+    torch.set_num_threads(threads)
+    for logger, handlers, propagate, level in state:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def command_line(config, *arguments):
+    return ["--config-file", str(config), *map(str, arguments)]
+
+
+def main(config, *arguments):
+    """Run train_net in this process."""
+    return train_net.main(default_argument_parser().parse_args(command_line(config, *arguments)))
+
+
+def start(config, *arguments):
+    """Run train_net as a user does; the output goes to a file, as a full pipe would stop it."""
+    with open(printed(config), "w") as file:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def printed(config):
+    """Where the output of `start` goes."""
+    return config.with_name("printed.txt")
+
+
+def final_weights(output):
+    return torch.load(Path(output) / "model_final.pth")["model"]
+
+
+def test_train_then_evaluate(config, tmp_path):
+    output = tmp_path / "output"
+    main(config)
+    metrics = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    names = set().union(*metrics)
+    assert {"loss_cls", "loss_dice", "loss_mask", "loss_obj", "total_loss", "lr"} <= names
+    assert {"loss_passed_dice", "loss_passed_mask"} <= names
+    assert "segm/AP" in names
+    assert {path.name for path in output.glob("model_*.pth")} == {
+        "model_0000001.pth",
+        "model_0000003.pth",
+        "model_final.pth",
+    }
+    for name in ("config.yaml", "log.txt", "last_checkpoint", "inference/results.json"):
+        assert (output / name).exists(), name
+
+    # The dumped config with the final weights gives the same metrics again.
+    arguments = ("MODEL.WEIGHTS", output / "model_final.pth", "OUTPUT_DIR", tmp_path / "again")
+    results = main(output / "config.yaml", "--eval-only", *arguments)
+    logged = next(row for row in reversed(metrics) if "segm/AP" in row)
+    assert results["segm"]["AP"] == pytest.approx(logged["segm/AP"], nan_ok=True)
+
+
+def test_images_and_several_test_sets(config, tmp_path):
+    data_sets = ("DATASETS.TRAIN", "('toy_net_images',)")
+    data_sets += ("DATASETS.TEST", "('toy_net_images', 'toy_net_videos')")
+    main(config, *data_sets, "SOLVER.MAX_ITER", 1)
+    results = main(config, "--eval-only", "--resume", *data_sets)
+    assert set(results) == {"toy_net_images", "toy_net_videos"}
+    assert all("AP50" in result["segm"] for result in results.values())
+    for name in results:
+        assert any((tmp_path / "output/inference" / name).iterdir())
+
+
+def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
+    no_evaluation = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", 8)
+    killed = tmp_path / "killed"
+    process = start(config, *no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
+    while process.poll() is None and not (killed / "model_0000003.pth").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (killed / "model_0000003.pth").exists(), printed(config).read_text()
+
+    main(config, "--resume", *no_evaluation, "OUTPUT_DIR", killed)
+    main(config, *no_evaluation)
+    expected = final_weights(tmp_path / "output")
+    for name, value in final_weights(killed).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_two_processes_train_and_evaluate(config, tmp_path):
+    process = start(config, "--num-gpus", 2, "--dist-url", "auto", "SOLVER.MAX_ITER", 2)
+    assert process.wait() == 0, printed(config).read_text()
+    assert (tmp_path / "output/log.txt.rank1").exists()
+    assert all(value.isfinite().all() for value in final_weights(tmp_path / "output").values())
+    assert "segm/AP" in (tmp_path / "output/metrics.json").read_text()
+
+
+def test_a_mistyped_key_ends_with_its_name_and_no_traceback(config):
+    process = start(config, "SOLVER.MAX_ITR", 3)
+    assert process.wait() == 2
+    text = printed(config).read_text()
+    assert "'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'" in text
+    assert "Traceback" not in text
+
+
+def test_evaluating_nothing_is_an_error(config):
+    with pytest.raises(train_net.ConfigError, match=r"DATASETS\.TEST"):
+        main(config, "--eval-only", "DATASETS.TEST", "()")
+
+
+def test_random_weights_are_announced(config, tmp_path):
+    main(config, "--eval-only")
+    assert "random weights" in (tmp_path / "output/log.txt").read_text()
+
+
+def test_a_wrong_number_of_classes_is_named(config):
+    with pytest.raises(ValueError, match=r"MODEL\.NUM_CLASSES is 7.*has 4 classes"):
+        main(config, "MODEL.NUM_CLASSES", 7)

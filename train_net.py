@@ -1,0 +1,101 @@
+#!/usr/bin/env python
+"""Train or evaluate a model.
+
+Train on two GPUs (or, without any, in two CPU processes):
+    python train_net.py --config-file configs/FILE.yaml --num-gpus 2
+Go on after an interruption:
+    python train_net.py --config-file configs/FILE.yaml --resume
+Evaluate:
+    python train_net.py --config-file configs/FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth
+"""
+
+import argparse
+import logging
+from collections import OrderedDict
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from mobileinst_d2.engine import ConfigError, Trainer, TrainingCheckpointer, setup_cfg
+
+logger = logging.getLogger("mobileinst_d2.train_net")
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Build the config, the output directory and the loggers.
+
+    Args:
+        args: the parsed command line.
+
+    Returns:
+        The frozen config.
+    """
+    cfg = setup_cfg(args.config_file, args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mobileinst_d2")
+    return cfg
+
+
+def evaluate(cfg: CfgNode, resume: bool) -> OrderedDict:
+    """Evaluate MODEL.WEIGHTS, or the last checkpoint, on DATASETS.TEST.
+
+    Args:
+        cfg: the config.
+        resume: take the last checkpoint in OUTPUT_DIR, if there is one.
+
+    Returns:
+        The metrics.
+    """
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST names no data set to evaluate on.")
+    model = Trainer.build_model(cfg)
+    checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR)
+    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        logger.warning("MODEL.WEIGHTS is empty: evaluating a network with random weights.")
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def main(args: argparse.Namespace) -> OrderedDict | None:
+    """Run one process of the job.
+
+    Args:
+        args: the parsed command line.
+
+    Returns:
+        The metrics if there are any.
+    """
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg, args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def invoke_main() -> None:
+    """Parse the command line and start one process per GPU."""
+    parser = default_argument_parser()
+    args = parser.parse_args()
+    try:
+        launch(
+            main,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    invoke_main()
