@@ -95,15 +95,26 @@ def main(config, *arguments):
     return train_net.main(default_argument_parser().parse_args(command_line(config, *arguments)))
 
 
-def start(config, *arguments):
+@pytest.fixture
+def start():
     """Run train_net as a user does; the output goes to a file, as a full pipe would stop it."""
-    with open(printed(config), "w") as file:
-        return subprocess.Popen(
-            [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    processes = []
+
+    def start_process(config, *arguments):
+        with open(printed(config), "w") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        processes.append(process)
+        return process
+
+    yield start_process
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def printed(config):
@@ -149,7 +160,7 @@ def test_images_and_several_test_sets(config, tmp_path):
         assert any((tmp_path / "output/inference" / name).iterdir())
 
 
-def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
+def test_a_killed_training_is_resumed_without_loss(start, config, tmp_path):
     no_evaluation = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", 8)
     killed = tmp_path / "killed"
     process = start(config, *no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
@@ -166,7 +177,7 @@ def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
-def test_two_processes_train_and_evaluate(config, tmp_path):
+def test_two_processes_train_and_evaluate(start, config, tmp_path):
     process = start(config, "--num-gpus", 2, "--dist-url", "auto", "SOLVER.MAX_ITER", 2)
     assert process.wait() == 0, printed(config).read_text()
     assert (tmp_path / "output/log.txt.rank1").exists()
@@ -174,7 +185,7 @@ def test_two_processes_train_and_evaluate(config, tmp_path):
     assert "segm/AP" in (tmp_path / "output/metrics.json").read_text()
 
 
-def test_a_mistyped_key_ends_with_its_name_and_no_traceback(config):
+def test_a_mistyped_key_ends_with_its_name_and_no_traceback(start, config):
     process = start(config, "SOLVER.MAX_ITR", 3)
     assert process.wait() == 2
     text = printed(config).read_text()

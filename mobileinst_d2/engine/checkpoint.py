@@ -64,7 +64,8 @@ class TrainingCheckpointer(DetectionCheckpointer):
             What else the file holds.
 
         Raises:
-            CheckpointError: if the last checkpoint is missing or damaged; names an older good one.
+            CheckpointError: if the last checkpoint is of another model, or is missing or damaged;
+                in the latter cases the message names an older good one.
         """
         if not (resume and self.has_checkpoint()):
             if resume:
@@ -81,6 +82,8 @@ class TrainingCheckpointer(DetectionCheckpointer):
                 raise CheckpointError(f"{last} holds weights, but no state of a training.")
             return rest
         except (CheckpointError, FileNotFoundError) as error:
+            if _is_resumable(last):
+                raise  # the file is good, but of another model: an older one would be so too
             raise CheckpointError(f"{error} {self._advice(last)}") from error
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -148,10 +151,9 @@ class TrainingCheckpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         in_file = sorted(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
-        not_loaded = {*incompatible.missing_keys}
-        not_loaded.update(name for name, *_ in incompatible.incorrect_shapes)
         parameters = {name for name, _ in self.model.named_parameters()}
-        if parameters and parameters <= not_loaded:
+        # Those with another shape in the file count as missing too.
+        if parameters and parameters.issubset(incompatible.missing_keys):
             raise CheckpointError(
                 f"No parameter of {type(self.model).__name__} is in {self._source}. "
                 f"The file has names like {in_file[:3]}, the model {sorted(parameters)[:3]}."
@@ -160,6 +162,8 @@ class TrainingCheckpointer(DetectionCheckpointer):
 
     def _advice(self, broken: str) -> str:
         """What to do when the last checkpoint is broken."""
+        if "://" in self.save_dir:
+            return f"Write the name of a good one into last_checkpoint in {self.save_dir}."
         others = [path for path in self.get_all_checkpoint_files() if path != broken]
         tag = os.path.join(self.save_dir, "last_checkpoint")
         for path in sorted(others, key=os.path.getmtime, reverse=True):

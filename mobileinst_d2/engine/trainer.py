@@ -127,7 +127,7 @@ class Trainer(DefaultTrainer):
         try:
             for name in ("optimizer", "grad_scaler"):
                 part = getattr(self._trainer, name, None)
-                if part is not None and name in state:
+                if part is not None and state.get(name):
                     part.load_state_dict(state[name])
                 elif part is not None:
                     logger.warning("The checkpoint has no state of the %s: it starts anew.", name)
@@ -218,6 +218,9 @@ class Trainer(DefaultTrainer):
 
         Returns:
             Metrics by task and name; by data set first if there are several.
+
+        Raises:
+            ValueError: if the numbers of evaluators and data sets differ.
         """
         if isinstance(evaluators, DatasetEvaluator):
             evaluators = [evaluators]

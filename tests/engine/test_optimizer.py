@@ -67,6 +67,13 @@ def test_rules():
     assert len(groups) == 4
 
 
+def test_a_shared_parameter_follows_the_first_of_its_modules():
+    shared = nn.ModuleList([ChannelNorm(), nn.Linear(1, 4, bias=False)])
+    shared[1].weight = shared[0].weight
+    (group,) = parameter_groups(shared, base_lr=1.0, weight_decay=0.1)
+    assert group == {"params": [shared[0].weight], "lr": 1.0, "weight_decay": 0.0}
+
+
 def test_bias_rules_win_over_norm_rules():
     model = Net()
     groups = parameter_groups(
