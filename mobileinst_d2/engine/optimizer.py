@@ -1,6 +1,7 @@
 """Optimizers and their parameter groups."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,8 +75,35 @@ def parameter_groups(
     return reduce_param_groups(groups)
 
 
+def _with_clipping(
+    cfg: CfgNode, optimizer_type: type[torch.optim.Optimizer]
+) -> type[torch.optim.Optimizer]:
+    """Add the gradient clipping of SOLVER.CLIP_GRADIENTS to a class of optimizers.
+
+    "value" and "norm" are Detectron2's and clip each parameter by itself. "full_model", which
+    Detectron2 lacks, keeps the direction: it scales all gradients by one factor.
+    """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if clip.CLIP_TYPE not in ("value", "norm", "full_model"):
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE={clip.CLIP_TYPE!r} is unknown. "
+            "Use value, norm or full_model."
+        )
+    if not clip.ENABLED or clip.CLIP_TYPE != "full_model":
+        return maybe_add_gradient_clipping(cfg, optimizer_type)
+    max_norm, norm_type = clip.CLIP_VALUE, clip.NORM_TYPE
+
+    class FullModelClipping(optimizer_type):
+        def step(self, closure: Callable[[], float] | None = None) -> float | None:
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+            return super().step(closure)
+
+    return FullModelClipping
+
+
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer that SOLVER.OPTIMIZER names, with Detectron2's gradient clipping.
+    """Build the optimizer that SOLVER.OPTIMIZER names, with the gradient clipping of SOLVER.
 
     Args:
         cfg: the config; reads SOLVER.
@@ -85,7 +113,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         The optimizer.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER is unknown, or nothing in the model is trainable.
+        ValueError: if SOLVER.OPTIMIZER or the type of clipping is unknown, or nothing in the
+            model is trainable.
     """
     solver = cfg.SOLVER
     name = solver.OPTIMIZER.upper()
@@ -116,6 +145,6 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             group["lr"],
             group["weight_decay"],
         )
-    return maybe_add_gradient_clipping(cfg, optimizer_type)(
+    return _with_clipping(cfg, optimizer_type)(
         groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, **options
     )
