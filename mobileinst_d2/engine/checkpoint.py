@@ -33,10 +33,19 @@ class TrainingCheckpointer(DetectionCheckpointer):
         Args:
             name: file name without ``.pth``.
             **kwargs: further entries of the file.
+
+        Raises:
+            FloatingPointError: if the model is not finite; then nothing is written.
         """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        bad = [name for name, value in data["model"].items() if not value.isfinite().all()]
+        if bad:
+            raise FloatingPointError(
+                f"The checkpoint {name!r} is not written, as {len(bad)} entries of the model are "
+                f"not finite, first of all {bad[0]}. Lower SOLVER.BASE_LR."
+            )
         data.update((key, item.state_dict()) for key, item in self.checkpointables.items())
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")

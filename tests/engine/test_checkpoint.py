@@ -29,6 +29,16 @@ def test_round_trip(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000001.pth"]
 
 
+def test_a_model_that_is_not_finite_is_not_written(tmp_path):
+    model = nn.BatchNorm1d(2)
+    checkpointer = make_checkpointer(tmp_path, model)
+    checkpointer.save("model_0000001")
+    model.running_var[0] = float("inf")
+    with pytest.raises(FloatingPointError, match=r"model_0000002.*running_var"):
+        checkpointer.save("model_0000002")
+    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000001.pth"]
+
+
 @pytest.mark.parametrize("name", ["model_0000001", "model_0000002"])
 def test_a_failure_while_writing_keeps_the_old_files(tmp_path, monkeypatch, name):
     checkpointer = make_checkpointer(tmp_path)
