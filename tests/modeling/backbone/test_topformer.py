@@ -1,0 +1,142 @@
+import re
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+from tiny_models import tiny_config
+
+from mobileinst_d2.modeling import TopFormer
+from mobileinst_d2.modeling.backbone.topformer import TopFormerAttention
+
+WIDTHS = {"tiny": (128, 208), "small": (192, 296), "base": (256, 384)}
+NUM_LAYERS = {"tiny": 9, "small": 10, "base": 10}
+STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def public_keys(num_layers: int) -> set[str]:
+    """Names in the state dicts of the public checkpoints, ADE20K's with the injections."""
+    blocks = [("tpm.stem.0", "c")]
+    for layer in range(1, num_layers + 1):
+        convs = (0, 2) if layer == 1 else (0, 2, 4)  # the first expands by 1
+        blocks += [(f"tpm.layer{layer}.conv.{i}", "c") for i in convs]
+    keys = set()
+    for i in range(4):
+        block = f"trans.transformer_blocks.{i}"
+        blocks += [(f"{block}.attn.{name}", "c") for name in ("to_q", "to_k", "to_v", "proj.1")]
+        blocks += [(f"{block}.mlp.{name}", "c") for name in ("fc1", "fc2")]
+        keys |= {f"{block}.mlp.dwconv.weight", f"{block}.mlp.dwconv.bias"}
+    for level in (1, 2, 3):
+        parts = ("local_embedding", "global_embedding", "global_act")
+        blocks += [(f"SIM.{level}.{part}", "conv") for part in parts]
+    for block, conv in blocks:
+        keys |= {f"{block}.{conv}.weight"} | {f"{block}.bn.{key}" for key in NORM_KEYS}
+    return keys
+
+
+@pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+def test_parameter_names_are_those_of_the_public_checkpoints(variant):
+    assert set(TopFormer(variant=variant).state_dict()) == public_keys(NUM_LAYERS[variant])
+
+
+def test_without_injections_the_names_are_those_of_the_classification_checkpoints():
+    names = TopFormer(variant="tiny", out_features=("x6",)).state_dict()
+    assert set(names) == {k for k in public_keys(9) if not k.startswith("SIM.")}
+
+
+@pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+def test_outputs_have_the_declared_shapes(variant):
+    model = TopFormer(variant=variant).eval()
+    local_width, global_width = WIDTHS[variant]
+    with torch.no_grad():
+        features = model(torch.randn(2, 3, 64, 128))
+    assert {name: spec.stride for name, spec in model.output_shape().items()} == STRIDES
+    for name, x in features.items():
+        channels = global_width if name == "x6" else local_width
+        assert x.shape == (2, channels, 64 // STRIDES[name], 128 // STRIDES[name])
+        assert model.output_shape()[name].channels == channels
+    assert model.size_divisibility == 64
+
+
+def test_odd_sizes_round_up():
+    model = TopFormer(variant="tiny").eval()
+    with torch.no_grad():
+        features = model(torch.randn(1, 3, 70, 131))
+    sizes = {name: tuple(x.shape[-2:]) for name, x in features.items()}
+    assert sizes == {"x3": (9, 17), "x4": (5, 9), "x5": (3, 5), "x6": (2, 3)}
+
+
+def test_outputs_are_named_whatever_their_order_and_number():
+    torch.manual_seed(0)
+    full = TopFormer(variant="tiny").eval()
+    some = TopFormer(variant="tiny", out_features=("x6", "x4"), sim_channels=0).eval()
+    some.load_state_dict(full.state_dict(), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, features = full(x), some(x)
+    assert list(features) == ["x6", "x4"]
+    assert list(some.output_shape()) == ["x6", "x4"]
+    for name, value in features.items():
+        assert torch.equal(value, expected[name])
+
+
+def test_the_width_of_the_injections_can_be_chosen():
+    backbone = build_backbone(tiny_config(MODEL__TOPFORMER__SIM_CHANNELS=48))
+    channels = {name: spec.channels for name, spec in backbone.output_shape().items()}
+    assert channels == {"x3": 48, "x4": 48, "x5": 48, "x6": 208}
+
+
+def test_stochastic_depth_grows_linearly_to_the_last_block():
+    blocks = TopFormer(variant="tiny", drop_path=0.3).trans.transformer_blocks
+    assert [b.drop_path.probability for b in blocks] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_the_normalisation_of_all_convolutions_can_be_chosen():
+    backbone = build_backbone(tiny_config(MODEL__TOPFORMER__NORM="FrozenBN"))
+    trained = [name for name, _ in backbone.named_parameters()]
+    assert trained
+    assert not [name for name in trained if re.search(r"\bbn\b", name)]
+
+
+def test_attention_logits_are_not_scaled():
+    num_heads, key_dim = 2, 16
+    layer = TopFormerAttention(24, num_heads, "BN").eval()
+    torch.nn.init.ones_(layer.proj[1].bn.weight)
+    x = torch.randn(1, 24, 3, 4)
+
+    def per_head(y):
+        return y.flatten(2)[0].reshape(num_heads, -1, 12)
+
+    q, k, v = (per_head(f(x)) for f in (layer.to_q, layer.to_k, layer.to_v))
+    assert (q.shape[1], v.shape[1]) == (key_dim, 2 * key_dim)
+    out = torch.zeros(num_heads, 2 * key_dim, 12)
+    for head in range(num_heads):
+        for i in range(12):
+            weights = torch.stack([q[head, :, i] @ k[head, :, j] for j in range(12)]).softmax(0)
+            out[head, :, i] = (v[head] * weights).sum(1)
+    expected = layer.proj(out.reshape(1, -1, 3, 4))
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_new_transformer_passes_on_the_attention_input():
+    # Residual branches of the attention start at zero, as the public code initialises them.
+    layer = TopFormerAttention(24, 2, "BN").eval()
+    assert layer(torch.randn(1, 24, 3, 4)).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "large"}, "MODEL.TOPFORMER.VARIANT is 'large'"),
+        ({"out_features": ("x3", "x7")}, "MODEL.TOPFORMER.OUT_FEATURES is 'x7'"),
+    ],
+)
+def test_unknown_options_are_named(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TopFormer(**arguments)
+
+
+def test_pictures_have_three_channels():
+    with pytest.raises(ValueError, match="3 input channels, not 4"):
+        build_backbone(tiny_config(), ShapeSpec(channels=4))

@@ -1,0 +1,247 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_models import tiny_config
+from torch import nn
+
+from mobileinst_d2.modeling import INSTANCE_DECODER_REGISTRY, build_instance_decoder
+from mobileinst_d2.modeling.instance_decoder import DualTransformerInstanceDecoder
+from mobileinst_d2.modeling.layers import sine_position
+from mobileinst_d2.modeling.mask_decoder import MaskDecoderOutput
+
+DIM, QUERIES, CLASSES = 16, 6, 3
+
+
+def decoder(**options: object) -> DualTransformerInstanceDecoder:
+    """A small decoder with random weights everywhere, in evaluation mode."""
+    defaults = {
+        "global_channels": 10,
+        "num_classes": CLASSES,
+        "num_queries": QUERIES,
+        "hidden_dim": DIM,
+        "num_heads": 4,
+        "local_pool_size": 2,
+        "ffn_dim": 32,
+        "kernel_dim": 8,
+    }
+    model = DualTransformerInstanceDecoder(**(defaults | options)).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+def memory(height: int = 8, width: int = 12) -> tuple[MaskDecoderOutput, torch.Tensor]:
+    """Random maps: mask features at 1/8 and the global feature at 1/64."""
+    fused, x_mask = torch.randn(2, 2, DIM, height, width)
+    return MaskDecoderOutput(fused, x_mask, x_mask[:, :8]), torch.randn(2, 10, 2, 3)
+
+
+def pytorch_attention(layer, query, key, value):
+    """PyTorch's functional attention with the layer's weights, (B, N, C) in and out."""
+    names = ("q_proj", "k_proj", "v_proj")
+    out, _ = F.multi_head_attention_forward(
+        *(x.transpose(0, 1) for x in (query, key, value)),
+        DIM,
+        layer.num_heads,
+        None,
+        torch.cat([getattr(layer, n).bias for n in names]),
+        None,
+        None,
+        False,
+        0.0,
+        layer.out_proj.weight,
+        layer.out_proj.bias,
+        training=False,
+        need_weights=False,
+        use_separate_proj_weight=True,
+        **{f"{n}_weight": getattr(layer, n).weight for n in names},
+    )
+    return out.transpose(0, 1)
+
+
+def reference_forward(model, mask_output, x_global, kinds, **options):
+    """The decoder written out from the paper and the defaults of Mask2Former."""
+    maps = {"global": model.global_projection(x_global)} if "global" in kinds else {}
+    maps["local"] = F.max_pool2d(mask_output.x_mask, 2)
+    place = model.query_position.weight if options.get("query_position", True) else 0.0
+    queries = model.queries.weight[None].repeat(2, 1, 1)
+    for kind, layer in zip(kinds, model.layers, strict=True):
+        x = maps[kind]
+        tokens = x.flatten(2).transpose(1, 2)
+        keys = tokens + sine_position(*x.shape[-2:], DIM)
+        values = keys if options.get("position_on_values") else tokens
+
+        def cross(q, layer=layer, keys=keys, values=values):
+            return pytorch_attention(layer.cross_attention, q + place, keys, values)
+
+        def among(q, layer=layer):
+            return pytorch_attention(layer.self_attention, q + place, q + place, q)
+
+        steps = [(cross, layer.cross_norm), (among, layer.self_norm)]
+        if options.get("attention_order") == "self_cross":
+            steps.reverse()
+        for attend, norm in steps:
+            if options.get("pre_norm"):
+                queries = queries + attend(norm(queries))
+            else:
+                queries = norm(queries + attend(queries))
+    if options.get("pre_norm"):
+        queries = queries + model.ffn.linear2(F.relu(model.ffn.linear1(model.ffn.norm(queries))))
+        queries = model.final_norm(queries)
+    else:
+        queries = model.ffn.norm(queries + model.ffn.linear2(F.relu(model.ffn.linear1(queries))))
+    return queries
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"attention_order": "self_cross"},
+        {"pre_norm": True},
+        {"query_position": False},
+        {"position_on_values": True},
+        {"layers": ("local",)},
+        {"layers": ("global", "global", "local")},
+        {"layers": ("local", "global")},
+    ],
+    ids=str,
+)
+def test_the_decoder_equals_its_description(options):
+    model = decoder(**options)
+    mask_output, x_global = memory()
+    kinds = options.get("layers", ("global", "local"))
+    queries = reference_forward(model, mask_output, x_global, kinds, **options)
+
+    out = model(mask_output, x_global)
+
+    close = {"atol": 2e-4, "rtol": 1e-4}
+    torch.testing.assert_close(out.queries, queries, **close)
+    torch.testing.assert_close(out.class_logits, model.class_head(queries), **close)
+    torch.testing.assert_close(
+        out.objectness_logits, model.objectness_head(queries)[..., 0], **close
+    )
+    torch.testing.assert_close(out.kernels, model.kernel_head(queries), **close)
+
+
+def test_shapes_of_the_predictions():
+    out = decoder()(*memory())
+    assert out.class_logits.shape == (2, QUERIES, CLASSES)
+    assert out.objectness_logits.shape == (2, QUERIES)
+    assert out.kernels.shape == (2, QUERIES, 8)
+    assert out.queries.shape == out.passing_queries.shape == (2, QUERIES, DIM)
+
+
+def test_queries_passed_within_a_frame_change_nothing():
+    model = decoder()
+    features = memory()
+    out = model(*features)
+    again = model.decode_passed(out.passing_queries, *features)
+    for name in ("class_logits", "objectness_logits", "kernels", "queries"):
+        torch.testing.assert_close(getattr(again, name), getattr(out, name))
+
+
+def test_passed_queries_take_the_place_of_the_global_decoder():
+    model = decoder()
+    (mask_output, x_global), (_, other_global) = memory(), memory()
+    passed = model(mask_output, other_global).passing_queries
+    expected = model(mask_output, other_global)
+    # The frame's own global feature is not read: all that is global comes with the queries.
+    torch.testing.assert_close(
+        model.decode_passed(passed, mask_output, x_global).kernels, expected.kernels
+    )
+    assert not torch.allclose(model(mask_output, x_global).kernels, expected.kernels)
+
+
+def test_passing_needs_two_layers():
+    model = decoder(layers=("local",))
+    features = memory()
+    passed = model(*features).passing_queries
+    with pytest.raises(ValueError, match=r"LAYERS of two layers or more, got \['local'\]"):
+        model.decode_passed(passed, *features)
+
+
+@pytest.mark.parametrize("pool", ["max", "avg", "none"])
+def test_local_tokens_are_pooled(pool):
+    model = decoder(local_pool=pool)
+    mask_output, x_global = memory()
+    tokens, positions = model._memories(mask_output, x_global, {"local"})["local"]
+    x = mask_output.x_mask
+    windows = x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)  # b, c, 4, 6, window
+    expected = {"max": windows.amax(4), "avg": windows.mean(4), "none": x}[pool]
+    torch.testing.assert_close(tokens, expected.flatten(2).transpose(1, 2))
+    assert positions.shape == tokens.shape[1:]
+
+
+@pytest.mark.parametrize("source", ["x_mask", "fused"])
+def test_local_tokens_come_from_the_chosen_map(source):
+    model = decoder(local_source=source)
+    mask_output, x_global = memory()
+    before = model(mask_output, x_global).queries
+    for name in ("x_mask", "fused"):
+        changed = mask_output._replace(**{name: getattr(mask_output, name) + 1})
+        same = torch.allclose(model(changed, x_global).queries, before)
+        assert same == (name != source)
+
+
+@pytest.mark.parametrize(
+    ("layers", "has_projection"), [(("local", "local"), False), (("global", "local"), True)]
+)
+def test_only_a_global_layer_projects_the_global_feature(layers, has_projection):
+    assert (decoder(layers=layers).global_projection is not None) == has_projection
+
+
+def test_a_decoder_without_feed_forward_network_and_with_a_kernel_mlp():
+    model = decoder(ffn_dim=0, kernel_mlp_layers=3, kernel_dim=DIM)
+    assert model.ffn is None
+    widths = [(m.in_features, m.out_features) for m in model.kernel_head if hasattr(m, "weight")]
+    assert widths == [(DIM, DIM)] * 3
+    assert not isinstance(model.kernel_head[-1], nn.ReLU)
+    assert model(*memory()).kernels.shape == (2, QUERIES, DIM)
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.2])
+def test_classes_start_at_the_prior_probability(prior):
+    model = DualTransformerInstanceDecoder(
+        global_channels=10, num_classes=CLASSES, hidden_dim=DIM, prior_prob=prior
+    ).eval()
+    probabilities = model(*memory(16, 16)).class_logits.sigmoid()
+    assert probabilities.mean().item() == pytest.approx(prior, rel=0.2)
+    assert model.class_head.bias[0].item() == pytest.approx(math.log(prior / (1 - prior)))
+
+
+def test_queries_attend_to_each_other_in_no_order():
+    model = decoder()
+    features = memory()
+    before = model(*features).kernels
+    order = torch.randperm(QUERIES)
+    for embedding in (model.queries, model.query_position):
+        embedding.weight.data = embedding.weight.data[order]
+    torch.testing.assert_close(model(*features).kernels, before[:, order], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": ()}, "LAYERS is empty"),
+        ({"layers": ("global", "middle")}, "LAYERS is 'middle'"),
+        ({"kernel_mlp_layers": 0}, "KERNEL_MLP_LAYERS is 0"),
+        ({"local_pool": "sum"}, "LOCAL_POOL is 'sum'"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        decoder(**options)
+
+
+def test_both_decoders_need_one_width():
+    cfg = tiny_config(MODEL__MASK_DECODER__HIDDEN_DIM=48)
+    with pytest.raises(ValueError, match=r"HIDDEN_DIM is 64 and\s.*HIDDEN_DIM is 48"):
+        build_instance_decoder(cfg, {})
+
+
+def test_the_registry_lists_the_decoder():
+    registered = INSTANCE_DECODER_REGISTRY.get("DualTransformerInstanceDecoder")
+    assert registered is DualTransformerInstanceDecoder

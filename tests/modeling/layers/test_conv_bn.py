@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+from mobileinst_d2.modeling.layers import ConvBN, ConvNorm, DropPath, InvertedResidual
+
+
+@pytest.mark.parametrize(("norm", "has_bias"), [("BN", False), ("", True)])
+def test_a_convolution_has_a_bias_only_without_a_normalisation(norm, has_bias):
+    block = ConvNorm(4, 8, 3, norm=norm)
+    assert (block.conv.bias is not None) == has_bias
+    assert (block.norm is None) == has_bias
+
+
+def test_the_relu_of_a_block_is_optional():
+    x = torch.randn(1, 4, 5, 6)
+    torch.manual_seed(1)
+    plain = ConvNorm(4, 8, norm="")
+    torch.manual_seed(1)
+    rectified = ConvNorm(4, 8, norm="", relu=True)
+    assert plain(x).min() < 0
+    torch.testing.assert_close(rectified(x), plain(x).clamp(min=0))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize(("stride", "size"), [(1, (7, 10)), (2, (4, 5))])
+def test_padding_keeps_the_size_up_to_the_stride(kernel_size, stride, size):
+    x = torch.randn(1, 4, 7, 10)
+    assert ConvBN(4, 6, kernel_size, stride).eval()(x).shape[-2:] == size
+    assert ConvNorm(4, 6, kernel_size, stride).eval()(x).shape[-2:] == size
+
+
+def test_a_residual_branch_can_start_at_zero():
+    block = ConvBN(4, 4, norm_weight=0.0)
+    assert block(torch.randn(2, 4, 5, 5)).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("stride", "out_channels", "residual"), [(1, 8, True), (1, 12, False), (2, 8, False)]
+)
+def test_the_input_is_added_where_shapes_allow(stride, out_channels, residual):
+    block = InvertedResidual(8, out_channels, kernel_size=3, stride=stride, expansion=2).eval()
+    nn.init.zeros_(block.conv[-1].bn.weight)
+    x = torch.randn(1, 8, 6, 6)
+    out = block(x)
+    assert torch.equal(out, x) if residual else out.abs().max() == 0
+
+
+def test_an_expansion_of_one_has_no_expanding_convolution():
+    layers = [InvertedResidual(8, 8, kernel_size=3, stride=1, expansion=t).conv for t in (1, 2)]
+    assert [sum(isinstance(m, ConvBN) for m in layer) for layer in layers] == [2, 3]
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_samples():
+    layer = DropPath(0.25)
+    out = layer(torch.ones(20000, 2, 1, 1))
+    assert torch.equal(out[:, 0], out[:, 1])
+    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert out.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_drop_path_is_the_identity_in_evaluation():
+    x = torch.randn(4, 3)
+    assert torch.equal(DropPath(0.5).eval()(x), x)
+    assert torch.equal(DropPath(0.0)(x), x)

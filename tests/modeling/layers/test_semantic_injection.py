@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+
+from mobileinst_d2.modeling.layers import SemanticInjection
+
+GATES = {
+    "hsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
+    "sigmoid": lambda x: 1 / (1 + (-x).exp()),
+}
+
+
+def randomise_norms(module: nn.Module) -> None:
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.weight, 1.0, 0.3)
+            nn.init.normal_(norm.bias)
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+
+
+def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """1x1 convolution and evaluation batch normalisation, written out."""
+    x = torch.einsum("oc,bchw->bohw", branch.conv.weight[:, :, 0, 0], x)
+    mean, var, weight, bias = (
+        t.view(1, -1, 1, 1)
+        for t in (
+            branch.bn.running_mean,
+            branch.bn.running_var,
+            branch.bn.weight,
+            branch.bn.bias,
+        )
+    )
+    return (x - mean) / (var + branch.bn.eps).sqrt() * weight + bias
+
+
+@pytest.mark.parametrize("gate", ["hsigmoid", "sigmoid", "none"])
+def test_injection_equals_its_formula(gate):
+    module = SemanticInjection(6, 10, 8, gate=gate).eval()
+    randomise_norms(module)
+    # A constant global feature resizes to itself, whatever the interpolation.
+    x_local, x_global = torch.randn(2, 6, 5, 7), torch.randn(2, 10, 1, 1) * 3
+
+    expected = conv_bn(module.local_embedding, x_local)
+    if gate != "none":
+        expected = expected * GATES[gate](conv_bn(module.global_act, x_global))
+    expected = expected + conv_bn(module.global_embedding, x_global)
+
+    torch.testing.assert_close(module(x_local, x_global), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_global_feature_is_resized_after_the_gate():
+    module = SemanticInjection(4, 4, 4).eval()
+    x_local, x_global = torch.randn(1, 4, 4, 6), torch.randn(1, 4, 2, 3) * 4
+
+    def up(x):
+        return nn.functional.interpolate(x, (4, 6), mode="bilinear", align_corners=False)
+
+    gate = GATES["hsigmoid"](conv_bn(module.global_act, x_global))
+    expected = conv_bn(module.local_embedding, x_local) * up(gate)
+    expected = expected + up(conv_bn(module.global_embedding, x_global))
+    torch.testing.assert_close(module(x_local, x_global), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_gate_there_are_no_weights_for_one():
+    assert not any("act" in name for name in SemanticInjection(4, 4, 4, gate="none").state_dict())
+
+
+def test_unknown_gates_are_rejected():
+    with pytest.raises(ValueError, match="nonsense"):
+        SemanticInjection(4, 4, 4, gate="nonsense")

@@ -1,0 +1,241 @@
+import copy
+
+import pytest
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
+from detectron2.structures import Boxes
+from model_inputs import clip_input
+from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
+from torch import nn
+
+from mobileinst_d2.modeling import MobileInst
+
+
+def predict(model: nn.Module, *inputs: dict):
+    with torch.no_grad():
+        return [result["instances"] for result in model(list(inputs))]
+
+
+@pytest.mark.parametrize("size", [(96, 128), (70, 131), (64, 64), (20, 33), (1, 1)])
+@pytest.mark.parametrize("output_size", [None, (117, 53)])
+def test_instances_have_the_original_size_and_every_field(lively_model, size, output_size):
+    item = {"image": noise_image(*size)}
+    if output_size:
+        item |= {"height": output_size[0], "width": output_size[1]}
+    (result,) = predict(lively_model, item)
+    count = len(result)
+    assert count > 0
+    assert result.image_size == (output_size or size)
+    assert result.pred_masks.shape == (count, *result.image_size)
+    assert result.pred_masks.dtype == torch.bool
+    assert result.pred_masks.flatten(1).any(1).all()
+    assert result.pred_classes.dtype == torch.int64
+    assert result.scores.shape == (count,)
+    assert torch.equal(result.scores, result.scores.sort(descending=True).values)
+    assert isinstance(result.pred_boxes, Boxes)
+
+
+def test_boxes_are_tight(lively_model):
+    (result,) = predict(lively_model, {"image": noise_image(96, 128)})
+    for mask, box in zip(result.pred_masks, result.pred_boxes.tensor.tolist(), strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        top, left = rows.min().item(), columns.min().item()
+        bottom, right = rows.max().item() + 1, columns.max().item() + 1
+        assert box == [left, top, right, bottom]
+
+
+def test_scores_are_those_of_the_raw_outputs(lively_model):
+    image = {"image": noise_image(96, 128)}
+    (result,) = predict(lively_model, image)
+    with torch.no_grad():
+        raw = lively_model.raw_outputs(lively_model.preprocess([image]))
+    probs = raw["mask_logits"][0].sigmoid()
+    expected = []
+    for n in range(20):
+        best = raw["class_logits"][0, n].max().sigmoid() * raw["objectness_logits"][0, n].sigmoid()
+        foreground = probs[n][probs[n] > 0.45]
+        if len(foreground):
+            expected.append((best.sqrt() * foreground.mean()).item())
+    assert len(result) == len(expected)
+    assert result.scores.tolist() == pytest.approx(sorted(expected, reverse=True), rel=1e-4)
+
+
+def test_rescoring_with_the_mask_can_be_switched_off():
+    image = {"image": noise_image(96, 128)}
+    (plain,) = predict(build_lively_model(TEST__MASK_RESCORE=False), image)
+    (rescored,) = predict(build_lively_model(), image)
+    assert plain.scores[0] > rescored.scores[0]
+
+
+def test_limits_on_what_is_reported(lively_model):
+    image = {"image": noise_image(96, 128)}
+    (everything,) = predict(lively_model, image)
+    (few,) = predict(build_lively_model(TEST__DETECTIONS_PER_IMAGE=3), image)
+    assert torch.equal(few.scores, everything.scores[:3])
+    with torch.no_grad():
+        middle = lively_model.keyframe([image["image"]])["scores"].amax(2).median().item()
+    (confident,) = predict(build_lively_model(TEST__SCORE_THRESHOLD=middle), image)
+    assert 0 < len(confident) < len(everything)
+
+
+def test_no_detections_are_an_empty_result():
+    model = build_lively_model(TEST__SCORE_THRESHOLD=1.0)
+    (result,) = predict(model, {"image": noise_image(70, 131), "height": 35, "width": 60})
+    assert len(result) == 0
+    assert result.pred_masks.shape == (0, 35, 60)
+    assert result.pred_masks.dtype == torch.bool
+    assert result.pred_boxes.tensor.shape == (0, 4)
+    assert result.pred_classes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["class_head", "objectness_head", "kernel_head"])
+def test_a_diverged_network_does_not_crash(part, bad):
+    model = build_lively_model()
+    with torch.no_grad():
+        next(getattr(model.instance_decoder, part).parameters()).fill_(bad)
+    (result,) = predict(model, {"image": noise_image(96, 128)})
+    assert result.scores.isfinite().all()
+    assert len(result) == 0 or bad == float("inf")
+
+
+def test_a_picture_of_no_numbers_gives_nothing(lively_model):
+    bad = torch.full((3, 96, 128), float("nan"))
+    results = predict(lively_model, {"image": bad}, {"image": noise_image(96, 128)})
+    assert len(results[0]) == 0
+    assert len(results[1]) > 0
+
+
+def test_images_of_a_batch_do_not_see_each_other(lively_model):
+    # Guaranteed: an image sees its own pixels and the padded size, nothing of its neighbours.
+    # Not guaranteed: the same result for another padded size, as the transformer attends to the
+    # padding too.
+    image, other = {"image": noise_image(70, 100)}, {"image": noise_image(120, 90, seed=1)}
+    third = {"image": noise_image(120, 90, seed=2)}
+    with_other, _ = predict(lively_model, image, other)
+    _, with_third = predict(lively_model, third, image)
+    assert len(with_other) == len(with_third)
+    torch.testing.assert_close(with_other.scores, with_third.scores, atol=1e-5, rtol=1e-4)
+    differing = (with_other.pred_masks != with_third.pred_masks).float().mean()
+    assert differing < 1e-3
+
+
+def test_an_image_that_fills_the_batch_is_predicted_as_if_alone(lively_model):
+    large, small = {"image": noise_image(128, 128)}, {"image": noise_image(50, 70, seed=1)}
+    (alone,) = predict(lively_model, large)
+    together, _ = predict(lively_model, large, small)
+    torch.testing.assert_close(together.scores, alone.scores, atol=1e-5, rtol=1e-4)
+    assert (together.pred_masks != alone.pred_masks).float().mean() < 1e-3
+
+
+def test_convolutional_features_away_from_the_padding_do_not_depend_on_it(lively_model):
+    image = noise_image(128, 128)
+    tokens = []
+    for width in (128, 192):
+        filler = noise_image(128, width, seed=1)
+        batch = lively_model.preprocess([{"image": image}, {"image": filler}]).tensor
+        with torch.no_grad():
+            tokens.append(lively_model.backbone.tpm(batch[:1])[0])  # stride 4
+    torch.testing.assert_close(tokens[0][..., :24], tokens[1][..., :24])
+
+
+def test_prediction_changes_nothing_in_the_model():
+    model = build_lively_model()
+    before = copy.deepcopy(model.state_dict())
+    predict(model, {"image": noise_image(96, 128)})
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_half_precision_predicts_about_the_same(lively_model):
+    image = {"image": noise_image(96, 128)}
+    (expected,) = predict(lively_model, image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (result,) = predict(lively_model, image)
+    assert abs(len(result) - len(expected)) <= 2
+    assert result.scores[:5].float().tolist() == pytest.approx(
+        expected.scores[:5].tolist(), abs=0.15
+    )
+
+
+def test_a_video_is_sent_to_the_video_predictor(lively_model):
+    clip = clip_input([[], []]) | {"video_id": 7}
+    with pytest.raises(ValueError, match=r"video 7: .*VideoPredictor"):
+        predict(lively_model, clip)
+
+
+def test_steps_of_videos_need_evaluation_mode():
+    model = build_tiny_model()
+    for step in (model.keyframe, model.reuse):
+        with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
+            step([noise_image(64, 64)])
+
+
+def test_reused_frames_have_the_mask_features_of_key_frames(lively_model):
+    frames = [noise_image(70, 131, seed) for seed in range(2)]
+    with torch.no_grad():
+        outputs = lively_model.keyframe(frames)
+        features = lively_model.reuse(frames)
+        raw = lively_model.raw_outputs(lively_model.preprocess([{"image": x} for x in frames]))
+    assert torch.equal(features, outputs["mask_features"])
+    assert torch.equal(outputs["kernels"], raw["kernels"])
+    assert torch.equal(outputs["queries"], raw["queries"])
+    assert outputs["scores"].shape == raw["class_logits"].shape
+
+
+def test_reuse_does_not_run_the_instance_decoder():
+    model = build_lively_model()
+    model.instance_decoder = None
+    with torch.no_grad():
+        assert model.reuse([noise_image(64, 64)]).shape == (1, 32, 8, 8)
+
+
+def test_the_mean_is_removed_before_the_padding():
+    model = build_tiny_model()
+    image = torch.full((3, 65, 64), 200.0)
+    batch = model.preprocess([{"image": image}]).tensor
+    assert batch.shape == (1, 3, 128, 64)
+    assert batch[:, :, 65:].abs().max() == 0
+    expected = (200 - 123.675) / 58.395
+    assert batch[0, 0, :65].unique().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_seeds_build_equal_models():
+    first, second = build_tiny_model(seed=3), build_tiny_model(seed=3)
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    other = build_tiny_model(seed=4)
+    assert not torch.equal(
+        first.instance_decoder.queries.weight, other.instance_decoder.queries.weight
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"MODEL__MASK_DECODER__LAYOUT": "zigzag", "MODEL__MASK_DECODER__DOWNSAMPLE": "conv"},
+        {"MODEL__MASK_DECODER__PYRAMID_NORM": "", "MODEL__INSTANCE_DECODER__KERNEL_MLP_LAYERS": 3},
+        {"MODEL__INSTANCE_DECODER__PRE_NORM": True, "MODEL__MASK_DECODER__NORM": "SyncBN"},
+    ],
+    ids=str,
+)
+def test_every_parameter_is_initialised(options):
+    # In this mode PyTorch fills new memory with NaN.
+    torch.use_deterministic_algorithms(True)
+    try:
+        model = build_tiny_model(**options)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert tensor.isfinite().all(), name
+
+
+def test_the_device_follows_the_model():
+    model = build_tiny_model()
+    assert model.device == torch.device("cpu")
+    assert model.to("meta").device == torch.device("meta")
+
+
+def test_detectron2_builds_it_by_name():
+    assert META_ARCH_REGISTRY.get("MobileInst") is MobileInst
+    assert isinstance(build_model(tiny_config()), MobileInst)

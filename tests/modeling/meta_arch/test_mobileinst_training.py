@@ -1,0 +1,231 @@
+import pytest
+import torch
+from detectron2.structures import Instances
+from model_inputs import clip_input, image_input, make_instances, rectangles
+from tiny_models import build_tiny_model, noise_image
+from torch import nn
+
+IMAGE_LOSSES = {"loss_cls", "loss_dice", "loss_mask", "loss_obj"}
+CLIP_LOSSES = IMAGE_LOSSES | {"loss_passed_dice", "loss_passed_mask"}
+A, B, C = rectangles(96, 128, 3)
+
+
+def empty_without_masks() -> dict:
+    """What Detectron2's own mapper gives for an image without annotations."""
+    item = image_input(objects=0)
+    item["instances"] = Instances((96, 128), gt_classes=torch.zeros(0, dtype=torch.int64))
+    return item
+
+
+IMAGE_BATCHES = {
+    "one object": lambda: [image_input()],
+    "several objects": lambda: [image_input(objects=5), image_input(objects=3, seed=1)],
+    "no objects": lambda: [image_input(objects=0), image_input(objects=0, seed=1)],
+    "objects in one image only": lambda: [image_input(objects=0), image_input(objects=2)],
+    "no masks in an empty image": lambda: [empty_without_masks(), image_input()],
+    "smallest size": lambda: [image_input(64, 64)],
+    "odd sizes": lambda: [image_input(70, 131), image_input(101, 67, objects=2)],
+    "smaller than a stride": lambda: [image_input(20, 33)],
+    "more objects than queries": lambda: [image_input(objects=25)],
+}
+CLIP_BATCHES = {
+    "a pair": lambda: [clip_input([[A, B], [B, A]])],
+    "two pairs": lambda: [clip_input([[A], [B]]), clip_input([[A, B], [B, C]], seed=4)],
+    "absent rows": lambda: [clip_input([[A, None, C], [None, B, A]])],
+    "an empty target frame": lambda: [clip_input([[A, B], [None, None]])],
+    "an empty source frame": lambda: [clip_input([[None], [A]])],
+    "no objects": lambda: [clip_input([[], []])],
+    "three frames": lambda: [clip_input([[A, B], [B, None], [C, A]])],
+    "odd sizes": lambda: [clip_input([[A], [B]], 70, 131), clip_input([[A], [B]], 96, 67)],
+}
+
+
+def check_training_step(model: nn.Module, batch: list[dict], names: set[str]) -> None:
+    losses = model(batch)
+    assert set(losses) == names
+    for name, value in losses.items():
+        assert value.ndim == 0, name
+        assert value.isfinite(), name
+        assert value.item() >= 0, name
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def freeze_statistics(model: nn.Module) -> nn.Module:
+    """Training mode, but the frames of a batch do not meet in the batch normalisations."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return model
+
+
+@pytest.mark.parametrize("batch", IMAGE_BATCHES.values(), ids=IMAGE_BATCHES)
+def test_images_train_every_parameter(batch):
+    check_training_step(build_tiny_model(), batch(), IMAGE_LOSSES)
+
+
+@pytest.mark.parametrize("batch", CLIP_BATCHES.values(), ids=CLIP_BATCHES)
+def test_clips_train_every_parameter(batch):
+    check_training_step(build_tiny_model(), batch(), CLIP_LOSSES)
+
+
+@pytest.mark.parametrize("match", ["shared", "identity", "own"])
+@pytest.mark.parametrize("two_way", [False, True])
+def test_every_way_of_passing_trains(match, two_way):
+    model = build_tiny_model(
+        MODEL__MOBILEINST__QUERY_PASSING__MATCH=match,
+        MODEL__MOBILEINST__QUERY_PASSING__TWO_WAY=two_way,
+    )
+    check_training_step(model, [clip_input([[A, None, C], [None, B, A]])], CLIP_LOSSES)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"MODEL__MASK_DECODER__LAYOUT": "zigzag"},
+        {"MODEL__MASK_DECODER__ENHANCERS": []},
+        {"MODEL__MASK_DECODER__PYRAMID_NORM": "", "MODEL__MASK_DECODER__DOWNSAMPLE": "conv"},
+        {"MODEL__MASK_DECODER__COORD_FEATURES": True},
+        {"MODEL__MASK_DECODER__ENHANCER_GATE": "none"},
+        {"MODEL__INSTANCE_DECODER__LAYERS": ["global", "global"]},
+        {"MODEL__INSTANCE_DECODER__LAYERS": ["local", "local"]},
+        {"MODEL__INSTANCE_DECODER__KERNEL_DIM": 64, "MODEL__INSTANCE_DECODER__FFN_DIM": 0},
+        {"MODEL__INSTANCE_DECODER__PRE_NORM": True, "MODEL__INSTANCE_DECODER__DROPOUT": 0.1},
+        {"MODEL__INSTANCE_DECODER__QUERY_POSITION": False},
+        {"MODEL__INSTANCE_DECODER__LOCAL_SOURCE": "fused"},
+    ],
+    ids=str,
+)
+def test_every_design_trains_every_parameter(options):
+    check_training_step(build_tiny_model(**options), [clip_input([[A, B], [B, A]])], CLIP_LOSSES)
+
+
+def test_half_precision_gives_the_same_losses():
+    batch = [clip_input([[A, B], [B, C]])]
+    expected = build_tiny_model()(batch)
+    model = build_tiny_model()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(batch)
+    sum(losses.values()).backward()
+    assert set(losses) == set(expected)
+    for name, value in losses.items():
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(expected[name].item(), rel=0.05), name
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_clips_of_one_frame_are_images():
+    clip = clip_input([[A, B]])
+    image = {key: value[0] for key, value in clip.items() if isinstance(value, list)}
+    losses, expected = build_tiny_model()([clip]), build_tiny_model()([image])
+    assert set(losses) == IMAGE_LOSSES
+    for name, value in losses.items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_frames_of_clips_get_the_full_losses_of_images():
+    frames = [[A, B], [C, None]]
+    clip = clip_input(frames)
+    images = [
+        {"image": image, "instances": instances}
+        for image, instances in zip(clip["image"], clip["instances"], strict=True)
+    ]
+    losses, expected = build_tiny_model()([clip]), build_tiny_model()(images)
+    assert set(losses) - set(expected) == {"loss_passed_dice", "loss_passed_mask"}
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+
+
+def test_passing_can_be_switched_off():
+    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__ENABLED=False)
+    check_training_step(model, [clip_input([[A, B], [B, C]])], IMAGE_LOSSES)
+
+
+def test_passing_a_single_layer_is_refused_and_says_what_to_do():
+    model = build_tiny_model(MODEL__INSTANCE_DECODER__LAYERS=["local"])
+    with pytest.raises(ValueError, match=r"INSTANCE_DECODER\.LAYERS .*QUERY_PASSING\.ENABLED"):
+        model([clip_input([[A], [B]])])
+    assert set(model([image_input()])) == IMAGE_LOSSES
+
+
+@pytest.mark.parametrize(("two_way", "costs"), [(False, False), (True, True)])
+def test_queries_pass_forward_and_on_demand_backward(two_way, costs):
+    # Only the first frame has an object, so passing to the second costs nothing.
+    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__TWO_WAY=two_way)
+    losses = model([clip_input([[A], [None]])])
+    assert (losses["loss_passed_dice"].item() > 0) == costs
+    assert losses["loss_dice"].item() > 0
+
+
+def test_queries_do_not_pass_between_clips():
+    # In each clip the second frame is empty; the first frame of the next clip is not.
+    model = build_tiny_model()
+    losses = model([clip_input([[A], [None]]), clip_input([[B], [None]], seed=3)])
+    assert losses["loss_passed_dice"].item() == 0
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_passed_loss_reaches_the_source_frame_unless_detached(detach):
+    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__DETACH=detach)
+    freeze_statistics(model)
+    features = {}
+    model.backbone.register_forward_hook(lambda module, args, out: features.update(out))
+    losses = model([clip_input([[A, B], [B, A]])])
+    features["x6"].retain_grad()
+    features["x3"].retain_grad()
+    (losses["loss_passed_dice"] + losses["loss_passed_mask"]).backward()
+
+    source, target = features["x6"].grad.abs().amax((1, 2, 3))
+    assert target > 0
+    assert (source > 0) == (not detach)
+    assert features["x3"].grad[1].abs().max() > 0
+
+    # The queries of the target frame are not used: only the source frame's global decoder is.
+    global_layer, local_layer = (
+        [p.grad for p in layer.parameters() if p.dim() > 1]
+        for layer in model.instance_decoder.layers
+    )
+    assert all(gradient.abs().max() > 0 for gradient in local_layer)
+    if detach:
+        assert all(gradient is None for gradient in global_layer)
+    else:
+        assert all(gradient.abs().max() > 0 for gradient in global_layer)
+
+
+def test_the_order_of_the_objects_does_not_matter():
+    boxes = rectangles(96, 128, 4)
+    order = [2, 0, 3, 1]
+    image = noise_image(96, 128)
+    results = []
+    for chosen in (range(4), order):
+        instances = make_instances((96, 128), [boxes[i] for i in chosen], list(chosen))
+        results.append(build_tiny_model()([{"image": image, "instances": instances}]))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value)
+
+
+@pytest.mark.parametrize("match", ["shared", "identity", "own"])
+def test_the_order_of_the_rows_of_a_clip_does_not_matter(match):
+    frames = [[A, None, C], [B, C, None]]
+    order = [2, 0, 1]
+    results = []
+    for rows in (range(3), order):
+        clip = clip_input([[frame[i] for i in rows] for frame in frames])
+        for instances in clip["instances"]:
+            instances.gt_classes = torch.tensor(list(rows))
+        model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__MATCH=match)
+        results.append(model([clip]))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value)
+
+
+@pytest.mark.parametrize("part", ["class_head", "kernel_head"])
+def test_a_diverged_network_shows_in_its_losses(part):
+    model = build_tiny_model()
+    with torch.no_grad():
+        next(getattr(model.instance_decoder, part).parameters()).fill_(float("nan"))
+    losses = model([clip_input([[A, B], [B, A]])])
+    assert not all(value.isfinite() for value in losses.values())

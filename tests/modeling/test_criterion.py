@@ -1,0 +1,239 @@
+import numpy as np
+import pytest
+import torch
+
+from mobileinst_d2.modeling import criterion as criterion_module
+from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
+from mobileinst_d2.modeling.targets import FrameTargets
+
+QUERIES, CLASSES, SIZE = 5, 3, (6, 8)
+
+
+class FixedMatcher(torch.nn.Module):
+    """Stands for the Hungarian matcher: always the same assignment."""
+
+    def __init__(self, *matches: tuple[list[int], list[int]]) -> None:
+        super().__init__()
+        self.matches = [tuple(torch.tensor(x, dtype=torch.int64) for x in m) for m in matches]
+
+    def forward(self, class_logits, mask_logits, targets):
+        return self.matches[: len(targets)]
+
+
+def make_targets(*counts: int) -> list[FrameTargets]:
+    return [
+        FrameTargets(
+            torch.randint(CLASSES, (count,)),
+            (torch.rand(count, *SIZE) > 0.5).float(),
+            torch.arange(count),
+        )
+        for count in counts
+    ]
+
+
+def make_outputs(batch: int) -> dict[str, torch.Tensor]:
+    shapes = {
+        "class_logits": (batch, QUERIES, CLASSES),
+        "objectness_logits": (batch, QUERIES),
+        "mask_logits": (batch, QUERIES, *SIZE),
+    }
+    return {name: torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
+
+
+def make_criterion(*matches, **options) -> MobileInstCriterion:
+    weights = {"class_weight": 1, "dice_weight": 1, "mask_weight": 1, "objectness_weight": 1}
+    return MobileInstCriterion(matcher=FixedMatcher(*matches), **(weights | options))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def bce(logits, targets):
+    p = sigmoid(logits)
+    return -(targets * np.log(p) + (1 - targets) * np.log(1 - p))
+
+
+def as_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def naive_mask_losses(mask_logits, targets, matches, num_objects):
+    """Dice: sum over matches, over the number of objects. Pixels: mean over matches and pixels."""
+    dice, pixels = 0.0, []
+    for logits, target, (queries, objects) in zip(mask_logits, targets, matches, strict=True):
+        for q, o in zip(queries, objects, strict=True):
+            x, t = as_numpy(logits[q]), as_numpy(target.masks[o])
+            p = sigmoid(x)
+            dice += 1 - 2 * (p * t).sum() / ((p**2).sum() + (t**2).sum() + 1e-4)
+            pixels.append(bce(x, t).mean())
+    return dice / num_objects, np.mean(pixels)
+
+
+MATCHES = [([3, 0], [1, 0]), ([2], [0])]
+
+
+def test_every_loss_has_its_normaliser():
+    # The second image has two objects, of which one is not matched: it counts all the same.
+    targets, outputs = make_targets(2, 2), make_outputs(2)
+    losses = make_criterion(*MATCHES)(outputs, targets)
+    num_objects = 4
+
+    p = sigmoid(as_numpy(outputs["class_logits"]))
+    wanted = np.zeros_like(p)
+    for image, (queries, objects) in enumerate(MATCHES):
+        for q, o in zip(queries, objects, strict=True):
+            wanted[image, q, targets[image].labels[o]] = 1
+    right = np.where(wanted == 1, p, 1 - p)
+    focal = np.where(wanted == 1, 0.25, 0.75) * (1 - right) ** 2 * -np.log(right)
+    assert losses["loss_cls"].item() == pytest.approx(focal.sum() / num_objects, rel=1e-5)
+
+    dice, pixels = naive_mask_losses(outputs["mask_logits"], targets, MATCHES, num_objects)
+    assert losses["loss_dice"].item() == pytest.approx(dice, rel=1e-5)
+    assert losses["loss_mask"].item() == pytest.approx(pixels, rel=1e-5)
+
+    objectness = []
+    for image, (queries, objects) in enumerate(MATCHES):
+        for q, o in zip(queries, objects, strict=True):
+            predicted = sigmoid(as_numpy(outputs["mask_logits"][image, q])) >= 0.4
+            mask = as_numpy(targets[image].masks[o]) > 0.5
+            iou = (predicted & mask).sum() / (predicted | mask).sum()
+            objectness.append(bce(as_numpy(outputs["objectness_logits"][image, q]), iou))
+    assert losses["loss_obj"].item() == pytest.approx(np.mean(objectness), rel=1e-5)
+
+
+def test_weights_multiply_their_losses():
+    targets, outputs = make_targets(2, 1), make_outputs(2)
+    plain = make_criterion(*MATCHES)(outputs, targets)
+    weighted = make_criterion(
+        *MATCHES, class_weight=2, dice_weight=3, mask_weight=5, objectness_weight=7
+    )(outputs, targets)
+    factors = {"loss_cls": 2, "loss_dice": 3, "loss_mask": 5, "loss_obj": 7}
+    for name, factor in factors.items():
+        torch.testing.assert_close(weighted[name], factor * plain[name])
+
+
+def test_the_number_of_objects_is_averaged_over_processes(monkeypatch):
+    targets, outputs = make_targets(2, 1), make_outputs(2)
+    alone = make_criterion(*MATCHES)(outputs, targets)  # 3 objects
+
+    def all_reduce(count: torch.Tensor) -> None:
+        assert count.item() == 3
+        count += 9  # another process has 9
+
+    monkeypatch.setattr(criterion_module.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    together = make_criterion(*MATCHES)(outputs, targets)
+
+    for name in ("loss_cls", "loss_dice"):
+        torch.testing.assert_close(together[name], alone[name] * 3 / 6)
+    for name in ("loss_mask", "loss_obj"):  # means over this process's matches
+        torch.testing.assert_close(together[name], alone[name])
+
+
+def test_a_batch_without_objects_has_zero_mask_losses_and_full_gradients():
+    outputs = make_outputs(2)
+    losses = make_criterion(([], []), ([], []))(outputs, make_targets(0, 0))
+    assert losses["loss_cls"].item() > 0  # divided by 1, not by 0
+    for name in ("loss_dice", "loss_mask", "loss_obj"):
+        assert losses[name].item() == 0
+    sum(losses.values()).backward()
+    for value in outputs.values():
+        assert value.grad is not None
+        assert value.grad.isfinite().all()
+
+
+def test_unmatched_queries_get_no_mask_and_no_objectness_gradient():
+    outputs = make_outputs(1)
+    sum(make_criterion(([1], [0]))(outputs, make_targets(1)).values()).backward()
+    touched = {name: x.grad.flatten(2).abs().sum(2) for name, x in outputs.items() if x.ndim > 2}
+    assert (touched["class_logits"] > 0).all()
+    assert (touched["mask_logits"] > 0).tolist() == [[False, True, False, False, False]]
+    assert (outputs["objectness_logits"].grad != 0).tolist() == [[False, True, False, False, False]]
+
+
+def test_the_mask_gets_no_gradient_from_the_objectness_target():
+    outputs = make_outputs(1)
+    losses = make_criterion(([1], [0]))(outputs, make_targets(1))
+    losses["loss_obj"].backward()
+    gradient = outputs["mask_logits"].grad
+    assert gradient is None or gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize("name", ["class_logits", "objectness_logits", "mask_logits"])
+def test_outputs_that_are_no_numbers_make_a_loss_that_is_none(name):
+    outputs = make_outputs(1)
+    with torch.no_grad():
+        outputs[name].fill_(float("nan"))
+    losses = make_criterion(([1], [0]))(outputs, make_targets(1))
+    assert not all(value.isfinite() for value in losses.values())
+
+
+def passed_outputs(frames: int = 1) -> PassedOutputs:
+    """Predictions of frame 1 from the queries of frame 0 (and the other way round)."""
+    sources, targets = [0, 1][:frames], [1, 0][:frames]
+    return PassedOutputs(
+        torch.randn(frames, QUERIES, CLASSES),
+        torch.randn(frames, QUERIES, *SIZE, requires_grad=True),
+        sources,
+        targets,
+    )
+
+
+def clip_targets() -> list[FrameTargets]:
+    """Rows 0 and 1 in frame 0; rows 1 and 2 in frame 1."""
+    first, second = make_targets(2, 2)
+    return [first, second._replace(rows=torch.tensor([1, 2]))]
+
+
+@pytest.mark.parametrize(
+    ("match", "matched"),
+    [
+        # frame 1's own assignment
+        ("shared", ([4, 2], [1, 0])),
+        # query 3 found row 1 in frame 0, which is object 0 of frame 1; row 0 is gone
+        ("identity", ([3], [0])),
+        # a new matching of the passed predictions: the stand-in's first
+        ("own", ([0, 3], [0, 1])),
+    ],
+)
+def test_which_object_supervises_a_passed_query(match, matched):
+    targets, passed = clip_targets(), passed_outputs()
+    criterion = make_criterion(([0, 3], [0, 1]), ([4, 2], [1, 0]), passing_match=match)
+    losses = criterion(make_outputs(2), targets, passed)
+    dice, pixels = naive_mask_losses(passed.mask_logits, targets[1:], [matched], num_objects=2)
+    assert losses["loss_passed_dice"].item() == pytest.approx(dice, rel=1e-5)
+    assert losses["loss_passed_mask"].item() == pytest.approx(pixels, rel=1e-5)
+
+
+def test_passed_queries_get_mask_losses_only():
+    passed = passed_outputs(2)
+    passed.class_logits.requires_grad_()
+    criterion = make_criterion(([0, 3], [0, 1]), ([4, 2], [1, 0]), passing_weight=0.5)
+    targets, outputs = clip_targets(), make_outputs(2)
+    losses = criterion(outputs, targets, passed)
+    without = criterion(outputs, targets)
+    assert set(losses) - set(without) == {"loss_passed_dice", "loss_passed_mask"}
+    for name, value in without.items():
+        torch.testing.assert_close(losses[name], value)
+    sum(losses.values()).backward()
+    assert passed.class_logits.grad is None
+
+    full = make_criterion(([0, 3], [0, 1]), ([4, 2], [1, 0]))(outputs, targets, passed)
+    for name in ("loss_passed_dice", "loss_passed_mask"):
+        torch.testing.assert_close(losses[name], 0.5 * full[name])
+
+
+def test_passing_to_a_frame_without_objects_costs_nothing():
+    passed = passed_outputs()
+    criterion = make_criterion(([0, 3], [0, 1]), ([], []), passing_match="identity")
+    losses = criterion(make_outputs(2), make_targets(2, 0), passed)
+    total = losses["loss_passed_dice"] + losses["loss_passed_mask"]
+    assert total.item() == 0
+    total.backward()
+    assert passed.mask_logits.grad.abs().max() == 0
+
+
+def test_unknown_matches_are_named():
+    with pytest.raises(ValueError, match=r"QUERY_PASSING\.MATCH is 'reference'"):
+        make_criterion(([], []), passing_match="reference")

@@ -1,0 +1,82 @@
+"""A MobileInst that runs in milliseconds and still answers like a trained one."""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
+
+from mobileinst_d2 import add_mobileinst_config
+
+_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "mobileinst" / "base.yaml"
+_SIZES = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.NUM_CLASSES": 4,
+    "MODEL.TOPFORMER.VARIANT": "tiny",
+    "MODEL.TOPFORMER.DROP_PATH": 0.0,
+    "MODEL.MASK_DECODER.HIDDEN_DIM": 64,
+    "MODEL.INSTANCE_DECODER.HIDDEN_DIM": 64,
+    "MODEL.INSTANCE_DECODER.NUM_QUERIES": 20,
+    "MODEL.INSTANCE_DECODER.NUM_HEADS": 4,
+    "MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE": 2,
+    "MODEL.INSTANCE_DECODER.FFN_DIM": 128,
+    "MODEL.INSTANCE_DECODER.KERNEL_DIM": 32,
+    "INPUT.MIN_SIZE_TEST": 96,
+    "INPUT.MAX_SIZE_TEST": 160,
+}
+
+
+def tiny_config(**overrides: object) -> CfgNode:
+    """A small variant of the base config; ``__`` in a keyword stands for a dot."""
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.merge_from_file(str(_CONFIG))
+    values = _SIZES | {key.replace("__", "."): value for key, value in overrides.items()}
+    for key, value in values.items():
+        cfg.merge_from_list([key, value])
+    return cfg
+
+
+def build_tiny_model(seed: int = 0, **overrides: object) -> nn.Module:
+    """Build the tiny model from a seed, with its initial weights, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_config(**overrides))
+
+
+def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
+    """Build a tiny model whose masks have shapes, in evaluation mode.
+
+    A fresh network says the same for every query: its heads are small and its residual branches
+    start at zero. Here the heads are large, the branches open, and the statistics of the batch
+    normalisations are those of noise images.
+    """
+    model = build_tiny_model(seed, **overrides)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    decoder = model.instance_decoder
+    heads = (
+        (decoder.class_head, 0.3),
+        (decoder.objectness_head, 0.3),
+        (decoder.kernel_head[-1], 0.1),
+    )
+    with torch.no_grad():
+        for block in model.backbone.trans.transformer_blocks:
+            block.attn.proj[1].bn.weight.fill_(1.0)
+        for head, std in heads:
+            head.weight.normal_(std=std)
+            head.bias.zero_()
+        for norm in norms:
+            norm.momentum = 1.0
+        model.raw_outputs(model.preprocess([{"image": noise_image(192, 192, s)} for s in range(2)]))
+        for norm in norms:
+            norm.momentum = 0.1
+    return model.eval()
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Smooth noise as a picture, (3, height, width) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 6, 6, generator=generator)
+    fine = torch.rand(1, 3, height, width, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
+    return ((0.8 * smooth + 0.2 * fine)[0] * 255).clamp(0, 255).to(torch.uint8)
