@@ -1,0 +1,317 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scripted_network import FRAME_SIZE, ScriptedNetwork
+from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
+
+from mobileinst_d2.tracking import StreamingPredictor
+
+
+def prepare(frame: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(frame.transpose(2, 0, 1).copy())
+
+
+def picture(number: int, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
+    """A frame that carries its number in its pixels."""
+    return np.full((*size, 3), number, dtype=np.uint8)
+
+
+def predictor_of(network: ScriptedNetwork, **options: object) -> StreamingPredictor:
+    """A predictor without smoothing, so that scores are those of the script."""
+    defaults = {"smoothing": 0.0, "mask_rescore": False, "score_on": 0.5, "score_off": 0.3}
+    return StreamingPredictor(
+        keyframe=network.keyframe, reuse=network.reuse, prepare=prepare, **(defaults | options)
+    )
+
+
+def script(*tracks: Sequence[float]) -> ScriptedNetwork:
+    """One query per track with one class, and its score in every frame."""
+    return ScriptedNetwork(torch.tensor(tracks).T[..., None])
+
+
+def identities(predictor: StreamingPredictor, length: int) -> list[list[int]]:
+    return [predictor.step(picture(t)).ID for t in range(length)]
+
+
+def test_instances_have_every_field():
+    predictor = predictor_of(script([0.6, 0.6], [0.9, 0.9], [0.1, 0.1]))
+    for t in range(2):
+        result = predictor.step(picture(t))
+        assert result.image_size == FRAME_SIZE
+        assert result.scores.tolist() == pytest.approx([0.9, 0.6])
+        assert result.pred_classes.tolist() == [0, 0]
+        assert result.pred_masks.shape == (2, *FRAME_SIZE)
+        assert result.pred_masks.dtype == torch.bool
+        assert result.ID == [1, 2]
+        assert result.ID_period == [t + 1, t + 1]
+        assert result.lost_frame_count == [0, 0]
+    # Query n has the n-th of three columns.
+    assert result.pred_masks[:, 20, 24].tolist() == [True, False]
+    assert result.pred_masks[:, 20, 8].tolist() == [False, True]
+
+
+def test_identities_begin_at_one_with_the_best_instance():
+    predictor = predictor_of(script([0.6], [0.9], [0.8]))
+    assert predictor.step(picture(0)).ID == [1, 2, 3]
+
+
+def test_a_slot_becomes_visible_and_hidden_with_hysteresis():
+    scores = [0.4, 0.5, 0.4, 0.31, 0.29, 0.4, 0.49, 0.51]
+    shown = identities(predictor_of(script(scores)), len(scores))
+    assert shown == [[], [1], [1], [1], [], [], [], [1]]
+
+
+def test_a_slot_lost_for_long_comes_back_as_another():
+    on, off = 0.9, 0.0
+    brief = predictor_of(script([on, off, off, on, on]), max_lost=2)
+    assert identities(brief, 5) == [[1], [], [], [1], [1]]
+    long = predictor_of(script([on, off, off, off, on, on]), max_lost=2)
+    assert identities(long, 6) == [[1], [], [], [], [2], [2]]
+
+
+def test_identities_are_never_used_again():
+    on, off = 0.9, 0.0
+    tracks = [[on, off, on, off, on, off, on], [off, on, off, on, off, on, off]]
+    predictor = predictor_of(script(*tracks), max_lost=0)
+    shown = identities(predictor, 7)
+    assert shown == [[1], [2], [3], [4], [5], [6], [7]]
+
+
+def test_time_lost_is_counted_in_key_frames():
+    on, off = 0.9, 0.0
+    network = script([on] * 3 + [off] * 6 + [on] * 3)
+    predictor = predictor_of(network, clip_len=3, max_lost=2)
+    shown = identities(predictor, 12)
+    assert shown == [[1]] * 3 + [[]] * 6 + [[1]] * 3
+
+
+def test_the_period_of_an_identity_counts_the_frames_it_was_shown_in():
+    on, off = 0.9, 0.0
+    predictor = predictor_of(script([on, on, off, on, off, off, on]), max_lost=1)
+    periods = [predictor.step(picture(t)).ID_period for t in range(7)]
+    assert periods == [[1], [2], [], [3], [], [], [1]]
+
+
+def test_scores_are_smoothed_over_key_frames():
+    scores = [1.0, 0.5, 0.0, 1.0]
+    predictor = predictor_of(script(scores), smoothing=0.8, score_on=0.1, score_off=0.1)
+    smoothed = 1.0
+    for t, score in enumerate(scores):
+        smoothed = score if t == 0 else 0.8 * smoothed + 0.2 * score
+        assert predictor.step(picture(t)).scores.tolist() == pytest.approx([smoothed])
+
+
+def test_the_shown_class_changes_only_for_a_clear_leader():
+    classes = [[0.8, 0.1], [0.7, 0.75], [0.6, 0.69], [0.6, 0.71], [0.69, 0.6], [0.75, 0.6]]
+    network = ScriptedNetwork(torch.tensor(classes)[:, None])
+    predictor = predictor_of(network, class_margin=0.1)
+    shown = [predictor.step(picture(t)) for t in range(6)]
+    assert [r.pred_classes.item() for r in shown] == [0, 0, 0, 1, 1, 0]
+    # The score is that of the shown class.
+    assert [r.scores.item() for r in shown] == pytest.approx([0.8, 0.7, 0.6, 0.71, 0.6, 0.75])
+
+
+def test_a_slot_appears_with_its_leading_class():
+    classes = [[0.2, 0.1], [0.55, 0.6]]
+    network = ScriptedNetwork(torch.tensor(classes)[:, None])
+    predictor = predictor_of(network, class_margin=0.1)
+    assert len(predictor.step(picture(0))) == 0
+    assert predictor.step(picture(1)).pred_classes.tolist() == [1]
+
+
+def test_identities_follow_the_kernels_and_not_the_order_of_the_queries():
+    network = script([0.9] * 6, [0.8] * 6, [0.7] * 6)
+    orders = [torch.randperm(3) for _ in range(6)]
+    predictor = predictor_of(network.permuted(orders))
+    reference = predictor_of(network)
+    for t in range(6):
+        result, expected = predictor.step(picture(t)), reference.step(picture(t))
+        assert result.ID == expected.ID == [1, 2, 3]
+        assert torch.equal(result.pred_masks, expected.pred_masks)
+
+
+def test_frames_between_key_frames_have_masks_of_their_own():
+    network = script([0.9, 0.1], [0.8, 0.1])
+    network.mask_features[1] = network.mask_features[1].flip(0)
+    predictor = predictor_of(network, clip_len=2)
+    first, second = predictor.step(picture(0)), predictor.step(picture(1))
+    assert second.ID == first.ID
+    assert torch.equal(second.scores, first.scores)
+    assert torch.equal(second.pred_masks, first.pred_masks.flip(0))
+    assert network.key_frames == [[0]]
+
+
+def test_a_key_frame_can_be_forced():
+    network = script([0.9, 0.6])
+    predictor = predictor_of(network, clip_len=5)
+    predictor.step(picture(0))
+    result = predictor.step(picture(1), force_keyframe=True)
+    assert result.scores.tolist() == pytest.approx([0.6])
+    assert network.key_frames == [[0], [1]]
+
+
+def test_masks_rescore_the_scores():
+    network = script([0.9], [0.8])
+    network.mask_features[0, 0] *= 0.1
+    plain = predictor_of(network).step(picture(0))
+    rescored = predictor_of(network, mask_rescore=True).step(picture(0))
+    assert plain.ID == [1, 2]
+    assert rescored.scores[0] < plain.scores[0]
+    assert torch.equal(rescored.pred_masks[0], plain.pred_masks[1])
+
+
+def test_a_slot_without_a_mask_is_not_shown():
+    network = script([0.9, 0.9], [0.8, 0.8])
+    network.mask_features[1, 0] = -6.0
+    predictor = predictor_of(network)
+    assert predictor.step(picture(0)).ID == [1, 2]
+    result = predictor.step(picture(1))
+    assert result.ID == [2]
+    assert result.ID_period == [2]
+
+
+def test_at_most_so_many_instances():
+    predictor = predictor_of(script([0.6], [0.9], [0.8]), max_instances=2)
+    result = predictor.step(picture(0))
+    assert result.scores.tolist() == pytest.approx([0.9, 0.8])
+
+
+def test_nothing_visible_is_an_empty_result():
+    result = predictor_of(script([0.1])).step(picture(0))
+    assert len(result) == 0
+    assert result.pred_masks.shape == (0, *FRAME_SIZE)
+    assert result.ID == result.ID_period == result.lost_frame_count == []
+
+
+def test_the_resolution_may_change_in_mid_stream():
+    predictor = predictor_of(script([0.9] * 3, [0.8] * 3))
+    sizes = [FRAME_SIZE, (40, 64), FRAME_SIZE]
+    for t, size in enumerate(sizes):
+        result = predictor.step(picture(t, size))
+        assert result.ID == [1, 2]
+        assert result.pred_masks.shape == (2, *size)
+
+
+def test_a_real_model_follows_a_change_of_resolution():
+    predictor = StreamingPredictor(
+        tiny_config(TEST__TRACKING__CLIP_LEN=2, TEST__STREAMING__SCORE_ON=0.3), build_lively_model()
+    )
+    for t, size in enumerate([(96, 128), (96, 128), (120, 90), (60, 80)]):
+        frame = noise_image(*size, t).permute(1, 2, 0).numpy()
+        result = predictor.step(frame)
+        assert len(result) > 0
+        assert result.pred_masks.shape[1:] == size
+
+
+def test_a_reset_starts_a_new_stream():
+    network = script([0.9, 0.9], [0.1, 0.9])
+    predictor = predictor_of(network)
+    assert identities(predictor, 2) == [[1], [1, 2]]
+    predictor.reset()
+    assert predictor.step(picture(1)).ID == [1, 2]
+    assert network.key_frames == [[0], [1], [1]]
+
+
+def elements_in(value: object) -> int:
+    """Numbers and entries that can be reached from an object's attributes."""
+    if isinstance(value, torch.Tensor):
+        return value.numel()
+    if isinstance(value, dict):
+        return sum(1 + elements_in(x) for x in value.values())
+    if isinstance(value, (list, tuple, set)):
+        return sum(1 + elements_in(x) for x in value)
+    if type(value).__module__.startswith("mobileinst_d2.tracking"):
+        return elements_in(vars(value))
+    return 0
+
+
+def test_the_state_does_not_grow_with_the_stream():
+    length = 60
+    predictor = predictor_of(ScriptedNetwork(torch.rand(length, 4, 3)), clip_len=2, max_lost=1)
+    sizes = set()
+    for t in range(length):
+        predictor.step(picture(t))
+        sizes.add(elements_in(predictor))
+    assert len(sizes) == 1
+    assert sizes.pop() > 4 * 3  # the scores at least: the state has been found
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 4), np.uint8),
+        np.zeros((48, 64, 3), np.float32),
+        np.zeros((3, 48, 64), np.uint8),
+    ],
+    ids=["grey", "alpha", "floats", "channels first"],
+)
+def test_frames_of_another_form_are_refused(frame):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        predictor_of(script([0.9])).step(frame)
+
+
+def test_a_refused_frame_does_not_disturb_the_stream():
+    predictor = predictor_of(script([0.9, 0.9, 0.9]), clip_len=3)
+    predictor.step(picture(0))
+    with pytest.raises(ValueError, match="uint8"):
+        predictor.step(np.zeros((48, 64), np.uint8))
+    assert predictor.step(picture(1)).ID == [1]
+    assert predictor.step(picture(2)).ID_period == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"score_on": 0.2, "score_off": 0.4}, "SCORE_OFF 0.4 and SCORE_ON 0.2"),
+        ({"score_on": 1.2}, "SCORE_ON 1.2"),
+        ({"smoothing": 1.0}, r"SMOOTHING is 1\.0"),
+        ({"clip_len": 0}, "CLIP_LEN is 0"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        predictor_of(script([0.9]), **options)
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
+def test_frames_are_prepared_as_in_evaluation(image_format):
+    seen = []
+    model = build_lively_model()
+    keyframe = model.keyframe
+    model.keyframe = lambda frames: seen.extend(frames) or keyframe(frames)
+    predictor = StreamingPredictor(tiny_config(INPUT__FORMAT=image_format), model)
+    frame = np.zeros((192, 256, 3), np.uint8)
+    frame[..., 0] = 200  # blue, as OpenCV reads frames
+    predictor.step(frame)
+    (image,) = seen
+    assert image.shape == (3, 96, 128)  # INPUT.MIN_SIZE_TEST
+    assert image.dtype == torch.uint8
+    assert [int(channel.max()) for channel in image] == (
+        [0, 0, 200] if image_format == "RGB" else [200, 0, 0]
+    )
+
+
+def test_the_predictor_reads_its_config():
+    cfg = tiny_config(
+        TEST__STREAMING__SCORE_ON=0.7,
+        TEST__STREAMING__SCORE_OFF=0.6,
+        TEST__STREAMING__MAX_LOST=3,
+        TEST__STREAMING__MAX_INSTANCES=4,
+        TEST__STREAMING__SMOOTHING=0.5,
+        TEST__STREAMING__CLASS_MARGIN=0.2,
+        TEST__TRACKING__CLIP_LEN=6,
+    )
+    predictor = StreamingPredictor(cfg, build_tiny_model())
+    assert (predictor.score_on, predictor.score_off) == (0.7, 0.6)
+    assert (predictor.max_lost, predictor.max_instances) == (3, 4)
+    assert (predictor.smoothing, predictor.class_margin) == (0.5, 0.2)
+    assert predictor.stepper.clip_len == 6
+
+
+def test_a_model_in_training_mode_is_refused():
+    predictor = StreamingPredictor(tiny_config(), build_tiny_model())
+    with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
+        predictor.step(picture(0))
