@@ -249,10 +249,11 @@ class VideoPredictor:
         for index, frame in enumerate(kept):
             kept[index] = None
             chosen = torch.isin(frame.slots, wanted)
-            slots = frame.slots[chosen].tolist()
-            logits = upsample_mask_logits(frame.mask_logits[chosen][None])[0]
-            masks = paste_masks(logits, image_size, output_size, self.mask_threshold)
-            visible = dict(zip(slots, _encode(masks), strict=True))
+            visible: dict[int, dict | None] = {}
+            if chosen.any():
+                logits = upsample_mask_logits(frame.mask_logits[chosen][None])[0]
+                masks = paste_masks(logits, image_size, output_size, self.mask_threshold)
+                visible = dict(zip(frame.slots[chosen].tolist(), _encode(masks), strict=True))
             for slot, track in tracks.items():
                 track.append(visible.get(slot))
         return tracks

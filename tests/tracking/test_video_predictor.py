@@ -1,0 +1,362 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Instances
+from pycocotools import mask as mask_util
+from scripted_network import FRAME_SIZE, ScriptedNetwork, frame_of, video_of
+from tiny_models import noise_image, tiny_config
+
+from mobileinst_d2.modeling.postprocess import paste_masks, upsample_mask_logits
+from mobileinst_d2.tracking import FrameStepper, StreamingPredictor, VideoPredictor
+
+
+def predictor_of(network: ScriptedNetwork, **options: object) -> VideoPredictor:
+    return VideoPredictor(keyframe=network.keyframe, reuse=network.reuse, **options)
+
+
+def model_predictor(model: torch.nn.Module, **options: object) -> VideoPredictor:
+    return VideoPredictor(tiny_config(), model, **options)
+
+
+def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
+    """A window that slides over a noise image."""
+    scene = noise_image(height + 4 * length, width + 6 * length)
+    return [scene[:, 4 * t : 4 * t + height, 6 * t : 6 * t + width] for t in range(length)]
+
+
+def decode(rle: dict | None, size: tuple[int, int]) -> np.ndarray:
+    return np.zeros(size, dtype=bool) if rle is None else mask_util.decode(rle).astype(bool)
+
+
+def check_form(result: dict, length: int, size: tuple[int, int]) -> None:
+    assert result["length"] == length
+    assert result["image_size"] == size
+    count = len(result["pred_scores"])
+    assert (
+        len(result["pred_labels"]) == len(result["pred_ids"]) == len(result["pred_rles"]) == count
+    )
+    assert result["pred_scores"] == sorted(result["pred_scores"], reverse=True)
+    assert all(isinstance(score, float) for score in result["pred_scores"])
+    assert all(isinstance(x, int) for x in result["pred_labels"] + result["pred_ids"])
+    for track in result["pred_rles"]:
+        assert len(track) == length
+        assert any(track)
+        for rle in track:
+            assert rle is None or (tuple(rle["size"]) == size and mask_util.area(rle) > 0)
+
+
+def check_same(result: dict, expected: dict, tolerance: float = 1e-4) -> None:
+    """Equal tracks, up to the rounding of batches of another size."""
+    assert result["pred_ids"] == expected["pred_ids"]
+    assert result["pred_labels"] == expected["pred_labels"]
+    assert result["pred_scores"] == pytest.approx(expected["pred_scores"], abs=tolerance)
+    size = expected["image_size"]
+    for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
+        for rle, other in zip(track, wanted, strict=True):
+            assert (decode(rle, size) != decode(other, size)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(96, 128), (70, 131), (20, 33)])
+@pytest.mark.parametrize("rescore", [True, False])
+def test_a_video_of_one_frame_is_an_image(lively_model, monkeypatch, size, rescore):
+    image = noise_image(*size)
+    inputs = {"image": image, "height": 117, "width": 53}
+    monkeypatch.setattr(lively_model, "mask_rescore", rescore)
+    with torch.no_grad():
+        expected: Instances = lively_model([inputs])[0]["instances"]
+    predictor = model_predictor(lively_model)
+    predictor.mask_rescore = rescore
+
+    (result,) = predictor([{**inputs, "image": [image], "video_id": 4}])
+
+    check_form(result, 1, (117, 53))
+    assert result["video_id"] == 4
+    assert len(expected) > 5
+    assert result["pred_scores"] == expected.scores.tolist()
+    assert result["pred_labels"] == expected.pred_classes.tolist()
+    for (rle,), mask in zip(result["pred_rles"], expected.pred_masks.numpy(), strict=True):
+        assert np.array_equal(decode(rle, (117, 53)), mask)
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_the_size_of_the_chunks_does_not_matter(lively_model, clip_len):
+    video = moving_video(7)
+    results = []
+    for chunk in (7, 1, 3, 100):
+        predictor = model_predictor(lively_model)
+        predictor.chunk, predictor.stepper.clip_len = chunk, clip_len
+        results.append(predictor.predict(video, (70, 101)))
+    check_form(results[0], 7, (70, 101))
+    assert len(results[0]["pred_ids"]) > 5
+    for result in results[1:]:
+        check_same(result, results[0])
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_frame_by_frame_slots_and_masks_are_those_of_the_whole_video(lively_model, clip_len):
+    video = moving_video(7)
+    predictor = model_predictor(lively_model)
+    predictor.stepper.clip_len = clip_len
+    result = predictor.predict(video, (140, 202))
+    stepper = FrameStepper(lively_model.keyframe, lively_model.reuse, clip_len=clip_len)
+    for t, frame in enumerate(video):
+        (step,) = stepper([frame])
+        logits = upsample_mask_logits(step.mask_logits[None])[0]
+        masks = paste_masks(logits, (70, 101), (140, 202), 0.45).numpy()
+        for slot, track in zip(result["pred_ids"], result["pred_rles"], strict=True):
+            assert (decode(track[t], (140, 202)) != masks[slot]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_live_tracking_shows_the_masks_of_the_whole_video(lively_model, clip_len):
+    length, size = 7, (64, 96)
+    video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
+
+    def prepare(frame: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(frame.transpose(2, 0, 1).copy())
+
+    live = StreamingPredictor(
+        keyframe=lively_model.keyframe,
+        reuse=lively_model.reuse,
+        prepare=prepare,
+        clip_len=clip_len,
+        score_on=0.0,  # every slot is visible from the first frame
+        score_off=0.0,
+        max_instances=20,
+    )
+    whole = VideoPredictor(
+        keyframe=lively_model.keyframe,
+        reuse=lively_model.reuse,
+        clip_len=clip_len,
+        score_threshold=0.0,
+        max_detections=20,
+    ).predict([prepare(frame) for frame in video], size)
+
+    tracks = dict(zip(whole["pred_ids"], whole["pred_rles"], strict=True))
+    identities = {slot: set(range(1, 21)) for slot in tracks}  # those with the track's masks
+    for t, frame in enumerate(video):
+        shown = live.step(frame)
+        masks = {i: mask.numpy() for i, mask in zip(shown.ID, shown.pred_masks, strict=True)}
+        for slot, track in tracks.items():
+            if track[t] is not None:
+                expected = decode(track[t], size)
+                identities[slot] &= {
+                    i for i, mask in masks.items() if (mask != expected).mean() < 1e-3
+                }
+    assert len(tracks) > 5
+    assert all(identities.values())
+    assert len(set().union(*identities.values())) >= len(tracks)
+
+
+def scripted(length: int = 6, queries: int = 4, classes: int = 3) -> ScriptedNetwork:
+    """Queries with a clear class each: query n has class n % classes and a score of its own."""
+    scores = torch.rand(length, queries, classes) * 0.05
+    for n in range(queries):
+        scores[:, n, n % classes] = 0.9 - 0.1 * n + 0.02 * torch.rand(length)
+    return ScriptedNetwork(scores)
+
+
+def test_permuting_the_queries_of_every_frame_changes_slot_numbers_only():
+    network = scripted()
+    orders = [torch.randperm(4) for _ in range(6)]
+    expected = predictor_of(network).predict(video_of(6), FRAME_SIZE)
+    result = predictor_of(network.permuted(orders)).predict(video_of(6), FRAME_SIZE)
+    assert len(expected["pred_ids"]) == 4
+    assert orders[0][result["pred_ids"]].tolist() == expected["pred_ids"]
+    assert result["pred_labels"] == expected["pred_labels"]
+    assert result["pred_scores"] == pytest.approx(expected["pred_scores"], abs=1e-6)
+    assert result["pred_rles"] == expected["pred_rles"]
+
+
+def test_identical_frames_keep_identities(lively_model):
+    frame = noise_image(70, 101)
+    result = model_predictor(lively_model).predict([frame] * 5, (70, 101))
+    check_form(result, 5, (70, 101))
+    single = model_predictor(lively_model).predict([frame], (70, 101))
+    assert result["pred_ids"] == single["pred_ids"]
+    for track in result["pred_rles"]:
+        masks = [decode(rle, (70, 101)) for rle in track]
+        assert all((mask != masks[0]).mean() < 1e-3 for mask in masks)
+
+
+@pytest.mark.parametrize("clip_len", [1, 2, 4])
+@pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
+def test_scores_are_pooled_over_frames(pool, clip_len):
+    network = scripted(length=5, queries=2)
+    result = predictor_of(network, score_pool=pool, clip_len=clip_len, mask_rescore=False).predict(
+        video_of(5), FRAME_SIZE
+    )
+
+    # A frame that reuses a key frame counts with the key frame's scores.
+    probs = torch.stack([network.scores[t - t % clip_len] for t in range(5)])
+    expected = {
+        "prob_mean": probs.mean(0),
+        "logit_mean": (probs / (1 - probs)).log().mean(0).sigmoid(),
+        "max": probs.amax(0),
+    }[pool].amax(1)
+    assert result["pred_scores"] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert result["pred_labels"] == [0, 1]
+
+
+@pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
+def test_scores_of_exactly_zero_and_one_can_be_pooled(pool):
+    scores = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
+    result = predictor_of(ScriptedNetwork(scores), score_pool=pool, mask_rescore=False).predict(
+        video_of(2), FRAME_SIZE
+    )
+    assert result["pred_scores"] == pytest.approx([1.0], abs=1e-4)
+
+
+def test_rescoring_averages_the_maskness_over_the_frames_that_show_the_track():
+    network = scripted(length=4, queries=2)
+    network.mask_features[2:] = -6.0  # both gone
+    network.mask_features[1] *= 0.2
+    plain = predictor_of(network, mask_rescore=False).predict(video_of(4), FRAME_SIZE)
+    result = predictor_of(network).predict(video_of(4), FRAME_SIZE)
+    quality = []
+    for t in (0, 1):
+        probs = upsample_mask_logits(network.mask_features[t : t + 1])[0, 0].sigmoid()
+        quality.append(probs[probs > 0.45].mean().item())
+    expected = plain["pred_scores"][0] * sum(quality) / 2
+    assert result["pred_scores"][0] == pytest.approx(expected, rel=1e-4)
+    assert [rle is None for rle in result["pred_rles"][0]] == [False, False, True, True]
+
+
+def test_a_track_has_its_best_class_or_all_of_them():
+    scores = torch.tensor([[[0.9, 0.6], [0.2, 0.7]]]).repeat(2, 1, 1)
+    network = ScriptedNetwork(scores)
+    options = {"mask_rescore": False, "score_threshold": 0.5}
+    best = predictor_of(network, **options).predict(video_of(2), FRAME_SIZE)
+    assert list(zip(best["pred_ids"], best["pred_labels"], strict=True)) == [(0, 0), (1, 1)]
+    everything = predictor_of(network, labels_per_track="all", **options).predict(
+        video_of(2), FRAME_SIZE
+    )
+    assert list(zip(everything["pred_ids"], everything["pred_labels"], strict=True)) == [
+        (0, 0),
+        (1, 1),
+        (0, 1),
+    ]
+    assert everything["pred_rles"][0] == everything["pred_rles"][2]
+
+
+def test_a_track_is_absent_where_its_key_frame_doubts_it():
+    network = scripted(length=6, queries=2)
+    network.scores[2:4, 0] = 0.1
+    predictor = predictor_of(network, clip_len=2, presence_threshold=0.3)
+    result = predictor.predict(video_of(6), FRAME_SIZE)
+    tracks = dict(zip(result["pred_ids"], result["pred_rles"], strict=True))
+    assert [rle is None for rle in tracks[0]] == [False, False, True, True, False, False]
+    assert not any(rle is None for rle in tracks[1])
+
+
+def test_a_frame_may_show_no_track_at_all():
+    network = scripted(length=3, queries=2)
+    network.scores[1] = 0.1
+    result = predictor_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
+    for track in result["pred_rles"]:
+        assert [rle is None for rle in track] == [False, True, False]
+
+
+def test_a_track_that_is_never_present_is_not_reported():
+    network = scripted(length=3, queries=2)
+    network.scores[:, 1] = 0.1
+    result = predictor_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
+    assert result["pred_ids"] == [0]
+
+
+def test_weak_slots_can_be_dropped_early_to_save_memory():
+    network = scripted(length=6, queries=4)
+    expected = predictor_of(network).predict(video_of(6), FRAME_SIZE)
+    predictor = predictor_of(network, keep_slots=2)
+    kept = []
+    keep = predictor._keep
+    predictor._keep = lambda *args: kept.append(keep(*args)) or kept[-1]
+    result = predictor.predict(video_of(6), FRAME_SIZE)
+    assert {len(frame.slots) for frame in kept} == {2}
+    assert {len(frame.mask_logits) for frame in kept} == {2}
+    assert result["pred_ids"] == [0, 1]
+    assert result["pred_rles"] == expected["pred_rles"][:2]
+
+
+def test_at_most_so_many_tracks():
+    result = predictor_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
+    assert result["pred_ids"] == [0, 1, 2]
+
+
+def test_nothing_found_is_an_empty_result():
+    predictor = predictor_of(scripted(), score_threshold=1.0)
+    result = predictor.predict(video_of(3), (90, 120))
+    assert result == {
+        "image_size": (90, 120),
+        "length": 3,
+        "pred_scores": [],
+        "pred_labels": [],
+        "pred_ids": [],
+        "pred_rles": [],
+    }
+
+
+def test_videos_do_not_see_each_other():
+    network = scripted()
+    predictor = predictor_of(network)
+    video = {"image": video_of(6), "height": 48, "width": 64, "video_id": 1}
+    other = {**video, "image": video_of(6)[::-1], "video_id": 2}
+    (expected,) = predictor([video])
+    results = predictor([other, video])
+    assert [r["video_id"] for r in results] == [2, 1]
+    assert results[1] == expected
+
+
+def test_an_empty_video_is_refused():
+    with pytest.raises(ValueError, match="no frames"):
+        predictor_of(scripted()).predict([], FRAME_SIZE)
+
+
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_a_frame_of_another_size_is_named(chunk):
+    video = [*video_of(2), frame_of(2, (48, 80))]
+    message = r"frame 2 has the size \(48, 80\), the first frame \(48, 64\)"
+    with pytest.raises(ValueError, match=message):
+        predictor_of(scripted(), chunk=chunk).predict(video, FRAME_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk": 0}, r"TEST\.TRACKING\.CHUNK is 0"),
+        ({"score_pool": "median"}, r"TEST\.TRACKING\.SCORE_POOL is 'median'"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        predictor_of(scripted(), **options)
+
+
+def test_masks_kept_for_later_do_not_hold_the_maps_of_all_slots():
+    network = scripted(queries=4)
+    predictor = predictor_of(network, keep_slots=1)
+    kept = []
+    keep = predictor._keep
+    predictor._keep = lambda *args: kept.append(keep(*args)) or kept[-1]
+    predictor.predict(video_of(6), FRAME_SIZE)
+    sizes = {frame.mask_logits.untyped_storage().nbytes() for frame in kept}
+    assert sizes == {1 * 8 * 8 * 4}
+
+
+def test_the_predictor_reads_its_config(lively_model):
+    cfg = tiny_config(
+        TEST__TRACKING__CLIP_LEN=3,
+        TEST__TRACKING__CHUNK=5,
+        TEST__TRACKING__KEEP_SLOTS=7,
+        TEST__TRACKING__SCORE_POOL="max",
+        TEST__TRACKING__LABELS_PER_TRACK="all",
+        TEST__TRACKING__PRESENCE_THRESHOLD=0.25,
+        TEST__DETECTIONS_PER_IMAGE=12,
+        TEST__MASK_THRESHOLD=0.4,
+        TEST__MASK_RESCORE=False,
+    )
+    predictor = VideoPredictor(cfg, lively_model)
+    assert (predictor.stepper.clip_len, predictor.chunk, predictor.keep_slots) == (3, 5, 7)
+    assert (predictor.score_pool, predictor.labels_per_track) == ("max", "all")
+    assert (predictor.presence_threshold, predictor.max_detections) == (0.25, 12)
+    assert (predictor.mask_threshold, predictor.mask_rescore) == (0.4, False)
