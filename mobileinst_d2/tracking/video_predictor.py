@@ -192,16 +192,10 @@ class VideoPredictor:
         self.stepper.reset()
         track_scores = _TrackScores(self.score_pool, self.mask_threshold)
         kept: list[_KeptFrame | None] = []
-        image_size = tuple(frames[0].shape[-2:])
+        image_size = None
         for start in range(0, len(frames), self.chunk):
-            chunk = [frames[i] for i in range(start, min(start + self.chunk, len(frames)))]
-            for offset, image in enumerate(chunk):
-                if tuple(image.shape[-2:]) != image_size:
-                    raise ValueError(
-                        f"frame {start + offset} has the size {tuple(image.shape[-2:])}, the "
-                        f"first frame {image_size}: all frames of a video need one size"
-                    )
-            for frame in self.stepper(chunk):
+            slot_frames, image_size = self._step_chunk(frames, start, image_size)
+            for frame in slot_frames:
                 track_scores.add(frame)
                 kept.append(self._keep(frame, track_scores))
 
@@ -227,6 +221,23 @@ class VideoPredictor:
             "length": len(frames),
             **dict(zip(names, columns, strict=True)),
         }
+
+    def _step_chunk(
+        self,
+        frames: Sequence[torch.Tensor],
+        start: int,
+        image_size: tuple[int, int] | None,
+    ) -> tuple[list[SlotFrame], tuple[int, int]]:
+        """Step through the next chunk. Its frames are free again before the next is pulled."""
+        chunk = [frames[i] for i in range(start, min(start + self.chunk, len(frames)))]
+        image_size = image_size or tuple(chunk[0].shape[-2:])
+        for offset, image in enumerate(chunk):
+            if tuple(image.shape[-2:]) != image_size:
+                raise ValueError(
+                    f"frame {start + offset} has the size {tuple(image.shape[-2:])}, the "
+                    f"first frame {image_size}: all frames of a video need one size"
+                )
+        return self.stepper(chunk), image_size
 
     def _keep(self, frame: SlotFrame, track_scores: _TrackScores) -> _KeptFrame:
         """The slots of a frame that may still be reported."""

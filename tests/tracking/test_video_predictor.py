@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -360,3 +362,36 @@ def test_the_predictor_reads_its_config(lively_model):
     assert (predictor.score_pool, predictor.labels_per_track) == ("max", "all")
     assert (predictor.presence_threshold, predictor.max_detections) == (0.25, 12)
     assert (predictor.mask_threshold, predictor.mask_rescore) == (0.4, False)
+
+
+class CountingVideo:
+    """Frames made on access; counts those that are alive."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.alive = 0
+        self.most_alive = 0
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        frame = frame_of(index)
+        self.reads.append(index)
+        self.alive += 1
+        self.most_alive = max(self.most_alive, self.alive)
+        weakref.finalize(frame, self._freed)
+        return frame
+
+    def _freed(self) -> None:
+        self.alive -= 1
+
+
+def test_memory_of_frames_is_that_of_one_chunk():
+    video = CountingVideo(23)
+    network = ScriptedNetwork(torch.rand(23, 4, 3))
+    predictor_of(network, chunk=4).predict(video, FRAME_SIZE)
+    assert video.reads == list(range(23))  # each frame once, in order
+    assert video.most_alive <= 4
+    assert video.alive == 0
