@@ -65,11 +65,12 @@ def maskness(mask_probs: torch.Tensor, threshold: float) -> torch.Tensor:
         threshold: foreground is above it.
 
     Returns:
-        (N,), 0 or in (threshold, 1].
+        (N,), float32, 0 or in (threshold, 1].
     """
-    foreground = (mask_probs > threshold).to(mask_probs.dtype)
-    area = foreground.sum((1, 2))
-    return (mask_probs * foreground).sum((1, 2)) / (area + 1e-6)
+    # NaN is not above the threshold. Half precision cannot hold the area of a large mask.
+    foreground = mask_probs > threshold
+    total = torch.where(foreground, mask_probs, 0.0).sum((1, 2), dtype=torch.float32)
+    return total / (foreground.sum((1, 2)) + 1e-6)
 
 
 def select_instances(

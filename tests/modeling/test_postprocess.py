@@ -146,3 +146,17 @@ def test_boxes_are_tight_around_the_masks():
     assert result.pred_boxes.tensor.tolist() == [[2, 3, 11, 7], [15, 11, 16, 12]]
     assert result.pred_classes.tolist() == [4, 5]
     assert result.ID == [7, 9]
+
+
+def test_maskness_counts_no_pixels_of_no_number():
+    probs = torch.full((3, 4, 4), 0.6)
+    probs[0, 0] = float("nan")
+    probs[1] = float("nan")
+    assert maskness(probs, 0.45).tolist() == pytest.approx([0.6, 0.0, 0.6], rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_maskness_sums_large_masks_of_half_precision(dtype):
+    # The foreground has more pixels than the largest number of float16.
+    quality = maskness(torch.full((1, 300, 300), 0.75, dtype=dtype), 0.45)
+    assert quality.item() == pytest.approx(0.75, rel=1e-3)
