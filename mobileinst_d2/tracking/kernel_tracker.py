@@ -58,7 +58,7 @@ class KernelTracker:
         order = torch.arange(len(embeddings))
         if self._reference is not None:
             order = self._associate(embeddings)
-        self._reference = embeddings[order]
+        self._reference = self._latest_valid(embeddings[order])
         index = order.to(kernels.device)
         return SlotView(kernels[index], scores[index.to(scores.device)], order)
 
@@ -69,6 +69,12 @@ class KernelTracker:
     def load_state_dict(self, state: dict[str, torch.Tensor | None]) -> None:
         """Go on from the state of another tracker."""
         self._reference = state["reference"]
+
+    def _latest_valid(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The embeddings; those of a failed frame give way to the slot's last ones."""
+        if self._reference is None:
+            return embeddings
+        return torch.where(embeddings.isfinite().all(1, keepdim=True), embeddings, self._reference)
 
     def _associate(self, embeddings: torch.Tensor) -> torch.Tensor:
         """For each slot the query that is most like it, one-to-one."""

@@ -177,7 +177,8 @@ class StreamingPredictor:
         scores = frame.scores
         if self.mask_rescore:
             scores = scores * maskness(mask_logits.sigmoid(), self.mask_threshold)[:, None]
-        scores = scores.float().cpu()
+        # One NaN would stay in the moving average for ever.
+        scores = scores.float().cpu().nan_to_num(0.0)
         if self._scores is None:
             count = len(scores)
             self._scores = scores

@@ -43,7 +43,8 @@ class _TrackScores:
         self.quality_frames: torch.Tensor | None = None  # slots
 
     def add(self, frame: SlotFrame) -> None:
-        scores = frame.scores.cpu()
+        # Long sums need single precision; a frame without valid scores counts as 0.
+        scores = frame.scores.float().cpu().nan_to_num(0.0)
         if self.pool == "logit_mean":
             scores = scores.logit(eps=_LOGIT_EPS)
         probs = upsample_mask_logits(frame.mask_logits[None])[0].sigmoid()

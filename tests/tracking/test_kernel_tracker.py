@@ -135,3 +135,18 @@ def test_the_state_does_not_grow():
         sizes.add(len(pickle.dumps(tracker.state_dict())))
     assert len(sizes) == 1
     assert sizes.pop() < 100_000
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("rows", [[2], [0, 1, 2, 3, 4, 5]])
+def test_identities_outlast_kernels_of_no_numbers(bad, rows):
+    tracker = KernelTracker()
+    kernels = torch.randn(6, 8)
+    tracker.keyframe(kernels, scores_of(kernels))
+    broken = kernels.clone()
+    broken[rows] = bad
+    view = tracker.keyframe(broken, scores_of(kernels))
+    assert sorted(view.order.tolist()) == list(range(6))
+    order = torch.randperm(6)
+    view = tracker.keyframe(kernels[order], scores_of(kernels)[order])
+    assert torch.equal(order[view.order], torch.arange(6))

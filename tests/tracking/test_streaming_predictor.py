@@ -315,3 +315,15 @@ def test_a_model_in_training_mode_is_refused():
     predictor = StreamingPredictor(tiny_config(), build_tiny_model())
     with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
         predictor.step(picture(0))
+
+
+@pytest.mark.parametrize("rescore", [False, True])
+@pytest.mark.parametrize("part", ["mask_features", "scores", "kernels"])
+def test_a_stream_recovers_from_a_frame_of_no_numbers(part, rescore):
+    network = script([0.9] * 5, [0.8] * 5)
+    getattr(network, part)[2] = float("nan")
+    predictor = predictor_of(network, smoothing=0.5, mask_rescore=rescore)
+    shown = [predictor.step(picture(t)) for t in range(5)]
+    assert [r.ID for r in shown[:2] + shown[3:]] == [[1, 2]] * 4
+    assert all(r.scores.isfinite().all() for r in shown)
+    assert part == "scores" or shown[2].ID == []

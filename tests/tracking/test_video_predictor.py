@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
-from scripted_network import FRAME_SIZE, ScriptedNetwork, frame_of, video_of
+from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, video_of
 from tiny_models import noise_image, tiny_config
 
 from mobileinst_d2.modeling.postprocess import paste_masks, upsample_mask_logits
@@ -395,3 +395,35 @@ def test_memory_of_frames_is_that_of_one_chunk():
     assert video.reads == list(range(23))  # each frame once, in order
     assert video.most_alive <= 4
     assert video.alive == 0
+
+
+@pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
+@pytest.mark.parametrize("part", ["mask_features", "scores", "kernels"])
+def test_a_frame_of_no_numbers_costs_that_frame_only(part, pool):
+    network = scripted(length=5)
+    expected = predictor_of(network).predict(video_of(5), FRAME_SIZE)
+    getattr(network, part)[2] = float("nan")
+    result = predictor_of(network, score_pool=pool).predict(video_of(5), FRAME_SIZE)
+    assert result["pred_ids"] == expected["pred_ids"]
+    assert result["pred_labels"] == expected["pred_labels"]
+    assert all(np.isfinite(result["pred_scores"]))
+    for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
+        assert [rle for t, rle in enumerate(track) if t != 2] == wanted[:2] + wanted[3:]
+        assert part == "scores" or track[2] is None
+
+
+def test_nothing_is_reported_of_a_video_of_no_numbers():
+    network = scripted(length=3)
+    for part in (network.scores, network.kernels, network.mask_features):
+        part.fill_(float("nan"))
+    result = predictor_of(network).predict(video_of(3), FRAME_SIZE)
+    assert result["pred_scores"] == result["pred_rles"] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_scores_are_averaged_in_single_precision(dtype):
+    # In bfloat16 a sum of many scores stops growing at 256 times the last digit.
+    scores = torch.full((200, 1, 1), 0.3, dtype=dtype)
+    network = ScriptedNetwork(scores, torch.ones(200, 1, 1), columns(1).repeat(200, 1, 1, 1))
+    result = predictor_of(network, mask_rescore=False).predict(video_of(200), FRAME_SIZE)
+    assert result["pred_scores"] == pytest.approx([0.3], abs=2e-3)
