@@ -139,12 +139,10 @@ class StreamingPredictor:
             visible is returned).
 
         Raises:
-            ValueError: if the frame is not an (H, W, 3) uint8 array.
+            ValueError: if the frame is not an (H, W, 3) uint8 array, for instance None, which is
+                what OpenCV reads at the end of a video.
         """
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ValueError(
-                f"a frame is an (H, W, 3) uint8 array, got {frame.shape} {frame.dtype}"
-            )
+        _check_frame(frame)
         image = self.prepare(frame)
         result = self.stepper([image], force_keyframe=force_keyframe)[0]
         logits = upsample_mask_logits(result.mask_logits[None])[0]
@@ -203,3 +201,13 @@ class StreamingPredictor:
             self._periods[slot] = 0
             self._next_id += 1
         self._hidden = torch.where(self._visible, 0, self._hidden + 1)
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if not isinstance(frame, np.ndarray):
+        found = type(frame).__name__
+    elif frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype != np.uint8:
+        found = f"{frame.shape} {frame.dtype}"
+    else:
+        return
+    raise ValueError(f"a frame is an (H, W, 3) uint8 array, got {found}")

@@ -327,3 +327,9 @@ def test_a_stream_recovers_from_a_frame_of_no_numbers(part, rescore):
     assert [r.ID for r in shown[:2] + shown[3:]] == [[1, 2]] * 4
     assert all(r.scores.isfinite().all() for r in shown)
     assert part == "scores" or shown[2].ID == []
+
+
+@pytest.mark.parametrize("frame", [None, np.zeros((0, 64, 3), np.uint8)], ids=["none", "empty"])
+def test_a_frame_that_could_not_be_read_is_refused(frame):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 array"):
+        predictor_of(script([0.9])).step(frame)
