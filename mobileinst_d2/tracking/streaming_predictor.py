@@ -18,9 +18,9 @@ __all__ = ["StreamingPredictor"]
 class _FramePreparation:
     """The evaluation transforms, on frames as OpenCV reads them."""
 
-    def __init__(self, cfg: CfgNode) -> None:
-        self.augmentations = T.AugmentationList(build_augmentation(cfg, is_train=False))
-        self.flip_channels = cfg.INPUT.FORMAT == "RGB"
+    def __init__(self, augmentations: list[T.Augmentation], image_format: str) -> None:
+        self.augmentations = T.AugmentationList(augmentations)
+        self.flip_channels = image_format == "RGB"
 
     def __call__(self, frame: np.ndarray) -> torch.Tensor:
         augmented = T.AugInput(frame[:, :, ::-1] if self.flip_channels else frame)
@@ -98,10 +98,11 @@ class StreamingPredictor:
     def from_config(cls, cfg: CfgNode, model: object) -> dict:
         """Keyword arguments from ``cfg.TEST`` and a model with ``keyframe`` and ``reuse``."""
         tracking, streaming = cfg.TEST.TRACKING, cfg.TEST.STREAMING
+        augmentations = build_augmentation(cfg, is_train=False)
         return {
             "keyframe": model.keyframe,
             "reuse": model.reuse,
-            "prepare": _FramePreparation(cfg),
+            "prepare": _FramePreparation(augmentations, cfg.INPUT.FORMAT),
             "clip_len": tracking.CLIP_LEN,
             "association_feature": tracking.ASSOCIATION_FEATURE,
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
