@@ -10,6 +10,7 @@ from pycocotools import mask as mask_util
 
 from ..modeling.options import check_option
 from ..modeling.postprocess import (
+    LABEL_RULES,
     maskness,
     paste_masks,
     select_instances,
@@ -120,6 +121,7 @@ class VideoPredictor:
             ValueError: if an option is unknown or ``chunk`` is below 1.
         """
         check_option("TEST.TRACKING.SCORE_POOL", score_pool, _SCORE_POOLS)
+        check_option("TEST.TRACKING.LABELS_PER_TRACK", labels_per_track, LABEL_RULES)
         if chunk < 1:
             raise ValueError(f"TEST.TRACKING.CHUNK is {chunk}, it must be at least 1")
         self.stepper = FrameStepper(

@@ -6,9 +6,10 @@ from .drop_path import DropPath
 from .norm import BatchNorm2d, build_norm
 from .position import coordinate_channels, sine_position
 from .resize import bilinear_resize
-from .semantic_injection import SemanticInjection
+from .semantic_injection import INJECTION_GATES, SemanticInjection
 
 __all__ = [
+    "INJECTION_GATES",
     "BatchNorm2d",
     "ConvBN",
     "ConvNorm",

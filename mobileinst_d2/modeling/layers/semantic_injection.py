@@ -7,9 +7,9 @@ from torch import nn
 from .norm import build_norm
 from .resize import bilinear_resize
 
-__all__ = ["SemanticInjection"]
+__all__ = ["INJECTION_GATES", "SemanticInjection"]
 
-GATES = {
+INJECTION_GATES = {
     "hsigmoid": F.hardsigmoid,
     "sigmoid": torch.sigmoid,
     "none": None,
@@ -56,9 +56,9 @@ class SemanticInjection(nn.Module):
             ValueError: if ``gate`` is unknown.
         """
         super().__init__()
-        if gate not in GATES:
-            raise ValueError(f"unknown gate {gate!r}, choose one of {sorted(GATES)}")
-        self.gate = GATES[gate]
+        if gate not in INJECTION_GATES:
+            raise ValueError(f"unknown gate {gate!r}, choose one of {sorted(INJECTION_GATES)}")
+        self.gate = INJECTION_GATES[gate]
         self.local_embedding = _Conv1x1Norm(local_channels, out_channels, norm)
         self.global_embedding = _Conv1x1Norm(global_channels, out_channels, norm)
         if self.gate is not None:

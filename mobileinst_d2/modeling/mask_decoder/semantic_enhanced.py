@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import ConvNorm, SemanticInjection, bilinear_resize
+from ..layers import INJECTION_GATES, ConvNorm, SemanticInjection, bilinear_resize
 from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput
 from .mask_branch import MaskBranch
@@ -64,11 +64,8 @@ class PyramidRound(nn.Module):
             order: "sum_conv" or "conv_sum", which comes first at a level.
             downsample: how a bottom-up round goes down, see ``MODEL.MASK_DECODER.DOWNSAMPLE``.
 
-        Raises:
-            ValueError: if an option is unknown.
         """
         super().__init__()
-        check_option("MODEL.MASK_DECODER.PYRAMID_ORDER", order, _ORDERS)
         self.conv_first = order == "conv_sum"
         levels = range(num_levels)
         self.visit = list(reversed(levels)) if top_down else list(levels)
@@ -240,7 +237,10 @@ class SemanticEnhancedMaskDecoder(nn.Module):
                 f"MODEL.MASK_DECODER needs the features {sorted(missing)}, the backbone gives "
                 f"{sorted(input_shape)}"
             )
+        # Checked here and not where they are used, as not every design uses them.
         check_option("MODEL.MASK_DECODER.LAYOUT", layout, _LAYOUTS)
+        check_option("MODEL.MASK_DECODER.PYRAMID_ORDER", pyramid_order, _ORDERS)
+        check_option("MODEL.MASK_DECODER.ENHANCER_GATE", enhancer_gate, INJECTION_GATES)
         for place in enhancers:
             check_option("MODEL.MASK_DECODER.ENHANCERS", place, _ENHANCER_PLACES)
         self.in_features = list(in_features)
