@@ -19,7 +19,8 @@ def add_mobileinst_config(cfg: CN) -> None:
     cfg.MODEL.NUM_CLASSES = 80
 
     _add_backbone_config(cfg)
-    _add_decoder_config(cfg)
+    _add_mask_decoder_config(cfg)
+    _add_instance_decoder_config(cfg)
     _add_loss_config(cfg)
     _add_mobileinst_config(cfg)
     _add_data_config(cfg)
@@ -41,7 +42,7 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.TOPFORMER.NORM = "BN"
 
 
-def _add_decoder_config(cfg: CN) -> None:
+def _add_mask_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER = CN()
     # Name in MASK_DECODER_REGISTRY.
     cfg.MODEL.MASK_DECODER.NAME = "SemanticEnhancedMaskDecoder"
@@ -74,6 +75,8 @@ def _add_decoder_config(cfg: CN) -> None:
     # Open: append the two normalised coordinates to the input of the mask convolutions.
     cfg.MODEL.MASK_DECODER.COORD_FEATURES = False
 
+
+def _add_instance_decoder_config(cfg: CN) -> None:
     cfg.MODEL.INSTANCE_DECODER = CN()
     # Name in INSTANCE_DECODER_REGISTRY.
     cfg.MODEL.INSTANCE_DECODER.NAME = "DualTransformerInstanceDecoder"
@@ -126,8 +129,9 @@ def _add_loss_config(cfg: CN) -> None:
     cfg.MODEL.CRITERION.MASK_WEIGHT = 2.0
     # lambda_obj: IoU-aware objectness.
     cfg.MODEL.CRITERION.OBJECTNESS_WEIGHT = 1.0
-    # Focal loss parameters.
+    # Weight of positives in the focal loss; negatives get 1 - FOCAL_ALPHA.
     cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
+    # Exponent of the focal loss that turns down easy examples.
     cfg.MODEL.CRITERION.FOCAL_GAMMA = 2.0
     # Mask probability from which a pixel counts in the objectness target IoU.
     cfg.MODEL.CRITERION.OBJECTNESS_MASK_THRESHOLD = 0.4
