@@ -20,8 +20,8 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from . import data, modeling  # noqa: F401  (they register what they define)
-from .config import add_mobileinst_config
+from . import data, modeling  # noqa: E402, F401  (they register what they define)
+from .config import add_mobileinst_config  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "add_mobileinst_config"]

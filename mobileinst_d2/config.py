@@ -116,7 +116,8 @@ def _add_instance_decoder_config(cfg: CN) -> None:
 
 def _add_loss_config(cfg: CN) -> None:
     cfg.MODEL.MATCHER = CN()
-    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER.
+    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER. A larger CLASS_POWER keeps
+    # the assignment steadier early in a short training.
     cfg.MODEL.MATCHER.MASK_POWER = 0.8
     cfg.MODEL.MATCHER.CLASS_POWER = 0.2
 
@@ -181,6 +182,8 @@ def _add_data_config(cfg: CN) -> None:
 def _add_solver_config(cfg: CN) -> None:
     # "ADAMW" | "SGD".
     cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # SOLVER.CLIP_GRADIENTS.CLIP_TYPE, which Detectron2 defines, may also be "full_model": the norm
+    # over all parameters together.
     # Learning rate of the backbone relative to SOLVER.BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.5
 

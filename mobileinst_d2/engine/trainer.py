@@ -27,6 +27,7 @@ from mobileinst_d2.data.build import (
 )
 from mobileinst_d2.evaluation import COCOMaskEvaluator, YTVISEvaluator
 from mobileinst_d2.tracking import VideoPredictor
+from mobileinst_d2.utils.classes import save_class_names
 
 from .checkpoint import CheckpointError, TrainingCheckpointer
 from .hooks import StepSeed
@@ -74,6 +75,10 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+        if comm.is_main_process() and cfg.DATASETS.TRAIN:
+            # So that the demo knows the names without the data.
+            names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes
+            save_class_names(cfg.OUTPUT_DIR, names)
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, after one that seeds each step."""

@@ -1,0 +1,135 @@
+"""The whole journey on data that it makes itself: train, evaluate, watch. Run by `make demo`.
+
+Every step is a command that a user would type; it is printed before it runs. Run from the root
+of the project.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
+from mobileinst_d2.utils.contact_sheet import contact_sheet, sample_frames
+from mobileinst_d2.utils.image_io import write_image
+from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
+
+DATA = Path("datasets/moving_shapes")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
+SHOW_SEED = 7
+SHOW_FPS = 10
+
+
+class Journey:
+    """Numbers the steps and says how long they took."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.step = 0
+        self.start = time.monotonic()
+
+    def announce(self, what: str) -> None:
+        """Print the headline of the next step."""
+        self.step += 1
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        print(f"\n=== [{self.step}/{self.num_steps}] {what}  ({minutes}:{seconds:02d} so far)")
+        sys.stdout.flush()
+
+    def run(self, *command: str) -> None:
+        """Run a Python script of the project; stop the journey if it fails."""
+        print("$ python " + shlex.join(command), flush=True)
+        code = subprocess.run([sys.executable, "-W", "ignore", *command], check=False).returncode
+        if code:
+            raise SystemExit(f"error: `{shlex.join(command)}` ended with exit code {code}")
+
+
+def make_show_video(path: Path) -> None:
+    """Write a longer unseen video, at twice the size of the training frames."""
+    folder = path.parent / "show"
+    make_moving_shapes(
+        folder,
+        num_videos=1,
+        num_val_videos=1,
+        num_frames=60,
+        height=256,
+        width=384,
+        seed=SHOW_SEED,
+    )
+    frames = next((folder / "val" / "JPEGImages").iterdir())
+    with VideoReader(frames) as reader:
+        size = (reader.width, reader.height)
+        with VideoWriter(path, fps=SHOW_FPS, size=size, overwrite=True) as writer:
+            for frame in reader:
+                writer.write(frame)
+
+
+def score(results: Path) -> dict[str, float | None]:
+    """Metrics of a results file on the unseen videos, in percent."""
+    metrics = evaluate_ytvis(DATA / "val" / "instances.json", results)
+    return {name: metrics[name] for name in METRICS}
+
+
+def main() -> None:
+    """Run the journey."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("output/demo"), metavar="DIR")
+    args = parser.parse_args()
+    output = args.output
+    output.mkdir(parents=True, exist_ok=True)
+    journey = Journey(6)
+
+    journey.announce(f"making the moving-shapes data in {DATA}")
+    make_moving_shapes(DATA, num_videos=160, num_val_videos=20, seed=0)
+
+    journey.announce("training on single frames")
+    image_dir, video_dir, reuse_dir = (str(output / x) for x in ("image", "video", "video_T3"))
+    journey.run(
+        "train_net.py", "--config-file", "configs/toy/shapes_image.yaml", "OUTPUT_DIR", image_dir
+    )
+
+    journey.announce("training on pairs of frames with query passing, evaluation at T = 1")
+    config = ("--config-file", "configs/toy/shapes_video.yaml")
+    weights = f"{image_dir}/model_final.pth"
+    journey.run("train_net.py", *config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", video_dir)
+
+    journey.announce("evaluation at T = 3: two of three frames reuse the kernels before them")
+    weights = f"{video_dir}/model_final.pth"
+    reuse = ("TEST.TRACKING.CLIP_LEN", "3", "OUTPUT_DIR", reuse_dir)
+    journey.run("train_net.py", *config, "--eval-only", "MODEL.WEIGHTS", weights, *reuse)
+
+    journey.announce("tracking an unseen video")
+    source, tracked = output / "input.mp4", output / "tracked.mp4"
+    make_show_video(source)
+    journey.run(
+        *("demo/demo.py", *config, "--video-input", str(source), "--output", str(tracked)),
+        *("--overwrite", "--opts", "MODEL.WEIGHTS", weights),
+    )
+    frames = sample_frames(tracked, 8)
+    sheet = contact_sheet([frames[:4], frames[4:]])
+    write_image(output / "contact_sheet.png", sheet, overwrite=True)
+
+    journey.announce("results")
+    metrics = {
+        "T1": score(Path(video_dir) / "inference" / "results.json"),
+        "T3": score(Path(reuse_dir) / "inference" / "results.json"),
+    }
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    rows = [
+        [name, *("-" if x is None else f"{x:.1f}" for x in values.values())]
+        for name, values in metrics.items()
+    ]
+    print("YouTube-VIS metrics in percent on 20 unseen videos (toy weights, toy data):")
+    print(tabulate(rows, headers=["clip length", *METRICS], disable_numparse=True))
+    print(f"\nmetrics        {output / 'metrics.json'}")
+    print(f"tracked video  {tracked}")
+    print(f"contact sheet  {output / 'contact_sheet.png'}")
+
+
+if __name__ == "__main__":
+    main()
