@@ -143,8 +143,8 @@ class TrainingCheckpointer(DetectionCheckpointer):
             reason = (str(error).splitlines() or [""])[0]
             raise CheckpointError(
                 f"{filename} cannot be read as a checkpoint ({type(error).__name__}: {reason}). "
-                "It is damaged, as by an interrupted copy, or of another kind; public backbone "
-                "weights are to be converted first with tools/convert_backbone.py."
+                "It is damaged, as by an interrupted copy, or no file of torch.save: copy it "
+                "again, or name another one in MODEL.WEIGHTS."
             ) from error
         model = loaded["model"]
         if not isinstance(model, Mapping) or not all(
@@ -152,7 +152,7 @@ class TrainingCheckpointer(DetectionCheckpointer):
         ):
             raise CheckpointError(
                 f"{filename} holds no plain mapping of names to tensors, neither itself nor under "
-                "'model'. Convert it first with tools/convert_backbone.py."
+                "'model'. Save the state dict alone, as torch.save({'model': state_dict}, path)."
             )
         self._entries = frozenset(loaded)
         return loaded

@@ -2,7 +2,7 @@
 
 ``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` and ``ovis`` are registered with the splits
 ``train``, ``val``, ``test`` and, for validation with ground truth, ``train_sub`` and ``val_sub``
-(parts of ``train`` made by ``tools/split_ytvis.py``). The files lie under
+(parts of ``train`` that users hold out). The files lie under
 ``$DETECTRON2_DATASETS`` (``./datasets`` by default) in one of the layouts that are in use; which
 one is found out when a data set is loaded.
 """
@@ -145,9 +145,8 @@ def find_builtin_paths(name: str) -> tuple[str, str]:
         f"{_describe(image_root, image_root.is_dir())}"
         for json_file, image_root in candidates
     )
-    hint = " Make it with tools/split_ytvis.py." if name.endswith("_sub") else ""
     raise FileNotFoundError(
-        f"Dataset '{name}' was not found.{hint} Set DETECTRON2_DATASETS to the folder that holds "
+        f"Dataset '{name}' was not found. Set DETECTRON2_DATASETS to the folder that holds "
         f"the data sets, or use DATASETS.CUSTOM for files elsewhere. Tried:\n{tried}"
     )
 
