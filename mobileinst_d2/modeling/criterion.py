@@ -140,7 +140,7 @@ class MobileInstCriterion(nn.Module):
             losses["loss_obj"] = self._objectness_loss(objectness_logits, logits, wanted, matches)
             if passed is not None:
                 losses.update(self._passed_losses(passed, targets, matches))
-            # Outputs without a match keep a gradient, which distributed training needs.
+            # Diverged outputs show even where nothing is matched with them: 0 * NaN is NaN.
             anchor = sum(x.flatten()[:1].sum() for x in outputs.values()) * 0.0
             losses["loss_cls"] = losses["loss_cls"] + anchor
         return losses
@@ -165,6 +165,7 @@ class MobileInstCriterion(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted dice and pixel-wise loss of matched pairs (M, P)."""
         if len(logits) == 0:
+            # Has a gradient path to the outputs, which distributed training needs.
             zero = logits.sum()
             return zero, zero
         return (

@@ -161,11 +161,14 @@ def test_the_mask_gets_no_gradient_from_the_objectness_target():
 
 
 @pytest.mark.parametrize("name", ["class_logits", "objectness_logits", "mask_logits"])
-def test_outputs_that_are_no_numbers_make_a_loss_that_is_none(name):
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("objects", [0, 1])
+def test_outputs_that_are_no_numbers_make_a_loss_that_is_none(name, bad, objects):
     outputs = make_outputs(1)
     with torch.no_grad():
-        outputs[name].fill_(float("nan"))
-    losses = make_criterion(([1], [0]))(outputs, make_targets(1))
+        outputs[name].fill_(bad)
+    matched = list(range(objects))
+    losses = make_criterion((matched, matched))(outputs, make_targets(objects))
     assert not all(value.isfinite() for value in losses.values())
 
 

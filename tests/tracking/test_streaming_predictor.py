@@ -206,12 +206,16 @@ def test_a_real_model_follows_a_change_of_resolution():
 
 
 def test_a_reset_starts_a_new_stream():
-    network = script([0.9, 0.9], [0.1, 0.9])
-    predictor = predictor_of(network)
-    assert identities(predictor, 2) == [[1], [1, 2]]
+    network = script([0.9, 0.9], [0.1, 0.9]).permuted([torch.tensor([0, 1]), torch.tensor([1, 0])])
+    predictor = predictor_of(network, clip_len=3)
+    assert identities(predictor, 2) == [[1], [1]]
     predictor.reset()
-    assert predictor.step(picture(1)).ID == [1, 2]
-    assert network.key_frames == [[0], [1], [1]]
+    result = predictor.step(picture(1))
+    assert network.key_frames == [[0], [1]]
+    assert result.ID == [1, 2]
+    assert result.ID_period == [1, 1]
+    # Slots are queries again: equal scores keep the order of this frame's queries.
+    assert result.pred_masks[:, 20, 48].tolist() == [True, False]
 
 
 def elements_in(value: object) -> int:

@@ -88,6 +88,20 @@ def test_no_detections_are_an_empty_result():
     assert result.pred_classes.dtype == torch.int64
 
 
+def test_masks_that_lie_in_the_padding_are_left_out(lively_model):
+    mask_logits = torch.full((1, 3, 32, 32), -9.0)
+    mask_logits[0, 0, :, 20:] = 9.0  # right of pixel 80
+    mask_logits[0, 1, :, :10] = 9.0
+    outputs = {
+        "class_logits": torch.zeros(1, 3, 4),
+        "objectness_logits": torch.zeros(1, 3),
+        "mask_logits": mask_logits,
+    }
+    (result,) = lively_model.inference(outputs, [((128, 70), (128, 70))])
+    assert len(result) == 1
+    assert result.pred_masks[0, :, :36].all()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("part", ["class_head", "objectness_head", "kernel_head"])
 def test_a_diverged_network_does_not_crash(part, bad):
