@@ -1,0 +1,156 @@
+"""Whole videos, live tracking and images agree, with a real network."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Instances
+from pycocotools import mask as mask_util
+from tiny_models import noise_image, tiny_config
+
+from mobileinst_d2.modeling.postprocess import paste_masks, upsample_mask_logits
+from mobileinst_d2.tracking import FrameStepper, StreamingPredictor, VideoPredictor
+
+
+def model_predictor(model: torch.nn.Module, **options: object) -> VideoPredictor:
+    return VideoPredictor(tiny_config(), model, **options)
+
+
+def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
+    """A window that slides over a noise image."""
+    scene = noise_image(height + 4 * length, width + 6 * length)
+    return [scene[:, 4 * t : 4 * t + height, 6 * t : 6 * t + width] for t in range(length)]
+
+
+def decode(rle: dict | None, size: tuple[int, int]) -> np.ndarray:
+    return np.zeros(size, dtype=bool) if rle is None else mask_util.decode(rle).astype(bool)
+
+
+def check_form(result: dict, length: int, size: tuple[int, int]) -> None:
+    assert result["length"] == length
+    assert result["image_size"] == size
+    count = len(result["pred_scores"])
+    assert (
+        len(result["pred_labels"]) == len(result["pred_ids"]) == len(result["pred_rles"]) == count
+    )
+    assert result["pred_scores"] == sorted(result["pred_scores"], reverse=True)
+    assert all(isinstance(score, float) for score in result["pred_scores"])
+    assert all(isinstance(x, int) for x in result["pred_labels"] + result["pred_ids"])
+    for track in result["pred_rles"]:
+        assert len(track) == length
+        assert any(track)
+        for rle in track:
+            assert rle is None or (tuple(rle["size"]) == size and mask_util.area(rle) > 0)
+
+
+def check_same(result: dict, expected: dict, tolerance: float = 1e-4) -> None:
+    """Equal tracks, up to the rounding of batches of another size."""
+    assert result["pred_ids"] == expected["pred_ids"]
+    assert result["pred_labels"] == expected["pred_labels"]
+    assert result["pred_scores"] == pytest.approx(expected["pred_scores"], abs=tolerance)
+    size = expected["image_size"]
+    for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
+        for rle, other in zip(track, wanted, strict=True):
+            assert (decode(rle, size) != decode(other, size)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(96, 128), (70, 131), (20, 33)])
+@pytest.mark.parametrize("rescore", [True, False])
+def test_a_video_of_one_frame_is_an_image(lively_model, monkeypatch, size, rescore):
+    image = noise_image(*size)
+    inputs = {"image": image, "height": 117, "width": 53}
+    monkeypatch.setattr(lively_model, "mask_rescore", rescore)
+    with torch.no_grad():
+        expected: Instances = lively_model([inputs])[0]["instances"]
+    predictor = model_predictor(lively_model)
+    predictor.mask_rescore = rescore
+
+    (result,) = predictor([{**inputs, "image": [image], "video_id": 4}])
+
+    check_form(result, 1, (117, 53))
+    assert result["video_id"] == 4
+    assert len(expected) > 5
+    assert result["pred_scores"] == expected.scores.tolist()
+    assert result["pred_labels"] == expected.pred_classes.tolist()
+    for (rle,), mask in zip(result["pred_rles"], expected.pred_masks.numpy(), strict=True):
+        assert np.array_equal(decode(rle, (117, 53)), mask)
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_the_size_of_the_chunks_does_not_matter(lively_model, clip_len):
+    video = moving_video(7)
+    results = []
+    for chunk in (7, 1, 3, 100):
+        predictor = model_predictor(lively_model)
+        predictor.chunk, predictor.stepper.clip_len = chunk, clip_len
+        results.append(predictor.predict(video, (70, 101)))
+    check_form(results[0], 7, (70, 101))
+    assert len(results[0]["pred_ids"]) > 5
+    for result in results[1:]:
+        check_same(result, results[0])
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_frame_by_frame_slots_and_masks_are_those_of_the_whole_video(lively_model, clip_len):
+    video = moving_video(7)
+    predictor = model_predictor(lively_model)
+    predictor.stepper.clip_len = clip_len
+    result = predictor.predict(video, (140, 202))
+    stepper = FrameStepper(lively_model.keyframe, lively_model.reuse, clip_len=clip_len)
+    for t, frame in enumerate(video):
+        (step,) = stepper([frame])
+        logits = upsample_mask_logits(step.mask_logits[None])[0]
+        masks = paste_masks(logits, (70, 101), (140, 202), 0.45).numpy()
+        for slot, track in zip(result["pred_ids"], result["pred_rles"], strict=True):
+            assert (decode(track[t], (140, 202)) != masks[slot]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_live_tracking_shows_the_masks_of_the_whole_video(lively_model, clip_len):
+    length, size = 7, (64, 96)
+    video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
+
+    def prepare(frame: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(frame.transpose(2, 0, 1).copy())
+
+    live = StreamingPredictor(
+        keyframe=lively_model.keyframe,
+        reuse=lively_model.reuse,
+        prepare=prepare,
+        clip_len=clip_len,
+        score_on=0.0,  # every slot is visible from the first frame
+        score_off=0.0,
+        max_instances=20,
+    )
+    whole = VideoPredictor(
+        keyframe=lively_model.keyframe,
+        reuse=lively_model.reuse,
+        clip_len=clip_len,
+        score_threshold=0.0,
+        max_detections=20,
+    ).predict([prepare(frame) for frame in video], size)
+
+    tracks = dict(zip(whole["pred_ids"], whole["pred_rles"], strict=True))
+    identities = {slot: set(range(1, 21)) for slot in tracks}  # those with the track's masks
+    for t, frame in enumerate(video):
+        shown = live.step(frame)
+        masks = {i: mask.numpy() for i, mask in zip(shown.ID, shown.pred_masks, strict=True)}
+        for slot, track in tracks.items():
+            if track[t] is not None:
+                expected = decode(track[t], size)
+                identities[slot] &= {
+                    i for i, mask in masks.items() if (mask != expected).mean() < 1e-3
+                }
+    assert len(tracks) > 5
+    assert all(identities.values())
+    assert len(set().union(*identities.values())) >= len(tracks)
+
+
+def test_identical_frames_keep_identities(lively_model):
+    frame = noise_image(70, 101)
+    result = model_predictor(lively_model).predict([frame] * 5, (70, 101))
+    check_form(result, 5, (70, 101))
+    single = model_predictor(lively_model).predict([frame], (70, 101))
+    assert result["pred_ids"] == single["pred_ids"]
+    for track in result["pred_rles"]:
+        masks = [decode(rle, (70, 101)) for rle in track]
+        assert all((mask != masks[0]).mean() < 1e-3 for mask in masks)
