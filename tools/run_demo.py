@@ -6,6 +6,7 @@ of the project.
 
 import argparse
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
 
 DATA = Path("datasets/moving_shapes")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
-SHOW_SEED = 7
+FRAME_SIDE = 128
+SHOW_SEED = 6
 SHOW_FPS = 10
 
 
@@ -57,8 +59,8 @@ def make_show_video(path: Path) -> None:
         num_videos=1,
         num_val_videos=1,
         num_frames=60,
-        height=256,
-        width=384,
+        height=2 * FRAME_SIDE,
+        width=2 * FRAME_SIDE,
         seed=SHOW_SEED,
     )
     frames = next((folder / "val" / "JPEGImages").iterdir())
@@ -71,8 +73,8 @@ def make_show_video(path: Path) -> None:
 
 def score(results: Path) -> dict[str, float | None]:
     """Metrics of a results file on the unseen videos, in percent."""
-    metrics = evaluate_ytvis(DATA / "val" / "instances.json", results)
-    return {name: metrics[name] for name in METRICS}
+    metrics = evaluate_ytvis(DATA / "val" / "instances.json", results).summary
+    return {name: None if math.isnan(metrics[name]) else metrics[name] for name in METRICS}
 
 
 def main() -> None:
@@ -85,7 +87,9 @@ def main() -> None:
     journey = Journey(6)
 
     journey.announce(f"making the moving-shapes data in {DATA}")
-    make_moving_shapes(DATA, num_videos=160, num_val_videos=20, seed=0)
+    make_moving_shapes(
+        DATA, num_videos=200, num_val_videos=20, height=FRAME_SIDE, width=FRAME_SIDE, seed=0
+    )
 
     journey.announce("training on single frames")
     image_dir, video_dir, reuse_dir = (str(output / x) for x in ("image", "video", "video_T3"))

@@ -191,7 +191,7 @@ def _sampler_factory(
     if name == "RandomSubsetTrainingSampler":
         return lambda seed: RandomSubsetTrainingSampler(
             len(dataset),
-            cfg.DATALOADER.RANDOM_SUBSET_RATIO,
+            cfg.DATALOADER.get("RANDOM_SUBSET_RATIO", 1.0),
             seed_shuffle=seed,
             seed_subset=seed,
         )

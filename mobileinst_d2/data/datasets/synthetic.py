@@ -271,7 +271,7 @@ def _draw_shape(
 ) -> _Shape:
     """Draw one shape. If there are others, its way meets one of them: one hides the other."""
     side = float(frame.min())
-    radius = side * rng.uniform(0.14, 0.26)
+    radius = side * rng.uniform(0.18, 0.28)
     anchor_time = float(rng.integers(num_frames))
     if others:
         other = others[int(rng.integers(len(others)))]

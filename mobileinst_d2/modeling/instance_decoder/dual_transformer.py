@@ -20,6 +20,8 @@ __all__ = ["DualTransformerInstanceDecoder"]
 _LAYER_KINDS = ("global", "local")
 _POOLS = ("max", "avg", "none")
 _SOURCES = ("x_mask", "fused")
+# Inputs have at least 64 pixels per side, X_mask is at 1/8.
+_MAX_POOL_SIZE = 8
 _ORDERS = ("cross_self", "self_cross")
 
 
@@ -169,6 +171,11 @@ class DualTransformerInstanceDecoder(nn.Module):
         if kernel_mlp_layers < 1:
             raise ValueError(
                 f"MODEL.INSTANCE_DECODER.KERNEL_MLP_LAYERS is {kernel_mlp_layers}, at least 1"
+            )
+        if local_pool != "none" and not 1 <= local_pool_size <= _MAX_POOL_SIZE:
+            raise ValueError(
+                f"MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE is {local_pool_size}, choose 1 to "
+                f"{_MAX_POOL_SIZE}: larger windows leave nothing of the smallest input"
             )
         self.layer_kinds = list(layers)
         self.local_source = local_source
