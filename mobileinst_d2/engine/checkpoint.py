@@ -110,14 +110,21 @@ class TrainingCheckpointer(DetectionCheckpointer):
             FileNotFoundError: if there is no such file.
             CheckpointError: if the file is damaged, or no parameter of the model is in it.
         """
-        # The current Detectron2 takes options after a question mark.
-        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
+        # Detectron2 after 0.6 takes options after a question mark. While it loads, it keeps them in
+        # this attribute, which a failure leaves behind: then it would refuse to load ever again.
+        has_options = hasattr(self, "_parsed_url_during_load")
+        file = path.partition("?")[0] if path and has_options else path
+        if file and "://" not in file and not os.path.isfile(file):
             raise FileNotFoundError(
                 f"The checkpoint {path!r} does not exist. Check MODEL.WEIGHTS, or the file "
                 "last_checkpoint in OUTPUT_DIR when resuming."
             )
         self._source = path
-        return super().load(path, *args, **kwargs)
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            if has_options:
+                self._parsed_url_during_load = None
 
     def _write(self, path: str, write: Callable[[IO[bytes]], Any]) -> None:
         if "://" in path:

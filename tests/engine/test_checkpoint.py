@@ -4,10 +4,12 @@ import logging
 import os
 import pickle
 from pathlib import Path
+from urllib.parse import urlparse
 
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 from toy_training import make_cfg, run, same, weights
 
@@ -178,6 +180,58 @@ def test_bare_weights_and_arrays_are_loaded(tmp_path):
     model = nn.Linear(2, 2)
     make_checkpointer(tmp_path, model).load(str(path))
     assert (model.weight == 7).all()
+
+
+def takes_options():
+    """Whether this Detectron2 is later than 0.6, and reads options after a question mark."""
+    return hasattr(DetectionCheckpointer(nn.Linear(2, 2)), "_parsed_url_during_load")
+
+
+@pytest.fixture
+def later_detectron2(monkeypatch):
+    """Detectron2 after 0.6: it marks a load under way, and leaves the mark after a failure."""
+    if takes_options():
+        return
+    earlier_load = DetectionCheckpointer.load
+
+    def load(self, path, *args, **kwargs):
+        assert self._parsed_url_during_load is None
+        self._parsed_url_during_load = urlparse(path)
+        rest = earlier_load(self, path.partition("?")[0], *args, **kwargs)
+        self._parsed_url_during_load = None
+        return rest
+
+    monkeypatch.setattr(DetectionCheckpointer, "_parsed_url_during_load", None, raising=False)
+    monkeypatch.setattr(DetectionCheckpointer, "load", load)
+
+
+@pytest.mark.usefixtures("later_detectron2")
+def test_a_failed_load_does_not_hinder_the_next(tmp_path):
+    checkpointer = make_checkpointer(tmp_path)
+    checkpointer.save("model_0000001", iteration=1)
+    bad = tmp_path / "bad.pth"
+    bad.write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match=r"bad\.pth cannot be read"):
+        checkpointer.load(str(bad))
+    assert checkpointer.load(str(tmp_path / "model_0000001.pth"))["iteration"] == 1
+
+
+@pytest.mark.usefixtures("later_detectron2")
+def test_options_of_later_detectron2_are_left_to_it(tmp_path):
+    checkpointer = make_checkpointer(tmp_path)
+    checkpointer.save("model_0000001", iteration=1)
+    options = "?matching_heuristics=True"
+    assert checkpointer.load(f"{tmp_path / 'model_0000001.pth'}{options}")["iteration"] == 1
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth\?matching"):
+        checkpointer.load(f"{tmp_path / 'nowhere.pth'}{options}")
+
+
+@pytest.mark.skipif(takes_options(), reason="this Detectron2 knows the options")
+def test_options_that_detectron2_does_not_know_are_an_error(tmp_path):
+    checkpointer = make_checkpointer(tmp_path)
+    checkpointer.save("model_0000001")
+    with pytest.raises(FileNotFoundError, match=r"model_0000001\.pth\?matching_heuristics"):
+        checkpointer.load(f"{tmp_path / 'model_0000001.pth'}?matching_heuristics=True")
 
 
 def test_weights_start_at_iteration_zero(tmp_path):
