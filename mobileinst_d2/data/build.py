@@ -196,8 +196,10 @@ def _sampler_factory(
             seed_subset=seed,
         )
     if name == "RepeatFactorTrainingSampler" and isinstance(dataset, list):
+        # Detectron2 after 0.6 has this key, and an argument for it.
+        sqrt = cfg.DATALOADER.get("REPEAT_SQRT")
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-            dataset, cfg.DATALOADER.REPEAT_THRESHOLD
+            dataset, cfg.DATALOADER.REPEAT_THRESHOLD, **({} if sqrt is None else {"sqrt": sqrt})
         )
         return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
     raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 
 from mobileinst_d2.data import (
     build_test_loader,
@@ -242,6 +243,25 @@ def test_repeat_factor_sampler_is_for_images(cfg):
         build_train_loader(cfg)
     cfg.DATASETS.TRAIN = ("coco_train",)
     assert len(take(cfg, 1)[0]) == 2
+
+
+@pytest.mark.parametrize("sqrt", [True, False])
+def test_repeat_factors_follow_the_option_of_later_detectron2(cfg, monkeypatch, sqrt):
+    seen = []
+
+    def repeat_factors(records, threshold, sqrt=None):
+        seen.append((threshold, sqrt))
+        return torch.ones(len(records))
+
+    monkeypatch.setattr(
+        RepeatFactorTrainingSampler, "repeat_factors_from_category_frequency", repeat_factors
+    )
+    cfg.DATASETS.TRAIN = ("coco_train",)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    cfg.DATALOADER.REPEAT_THRESHOLD = 0.5
+    cfg.DATALOADER.REPEAT_SQRT = sqrt
+    take(cfg, 1)
+    assert seen == [(0.5, sqrt)]
 
 
 def test_batch_sizes_and_names_are_checked(cfg):
