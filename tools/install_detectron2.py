@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
+import importlib.machinery
 import os
 import string
 import subprocess
@@ -94,6 +94,13 @@ def say(message: str) -> None:
     print(message, flush=True)
 
 
+def has_pip() -> bool:
+    """Whether this Python has pip."""
+    # Not importlib.util.find_spec: setuptools' import hook takes that for a start of pip, and
+    # setuptools itself can no longer be imported in this process.
+    return importlib.machinery.PathFinder.find_spec("pip") is not None
+
+
 def run_pip(*arguments: str, **variables: str) -> bool:
     """Runs pip of this Python, with the user's configuration and its output on the terminal.
 
@@ -107,7 +114,7 @@ def run_pip(*arguments: str, **variables: str) -> bool:
     Raises:
         InstallError: if this Python has no pip.
     """
-    if importlib.util.find_spec("pip") is None:
+    if not has_pip():
         raise InstallError(
             f"{sys.executable} has no pip. Add it with `python -m ensurepip` or with the tool "
             "that made this environment; or build the wheel elsewhere with --wheel DIR and "

@@ -1,7 +1,6 @@
 import base64
 import csv
 import hashlib
-import importlib.util
 import io
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import zipfile
 import pytest
 from detectron2_archives import FILES, make_recipe, make_sdist
 from detectron2_wheel import Edit, InstallError, apply_edits, build_wheel
+from install_detectron2 import has_pip
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_same_files_give_the_same_bytes(sdist):
         assert {member.compress_type for member in wheel.infolist()} == {zipfile.ZIP_STORED}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="this Python has no pip")
+@pytest.mark.skipif(not has_pip(), reason="this Python has no pip")
 def test_pip_installs_the_wheel(sdist, tmp_path):
     recipe = make_recipe(sdist)
     (tmp_path / recipe.wheel_name).write_bytes(build_wheel(sdist, recipe))

@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,11 +10,9 @@ from detectron2_archives import FILES, make_recipe, make_sdist
 from detectron2_edits import BUILD
 from detectron2_probe import Environment
 from detectron2_wheel import InstallError
-from install_detectron2 import fetch_sdist, main
+from install_detectron2 import fetch_sdist, has_pip, main
 
-needs_pip = pytest.mark.skipif(
-    importlib.util.find_spec("pip") is None, reason="this Python has no pip"
-)
+needs_pip = pytest.mark.skipif(not has_pip(), reason="this Python has no pip")
 
 OURS = Environment(path="/site/detectron2", version=f"0.6+pure.{BUILD}")
 OLDER = dataclasses.replace(OURS, version=f"0.6+pure.{BUILD - 1}")
@@ -169,7 +166,7 @@ def test_unwritable_folder_is_reported(run_on, capsys, tmp_path):
 
 
 def test_python_without_pip_is_told_so(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(install_detectron2, "has_pip", lambda: False)
     with pytest.raises(InstallError, match="has no pip"):
         install_detectron2.run_pip("install")
 
