@@ -26,6 +26,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 FRAME_SIDE = 128
 SHOW_SEED = 6
 SHOW_FPS = 10
+SHOW_FRAMES = 60
 
 
 class Journey:
@@ -58,7 +59,7 @@ def make_show_video(path: Path) -> None:
         folder,
         num_videos=1,
         num_val_videos=1,
-        num_frames=60,
+        num_frames=SHOW_FRAMES,
         height=2 * FRAME_SIDE,
         width=2 * FRAME_SIDE,
         seed=SHOW_SEED,
