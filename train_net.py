@@ -14,12 +14,12 @@ import logging
 from collections import OrderedDict
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from mobileinst_d2.engine import ConfigError, Trainer, TrainingCheckpointer, setup_cfg
+from mobileinst_d2.engine import ConfigError, Trainer, TrainingCheckpointer, launch, setup_cfg
 
 logger = logging.getLogger("mobileinst_d2.train_net")
 

@@ -1,6 +1,7 @@
 """Training and evaluation: what train_net.py, the demo and the tools start from."""
 
 from .checkpoint import CheckpointError, TrainingCheckpointer
+from .launch import launch
 from .optimizer import build_optimizer
 from .setup import ConfigError, setup_cfg
 from .trainer import Trainer
@@ -11,5 +12,6 @@ __all__ = [
     "Trainer",
     "TrainingCheckpointer",
     "build_optimizer",
+    "launch",
     "setup_cfg",
 ]

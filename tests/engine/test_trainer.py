@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import DefaultTrainer, TrainerBase, launch
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import build_lr_scheduler
 from toy_training import RECORDS, ToyNet, ToyTrainer, make_cfg, run, same, weights
 
-from mobileinst_d2.engine import build_optimizer
+from mobileinst_d2.engine import build_optimizer, launch
 from mobileinst_d2.engine import trainer as trainer_module
 from mobileinst_d2.engine.checkpoint import CheckpointError
 from mobileinst_d2.engine.train_step import CheckedAMPTrainer

@@ -8,11 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
-from detectron2.engine import launch
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from pycocotools import mask as mask_util
 
+from mobileinst_d2.engine import launch
 from mobileinst_d2.evaluation import YTVISEvaluator, evaluate_ytvis
 
 HEIGHT, WIDTH, LENGTH = 6, 8, 2

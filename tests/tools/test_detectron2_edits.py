@@ -208,6 +208,8 @@ def write_rank(folder):
 
     ranks = comm.all_gather((comm.get_rank(), torch.distributed.get_backend()))
     Path(folder, str(comm.get_local_rank())).write_text(repr(ranks), encoding="utf-8")
+    comm.synchronize()
+    torch.distributed.destroy_process_group()  # else its threads may abort the ending process
 
 
 @if_installed
