@@ -20,7 +20,7 @@ SHAPE_CLASSES = ("disc", "square", "triangle", "star")
 # An object with fewer visible pixels than this counts as invisible in that frame.
 _MIN_VISIBLE_PIXELS = 16
 _JPEG_QUALITY = 90
-# Chance that a further object of a video has the class of its first.
+# Chance that a further object of a video has the class of its first: the harder case.
 _REPEATED_CLASS = 0.15
 # Fixed-point bits of the polygon coordinates given to OpenCV: 1/16 pixel.
 _SUBPIXEL_BITS = 4
@@ -208,11 +208,9 @@ class _Scene:
         first_turn = rng.uniform()
         shapes: list[_Shape] = []
         for number in range(int(rng.integers(1, max_instances + 1))):
-            # Four successive videos show all classes, and every second one an excursion. Objects of
-            # one class in one video are the hard case, and so the rarer one.
-            class_index = index % len(SHAPE_CLASSES)
-            if rng.random() > _REPEATED_CLASS:
-                class_index = (class_index + number) % len(SHAPE_CLASSES)
+            # Four successive videos show all classes, and every second one an excursion.
+            step = number if rng.random() > _REPEATED_CLASS else 0
+            class_index = (index + step) % len(SHAPE_CLASSES)
             leaves = num_frames >= 3 and (rng.random() < 0.15 or (number == 0 and index % 2 == 1))
             shape = _draw_shape(
                 rng,
