@@ -29,6 +29,10 @@ def add_mobileinst_config(cfg: CN) -> None:
 
 
 def _add_backbone_config(cfg: CN) -> None:
+    # Public checkpoint (path or URL) that the backbone alone starts from; "" = random. Not used
+    # where the whole model is given: in evaluation, in the demo, when a training is resumed.
+    cfg.MODEL.BACKBONE.WEIGHTS = ""
+
     cfg.MODEL.TOPFORMER = CN()
     # "tiny" | "small" | "base"; the paper's model is "base".
     cfg.MODEL.TOPFORMER.VARIANT = "base"

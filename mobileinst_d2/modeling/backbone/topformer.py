@@ -15,6 +15,7 @@ from torch import nn
 
 from ..layers import ConvBN, DropPath, InvertedResidual, SemanticInjection
 from ..options import check_option
+from .checkpoints import load_backbone_weights
 
 __all__ = ["TOPFORMER_VARIANTS", "TopFormer", "TopFormerVariant"]
 
@@ -228,6 +229,7 @@ class TopFormer(Backbone):
         sim_channels: int = 0,
         drop_path: float = 0.1,
         norm: str = "BN",
+        weights: str = "",
     ) -> None:
         """Build the backbone.
 
@@ -237,6 +239,7 @@ class TopFormer(Backbone):
             sim_channels: channels of x3, x4, x5; 0 takes the variant's (128, 192, 256).
             drop_path: stochastic depth of the last transformer block, in [0, 1).
             norm: normalisation of every convolution.
+            weights: file or URL of a public checkpoint to start from; "" starts at random.
 
         Raises:
             ValueError: if ``variant`` or an output is unknown.
@@ -269,6 +272,8 @@ class TopFormer(Backbone):
         self._out_feature_channels = {
             name: width if name == "x6" else sim_channels for name in out_features
         }
+        if weights:
+            load_backbone_weights(self, weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -282,6 +287,7 @@ class TopFormer(Backbone):
             "sim_channels": node.SIM_CHANNELS,
             "drop_path": node.DROP_PATH,
             "norm": node.NORM,
+            "weights": cfg.MODEL.BACKBONE.WEIGHTS,
         }
 
     @property
