@@ -45,10 +45,20 @@ def _add_backbone_config(cfg: CN) -> None:
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
     cfg.MODEL.TOPFORMER.NORM = "BN"
 
+    cfg.MODEL.MOBILENETV2 = CN()
+    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
+    cfg.MODEL.MOBILENETV2.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # Open: how x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
+    # "pool" (2x2 average).
+    cfg.MODEL.MOBILENETV2.GLOBAL_FEATURE = "conv"
+    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
+    cfg.MODEL.MOBILENETV2.NORM = "BN"
+
 
 def _add_mask_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER = CN()
-    # Name in MASK_DECODER_REGISTRY.
+    # Name in MASK_DECODER_REGISTRY: SemanticEnhancedMaskDecoder, or SparseInst's encoder as
+    # FPNPPMMaskDecoder (Table 6). The latter has no LAYOUT, PYRAMID_ORDER, ENHANCERS, DOWNSAMPLE.
     cfg.MODEL.MASK_DECODER.NAME = "SemanticEnhancedMaskDecoder"
     # Backbone features from fine to coarse, the local pyramid of the mask decoder.
     cfg.MODEL.MASK_DECODER.IN_FEATURES = ["x3", "x4", "x5"]
@@ -78,6 +88,10 @@ def _add_mask_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER.NUM_MASK_CONVS = 1
     # Open: append the two normalised coordinates to the input of the mask convolutions.
     cfg.MODEL.MASK_DECODER.COORD_FEATURES = False
+    # Channels of each pooled map of FPNPPMMaskDecoder; 0 = no pyramid pooling, a plain FPN.
+    cfg.MODEL.MASK_DECODER.PPM_DIM = 512
+    # Rows and columns of those pooled maps.
+    cfg.MODEL.MASK_DECODER.PPM_BINS = [1, 2, 3, 6]
 
 
 def _add_instance_decoder_config(cfg: CN) -> None:

@@ -1,10 +1,12 @@
 """Mask decoders."""
 
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, build_mask_decoder
+from .fpn_ppm import FPNPPMMaskDecoder
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",
+    "FPNPPMMaskDecoder",
     "MaskDecoderOutput",
     "SemanticEnhancedMaskDecoder",
     "build_mask_decoder",

@@ -1,5 +1,6 @@
 """Registry of mask decoders and what they return."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,12 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
-__all__ = ["MASK_DECODER_REGISTRY", "MaskDecoderOutput", "build_mask_decoder"]
+__all__ = [
+    "MASK_DECODER_REGISTRY",
+    "MaskDecoderOutput",
+    "build_mask_decoder",
+    "feature_channels",
+]
 
 MASK_DECODER_REGISTRY = Registry("MASK_DECODER")
 MASK_DECODER_REGISTRY.__doc__ = """
@@ -37,3 +43,25 @@ class MaskDecoderOutput(NamedTuple):
 def build_mask_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Build ``cfg.MODEL.MASK_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
     return MASK_DECODER_REGISTRY.get(cfg.MODEL.MASK_DECODER.NAME)(cfg, input_shape)
+
+
+def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[int]:
+    """Channels of the backbone's features.
+
+    Args:
+        input_shape: outputs of the backbone.
+        names: the features that a mask decoder reads.
+
+    Returns:
+        Their channels, in the order of the names.
+
+    Raises:
+        ValueError: if the backbone lacks one.
+    """
+    missing = set(names) - set(input_shape)
+    if missing:
+        raise ValueError(
+            f"MODEL.MASK_DECODER needs the features {sorted(missing)}, the backbone gives "
+            f"{sorted(input_shape)}"
+        )
+    return [input_shape[name].channels for name in names]

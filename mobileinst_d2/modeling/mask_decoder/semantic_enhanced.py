@@ -10,7 +10,7 @@ from torch import nn
 
 from ..layers import INJECTION_GATES, ConvNorm, SemanticInjection, bilinear_resize
 from ..options import check_option
-from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput
+from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
 from .mask_branch import MaskBranch
 
 __all__ = ["PyramidRound", "SemanticEnhancedMaskDecoder"]
@@ -51,6 +51,7 @@ class PyramidRound(nn.Module):
         *,
         top_down: bool,
         norm: str = "BN",
+        relu: bool = True,
         order: str = "sum_conv",
         downsample: str = "nearest",
     ) -> None:
@@ -61,6 +62,7 @@ class PyramidRound(nn.Module):
             num_levels: number of levels.
             top_down: from coarse to fine (True) or from fine to coarse.
             norm: normalisation of the 3x3 blocks.
+            relu: end the 3x3 blocks with a ReLU.
             order: "sum_conv" or "conv_sum", which comes first at a level.
             downsample: how a bottom-up round goes down, see ``MODEL.MASK_DECODER.DOWNSAMPLE``.
 
@@ -69,7 +71,7 @@ class PyramidRound(nn.Module):
         self.conv_first = order == "conv_sum"
         levels = range(num_levels)
         self.visit = list(reversed(levels)) if top_down else list(levels)
-        self.convs = nn.ModuleList(ConvNorm(dim, dim, 3, norm=norm, relu=True) for _ in levels)
+        self.convs = nn.ModuleList(ConvNorm(dim, dim, 3, norm=norm, relu=relu) for _ in levels)
         self.downsamples = (
             None
             if top_down
@@ -231,12 +233,9 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             ValueError: if an option is unknown, or the backbone lacks a feature.
         """
         super().__init__()
-        missing = {*in_features, global_feature} - set(input_shape)
-        if missing:
-            raise ValueError(
-                f"MODEL.MASK_DECODER needs the features {sorted(missing)}, the backbone gives "
-                f"{sorted(input_shape)}"
-            )
+        *in_channels, global_channels = feature_channels(
+            input_shape, [*in_features, global_feature]
+        )
         # Checked here and not where they are used, as not every design uses them.
         check_option("MODEL.MASK_DECODER.LAYOUT", layout, _LAYOUTS)
         check_option("MODEL.MASK_DECODER.PYRAMID_ORDER", pyramid_order, _ORDERS)
@@ -245,12 +244,11 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             check_option("MODEL.MASK_DECODER.ENHANCERS", place, _ENHANCER_PLACES)
         self.in_features = list(in_features)
         self.global_feature = global_feature
-        in_channels = [input_shape[name].channels for name in in_features]
         enhancer_modules = nn.ModuleDict(
             {
                 place: SemanticInjection(
                     hidden_dim,
-                    input_shape[global_feature].channels,
+                    global_channels,
                     hidden_dim,
                     norm=norm,
                     gate=enhancer_gate,

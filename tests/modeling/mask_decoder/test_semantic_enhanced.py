@@ -1,26 +1,12 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from pyramid_features import SHAPES, Scale, constant_features, random_features
 from torch import nn
 
 from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
 from mobileinst_d2.modeling.mask_decoder import SemanticEnhancedMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.semantic_enhanced import Downsample, PyramidRound
-
-CHANNELS = {"x3": 12, "x4": 12, "x5": 12, "x6": 20}
-STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
-SHAPES = {name: ShapeSpec(channels=c, stride=STRIDES[name]) for name, c in CHANNELS.items()}
-
-
-class Scale(nn.Module):
-    """Stands for a convolution: multiplies by a number."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.factor * x
 
 
 class AddGlobal(nn.Module):
@@ -36,21 +22,6 @@ class AddGlobal(nn.Module):
 
 def scales(*factors: float) -> nn.ModuleList:
     return nn.ModuleList(map(Scale, factors))
-
-
-def constant_features(*values: float, dim: int = 12) -> dict[str, torch.Tensor]:
-    """Constant x3, x4, x5 and x6 of an input of 64x128: resizing leaves constants alone."""
-    return {
-        name: torch.full((1, CHANNELS[name], 64 // STRIDES[name], 128 // STRIDES[name]), value)
-        for name, value in zip(CHANNELS, values, strict=True)
-    }
-
-
-def random_features(height: int, width: int) -> dict[str, torch.Tensor]:
-    return {
-        name: torch.randn(2, channels, -(-height // STRIDES[name]), -(-width // STRIDES[name]))
-        for name, channels in CHANNELS.items()
-    }
 
 
 def decoder(**options: object) -> SemanticEnhancedMaskDecoder:

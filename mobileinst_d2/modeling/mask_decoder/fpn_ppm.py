@@ -1,0 +1,182 @@
+"""SparseInst's encoder as a mask decoder: the baseline of the paper's Table 6."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+from ..layers import ConvNorm, bilinear_resize
+from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
+from .mask_branch import MaskBranch
+from .semantic_enhanced import PyramidRound
+
+__all__ = ["FPNPPM", "FPNPPMMaskDecoder", "PyramidPooling"]
+
+
+class PyramidPooling(nn.Module):
+    """Pooling at several scales (PPM): what a map shows as a whole and in parts, fused into it."""
+
+    def __init__(self, dim: int, pooled_dim: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
+        """Build the module.
+
+        Args:
+            dim: channels of input and output.
+            pooled_dim: channels of each pooled map, at least 1.
+            bins: rows, and columns, of each pooled map.
+
+        Raises:
+            ValueError: if the width or a bin is not positive, or there are no bins.
+        """
+        super().__init__()
+        if pooled_dim < 1:
+            raise ValueError(f"MODEL.MASK_DECODER.PPM_DIM is {pooled_dim}, choose 0 or more")
+        if not bins or min(bins) < 1:
+            raise ValueError(
+                f"MODEL.MASK_DECODER.PPM_BINS is {list(bins)}, name one or more, each at least 1"
+            )
+        self.bins = list(bins)
+        # No batch norm: a bin of 1 leaves it a single value per image to normalise.
+        self.branches = nn.ModuleList(
+            ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in self.bins
+        )
+        self.bottleneck = ConvNorm(dim + len(self.bins) * pooled_dim, dim, norm="", relu=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W); H and W may be smaller than the bins."""
+        size = x.shape[-2:]
+        pooled = [
+            bilinear_resize(branch(F.adaptive_avg_pool2d(x, bins)), size)
+            for bins, branch in zip(self.bins, self.branches, strict=True)
+        ]
+        return self.bottleneck(torch.cat((x, *pooled), dim=1))
+
+
+class FPNPPM(nn.Module):
+    """Laterals, pyramid pooling at the coarsest, a top-down FPN, and all levels in one map."""
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        dim: int = 256,
+        *,
+        ppm_dim: int = 512,
+        ppm_bins: Sequence[int] = (1, 2, 3, 6),
+        norm: str = "BN",
+        pyramid_norm: str = "BN",
+        lateral_norm: str = "",
+    ) -> None:
+        """Build the encoder.
+
+        Args:
+            in_channels: channels of the levels, fine to coarse.
+            dim: channels of all that is inside, and of the output.
+            ppm_dim: channels of each pooled map; 0 = no pyramid pooling.
+            ppm_bins: rows and columns of the pooled maps.
+            norm: normalisation of the fusion.
+            pyramid_norm: normalisation of the 3x3 output convolutions.
+            lateral_norm: normalisation of the laterals.
+        """
+        super().__init__()
+        num_levels = len(in_channels)
+        self.laterals = nn.ModuleList(ConvNorm(c, dim, norm=lateral_norm) for c in in_channels)
+        self.ppm = PyramidPooling(dim, ppm_dim, ppm_bins) if ppm_dim else nn.Identity()
+        self.top_down = PyramidRound(dim, num_levels, top_down=True, norm=pyramid_norm, relu=False)
+        self.fusion = ConvNorm(num_levels * dim, dim, norm=norm)
+
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Fuse the levels, fine to coarse, to (B, dim, H, W) at the finest."""
+        levels = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
+        levels[-1] = self.ppm(levels[-1])
+        finest, *coarser = self.top_down(levels)
+        size = finest.shape[-2:]
+        return self.fusion(torch.cat((finest, *(bilinear_resize(x, size) for x in coarser)), dim=1))
+
+
+@MASK_DECODER_REGISTRY.register()
+class FPNPPMMaskDecoder(nn.Module):
+    """SparseInst's encoder and mask branch, in place of the semantic-enhanced mask decoder."""
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        in_features: Sequence[str] = ("x3", "x4", "x5"),
+        hidden_dim: int = 256,
+        kernel_dim: int = 128,
+        ppm_dim: int = 512,
+        ppm_bins: Sequence[int] = (1, 2, 3, 6),
+        norm: str = "BN",
+        pyramid_norm: str = "BN",
+        lateral_norm: str = "",
+        num_mask_convs: int = 1,
+        coord_features: bool = False,
+    ) -> None:
+        """Build the decoder.
+
+        Args:
+            input_shape: outputs of the backbone.
+            in_features: names of the features, fine (stride 8) to coarse.
+            hidden_dim: channels of the pyramid and of X_mask.
+            kernel_dim: channels of a mask kernel.
+            ppm_dim: channels of each pooled map; 0 = no pyramid pooling, a plain FPN.
+            ppm_bins: rows and columns of the pooled maps.
+            norm: normalisation of fusion and mask convolutions.
+            pyramid_norm: normalisation of the 3x3 output convolutions.
+            lateral_norm: normalisation of the laterals.
+            num_mask_convs: 3x3 convolutions from the fused pyramid to X_mask.
+            coord_features: append coordinates in front of them.
+
+        Raises:
+            ValueError: if an option makes no sense, or the backbone lacks a feature.
+        """
+        super().__init__()
+        self.in_features = list(in_features)
+        self.pyramid = FPNPPM(
+            feature_channels(input_shape, in_features),
+            hidden_dim,
+            ppm_dim=ppm_dim,
+            ppm_bins=ppm_bins,
+            norm=norm,
+            pyramid_norm=pyramid_norm,
+            lateral_norm=lateral_norm,
+        )
+        self.mask_branch = MaskBranch(
+            hidden_dim,
+            kernel_dim=kernel_dim,
+            num_convs=num_mask_convs,
+            norm=norm,
+            coord_features=coord_features,
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Keyword arguments from ``cfg.MODEL.MASK_DECODER``."""
+        node = cfg.MODEL.MASK_DECODER
+        return {
+            "input_shape": input_shape,
+            "in_features": node.IN_FEATURES,
+            "hidden_dim": node.HIDDEN_DIM,
+            "kernel_dim": cfg.MODEL.INSTANCE_DECODER.KERNEL_DIM,
+            "ppm_dim": node.PPM_DIM,
+            "ppm_bins": node.PPM_BINS,
+            "norm": node.NORM,
+            "pyramid_norm": node.PYRAMID_NORM,
+            "lateral_norm": node.LATERAL_NORM,
+            "num_mask_convs": node.NUM_MASK_CONVS,
+            "coord_features": node.COORD_FEATURES,
+        }
+
+    def forward(self, features: dict[str, torch.Tensor]) -> MaskDecoderOutput:
+        """Decode.
+
+        Args:
+            features: the backbone's maps by name.
+
+        Returns:
+            Maps at the stride of the finest feature, 8.
+        """
+        return self.mask_branch(self.pyramid([features[name] for name in self.in_features]))

@@ -1,0 +1,35 @@
+"""Inputs of mask decoders, and stand-ins for their parts."""
+
+import torch
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+CHANNELS = {"x3": 12, "x4": 12, "x5": 12, "x6": 20}
+STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+SHAPES = {name: ShapeSpec(channels=c, stride=STRIDES[name]) for name, c in CHANNELS.items()}
+
+
+class Scale(nn.Module):
+    """Stands for a convolution: multiplies by a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def constant_features(*values: float) -> dict[str, torch.Tensor]:
+    """Constant x3, x4, x5 and x6 of an input of 64x128: resizing leaves constants alone."""
+    return {
+        name: torch.full((1, CHANNELS[name], 64 // STRIDES[name], 128 // STRIDES[name]), value)
+        for name, value in zip(CHANNELS, values, strict=True)
+    }
+
+
+def random_features(height: int, width: int) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.randn(2, channels, -(-height // STRIDES[name]), -(-width // STRIDES[name]))
+        for name, channels in CHANNELS.items()
+    }

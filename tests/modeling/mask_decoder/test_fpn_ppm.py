@@ -1,0 +1,143 @@
+import math
+
+import pytest
+import torch
+from naive_resize import naive_resize
+from pyramid_features import SHAPES, Scale, constant_features, random_features
+from tiny_models import build_tiny_model
+from torch import nn
+
+from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
+from mobileinst_d2.modeling.mask_decoder import FPNPPMMaskDecoder
+from mobileinst_d2.modeling.mask_decoder.fpn_ppm import PyramidPooling
+
+
+class SumLevels(nn.Module):
+    """Stands for the fusion: adds up the three concatenated levels with weights of their own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        finest, middle, coarsest = x.chunk(3, dim=1)
+        return finest + 10 * middle + 100 * coarsest
+
+
+def decoder(**options: object) -> FPNPPMMaskDecoder:
+    options = {"hidden_dim": 12, "kernel_dim": 8, "ppm_dim": 5, **options}
+    return FPNPPMMaskDecoder(SHAPES, **options)
+
+
+def test_the_registry_lists_the_decoder():
+    assert MASK_DECODER_REGISTRY.get("FPNPPMMaskDecoder") is FPNPPMMaskDecoder
+
+
+@pytest.mark.parametrize("ppm_dim", [0, 5])
+@pytest.mark.parametrize("size", [(64, 64), (128, 192), (70, 131)])
+def test_it_takes_every_size(ppm_dim, size):
+    features = random_features(*size)
+    out = decoder(ppm_dim=ppm_dim).eval()(features)
+    expected = features["x3"].shape[-2:]
+    assert out.fused.shape == out.x_mask.shape == (2, 12, *expected)
+    assert out.mask_features.shape == (2, 8, *expected)
+
+
+def test_levels_are_summed_from_coarse_to_fine_before_their_convolutions():
+    model = decoder()
+    model.pyramid.laterals = nn.ModuleList(map(Scale, (2, 3, 5)))
+    model.pyramid.ppm = Scale(7)
+    model.pyramid.top_down.convs = nn.ModuleList(map(Scale, (0.5, 0.25, 11)))
+    model.pyramid.fusion = SumLevels()
+    x3, x4, x5, x6 = 1.0, 2.0, 3.0, 4.0
+
+    p5 = 7 * 5 * x5
+    p4 = 3 * x4 + p5
+    p3 = 2 * x3 + p4
+
+    out = model(constant_features(x3, x4, x5, x6))
+    expected = 0.5 * p3 + 10 * 0.25 * p4 + 100 * 11 * p5
+    torch.testing.assert_close(out.fused, torch.full_like(out.fused, expected))
+
+
+def naive_pooling(image: torch.Tensor, bins: int) -> torch.Tensor:
+    """Means over windows that start and end at the fractions of the map, rounded outwards."""
+    height, width = image.shape
+    pooled = torch.zeros(bins, bins)
+    for i in range(bins):
+        rows = slice(i * height // bins, math.ceil((i + 1) * height / bins))
+        for j in range(bins):
+            columns = slice(j * width // bins, math.ceil((j + 1) * width / bins))
+            pooled[i, j] = image[rows, columns].mean()
+    return pooled
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 3), (5, 7), (12, 18)])
+def test_pooled_maps_hold_the_means_of_parts_of_any_map(size):
+    bins = (1, 2, 3, 6)
+    pooling = PyramidPooling(1, 1, bins)
+    pooling.branches = nn.ModuleList(map(Scale, (1, 2, 3, 4)))
+    pooling.bottleneck = nn.Identity()
+    x = torch.randn(1, 1, *size)
+    image, *pooled = pooling(x)[0]
+    assert torch.equal(image, x[0, 0])
+    for factor, (n, found) in enumerate(zip(bins, pooled, strict=True), 1):
+        expected = factor * naive_resize(naive_pooling(x[0, 0], n).numpy(), size)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_pooling_lets_every_place_see_the_whole_map():
+    features = random_features(256, 256)
+    other = {**features, "x5": features["x5"].clone()}
+    other["x5"][:, :, -1, -1] += 10
+
+    def changes_far_away(ppm_dim: int) -> bool:
+        torch.manual_seed(0)
+        model = decoder(ppm_dim=ppm_dim).eval()
+        before, after = (model(f).fused[:, :, 0, 0] for f in (features, other))
+        return not torch.equal(before, after)
+
+    assert changes_far_away(5)
+    assert not changes_far_away(0)
+
+
+def test_without_pooling_the_pyramid_is_linear():
+    pyramid = decoder(ppm_dim=0).eval().pyramid
+    features = [random_features(64, 64)[name] for name in ("x3", "x4", "x5")]
+    zero, one, minus = (pyramid([k * x for x in features]) for k in (0, 1, -1))
+    torch.testing.assert_close(one - zero, zero - minus)
+
+
+def test_the_global_feature_is_not_read():
+    features = random_features(64, 64)
+    del features["x6"]
+    decoder()(features)
+
+
+def test_normalisations_stand_where_they_are_asked_for():
+    pyramid = decoder(norm="", pyramid_norm="BN", lateral_norm="").pyramid
+    assert all(conv.norm is not None for conv in pyramid.top_down.convs)
+    assert pyramid.fusion.norm is None
+    assert all(lateral.norm is None for lateral in pyramid.laterals)
+    assert not [m for m in pyramid.ppm.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ppm_dim": -1}, "PPM_DIM is -1"),
+        ({"ppm_bins": []}, r"PPM_BINS is \[\]"),
+        ({"ppm_bins": [1, 0]}, r"PPM_BINS is \[1, 0\]"),
+        ({"in_features": ("x3", "x9")}, r"needs the features \['x9'\], the backbone gives"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        decoder(**options)
+
+
+@pytest.mark.parametrize("ppm_dim", [0, 16])
+def test_the_model_trains_with_it(ppm_dim):
+    model = build_tiny_model(
+        MODEL__MASK_DECODER__NAME="FPNPPMMaskDecoder", MODEL__MASK_DECODER__PPM_DIM=ppm_dim
+    )
+    outputs = model.raw_outputs(torch.randn(1, 3, 64, 64))  # x5 is 2x2
+    sum(x.square().sum() for x in outputs.values()).backward()
+    without = [n for n, p in model.mask_decoder.named_parameters() if p.grad is None]
+    assert without == []
