@@ -162,6 +162,8 @@ OPTIONS = named_options()
 def use(key: str, value: object) -> None:
     """Build what reads the key."""
     overrides = {key.replace(".", "__"): value}
+    if key.startswith("MODEL.MOBILENETV2."):
+        overrides["MODEL__BACKBONE__NAME"] = "MobileNetV2"
     if key == "DATALOADER.VIS_SAMPLE_UNIT":
         track = {"iscrowd": 0, "segmentations": [{"size": [4, 4], "counts": [0, 16]}]}
         ClipDataset([{"height": 4, "width": 4, "length": 1, "tracks": [track]}], value)

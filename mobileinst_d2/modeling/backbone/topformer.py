@@ -4,17 +4,25 @@ Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmenta
 without its segmentation head. Attribute names are those of the public checkpoints.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import ConvBN, DropPath, InvertedResidual, SemanticInjection
+from ..layers import (
+    ConvBN,
+    ConvTransformer,
+    SemanticInjection,
+    attend_by_head,
+    inverted_residuals,
+)
 from ..options import check_option
+from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
 
 __all__ = ["TOPFORMER_VARIANTS", "TopFormer", "TopFormerVariant"]
@@ -96,39 +104,26 @@ TOPFORMER_VARIANTS = {
     ),
 }
 
-_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _STEM_CHANNELS = 16
 _NUM_TRANSFORMER_BLOCKS = 4
 _KEY_DIM = 16
+_MLP_RATIO = 2
 
 
-class TokenPyramid(nn.Module):
+class TokenPyramid(nn.Sequential):
     """Stem and inverted residuals; gives the four tokens at strides 4, 8, 16 and 32."""
 
     def __init__(self, variant: TopFormerVariant, norm: str) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU())
-        channels = _STEM_CHANNELS
-        self.num_layers = len(variant.blocks)
+        stem = nn.Sequential(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU())
+        blocks = inverted_residuals(_STEM_CHANNELS, variant.blocks, norm=norm)
+        super().__init__(OrderedDict(stem=stem, **blocks))
         self.token_blocks = variant.token_blocks
-        for number, (kernel_size, expansion, out_channels, stride) in enumerate(variant.blocks, 1):
-            block = InvertedResidual(
-                channels,
-                out_channels,
-                kernel_size=kernel_size,
-                stride=stride,
-                expansion=expansion,
-                norm=norm,
-            )
-            self.add_module(f"layer{number}", block)
-            channels = out_channels
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, 3, H, W) -> four maps, fine to coarse."""
-        x = self.stem(x)
         tokens = []
-        for number in range(1, self.num_layers + 1):
-            x = getattr(self, f"layer{number}")(x)
+        for number, layer in enumerate(self):  # the stem is number 0
+            x = layer(x)
             if number in self.token_blocks:
                 tokens.append(x)
         return tokens
@@ -153,67 +148,13 @@ class TopFormerAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, H, W)."""
-        q = self.to_q(x).flatten(2).unflatten(1, (self.num_heads, -1))  # b, heads, key dim, hw
-        k = self.to_k(x).flatten(2).unflatten(1, (self.num_heads, -1))
-        v = self.to_v(x).flatten(2).unflatten(1, (self.num_heads, -1))
-        attention = (q.transpose(2, 3) @ k).softmax(dim=3)  # b, heads, hw, hw
-        out = v @ attention.transpose(2, 3)  # b, heads, value dim, hw
-        return self.proj(out.flatten(1, 2).unflatten(2, x.shape[-2:]))
-
-
-class ConvMlp(nn.Module):
-    """Feed-forward part of a transformer block, with a depthwise 3x3 convolution inside."""
-
-    def __init__(self, dim: int, hidden: int, norm: str) -> None:
-        super().__init__()
-        self.fc1 = ConvBN(dim, hidden, norm=norm)
-        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        nn.init.kaiming_normal_(self.dwconv.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.dwconv.bias)
-        self.act = nn.ReLU6()
-        self.fc2 = ConvBN(hidden, dim, norm=norm)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, dim, H, W) -> (B, dim, H, W)."""
-        return self.fc2(self.act(self.dwconv(self.fc1(x))))
-
-
-class TransformerBlock(nn.Module):
-    """Attention and feed-forward part with residuals; no layer norm."""
-
-    def __init__(self, dim: int, num_heads: int, *, drop_path: float, norm: str) -> None:
-        super().__init__()
-        self.attn = TopFormerAttention(dim, num_heads, norm)
-        self.mlp = ConvMlp(dim, 2 * dim, norm)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, dim, H, W) -> (B, dim, H, W)."""
-        x = x + self.drop_path(self.attn(x))
-        return x + self.drop_path(self.mlp(x))
-
-
-class TransformerLayers(nn.Module):
-    """A stack of blocks with linearly growing stochastic depth."""
-
-    def __init__(
-        self, depth: int, dim: int, num_heads: int, *, drop_path: float, norm: str
-    ) -> None:
-        super().__init__()
-        rates = torch.linspace(0, drop_path, depth).tolist()
-        self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(dim, num_heads, drop_path=rate, norm=norm) for rate in rates
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, dim, H, W) -> (B, dim, H, W)."""
-        for block in self.transformer_blocks:
-            x = block(x)
-        return x
+        q, k, v = (projection(x).flatten(2) for projection in (self.to_q, self.to_k, self.to_v))
+        out = attend_by_head(q, k, v, self.num_heads)
+        return self.proj(out.unflatten(2, x.shape[-2:]))
 
 
 @BACKBONE_REGISTRY.register()
-class TopFormer(Backbone):
+class TopFormer(MobileBackbone):
     """TopFormer as a Detectron2 backbone.
 
     Outputs ``x3``, ``x4``, ``x5`` (strides 8, 16, 32): local features with injected semantics;
@@ -244,18 +185,22 @@ class TopFormer(Backbone):
         Raises:
             ValueError: if ``variant`` or an output is unknown.
         """
-        super().__init__()
         check_option("MODEL.TOPFORMER.VARIANT", variant, TOPFORMER_VARIANTS)
-        for name in out_features:
-            check_option("an entry of MODEL.TOPFORMER.OUT_FEATURES", name, _STRIDES)
         sizes = TOPFORMER_VARIANTS[variant]
-        self.token_channels = sizes.token_channels
-        width = sum(self.token_channels)
+        width = sum(sizes.token_channels)
         sim_channels = sim_channels or sizes.sim_channels
+        channels = dict.fromkeys(("x3", "x4", "x5"), sim_channels) | {"x6": width}
+        super().__init__(channels, out_features, section="TOPFORMER")
+        self.token_channels = sizes.token_channels
 
         self.tpm = TokenPyramid(sizes, norm)
-        self.trans = TransformerLayers(
-            _NUM_TRANSFORMER_BLOCKS, width, sizes.num_heads, drop_path=drop_path, norm=norm
+        self.trans = ConvTransformer(
+            lambda: TopFormerAttention(width, sizes.num_heads, norm),
+            depth=_NUM_TRANSFORMER_BLOCKS,
+            dim=width,
+            mlp_ratio=_MLP_RATIO,
+            drop_path=drop_path,
+            norm=norm,
         )
         # Level 0 (stride 4) has no injection; the numbers are those of the public checkpoints.
         levels = [i for i in (1, 2, 3) if f"x{i + 2}" in out_features]
@@ -267,19 +212,13 @@ class TopFormer(Backbone):
                 for i in levels
             }
         )
-        self._out_features = list(out_features)
-        self._out_feature_strides = {name: _STRIDES[name] for name in out_features}
-        self._out_feature_channels = {
-            name: width if name == "x6" else sim_channels for name in out_features
-        }
         if weights:
             load_backbone_weights(self, weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Keyword arguments from ``cfg.MODEL.TOPFORMER``."""
-        if input_shape.channels != 3:
-            raise ValueError(f"TopFormer takes 3 input channels, not {input_shape.channels}")
+        check_image_channels("TopFormer", input_shape)
         node = cfg.MODEL.TOPFORMER
         return {
             "variant": node.VARIANT,
@@ -290,29 +229,8 @@ class TopFormer(Backbone):
             "weights": cfg.MODEL.BACKBONE.WEIGHTS,
         }
 
-    @property
-    def size_divisibility(self) -> int:
-        """The global feature has stride 64."""
-        return 64
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
-        return {
-            name: ShapeSpec(
-                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
-            )
-            for name in self._out_features
-        }
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Compute the features.
-
-        Args:
-            x: (B, 3, H, W), normalised; H and W of at least 64.
-
-        Returns:
-            The maps of ``out_features``, each (B, C, ceil(H / stride), ceil(W / stride)).
-        """
+    def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map images (B, 3, H, W) to the outputs and x6."""
         tokens = self.tpm(x)
         height, width = tokens[-1].shape[-2:]
         pooled_size = ((height + 1) // 2, (width + 1) // 2)
@@ -323,4 +241,4 @@ class TopFormer(Backbone):
         for level, sim in self.SIM.items():
             i = int(level)
             features[f"x{i + 2}"] = sim(tokens[i], injected[i])
-        return {name: features[name] for name in self._out_features}
+        return features

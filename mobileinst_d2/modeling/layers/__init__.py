@@ -1,7 +1,8 @@
 """Building blocks. They know PyTorch and Detectron2's layers; no config, no registry."""
 
 from .attention import MultiHeadAttention
-from .conv_bn import ConvBN, ConvNorm, InvertedResidual
+from .conv_bn import ConvBN, ConvNorm, InvertedResidual, inverted_residuals
+from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
 from .norm import BatchNorm2d, build_norm
 from .position import coordinate_channels, sine_position
@@ -13,12 +14,15 @@ __all__ = [
     "BatchNorm2d",
     "ConvBN",
     "ConvNorm",
+    "ConvTransformer",
     "DropPath",
     "InvertedResidual",
     "MultiHeadAttention",
     "SemanticInjection",
+    "attend_by_head",
     "bilinear_resize",
     "build_norm",
     "coordinate_channels",
+    "inverted_residuals",
     "sine_position",
 ]

@@ -1,6 +1,7 @@
 """Convolution blocks that several networks share."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import torch
 from fvcore.nn.weight_init import c2_msra_fill
@@ -8,7 +9,7 @@ from torch import nn
 
 from .norm import build_norm
 
-__all__ = ["ConvBN", "ConvNorm", "InvertedResidual"]
+__all__ = ["ConvBN", "ConvNorm", "InvertedResidual", "inverted_residuals"]
 
 
 class ConvBN(nn.Sequential):
@@ -135,3 +136,30 @@ class InvertedResidual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         return x + self.conv(x) if self.residual else self.conv(x)
+
+
+def inverted_residuals(
+    in_channels: int, blocks: Sequence[tuple[int, int, int, int]], *, norm: str = "BN"
+) -> OrderedDict[str, InvertedResidual]:
+    """A chain of inverted residuals under the names of the public TopFormer checkpoints.
+
+    Args:
+        in_channels: input channels of the first.
+        blocks: (kernel size, expansion, output channels, stride) of each.
+        norm: normalisation of the convolutions.
+
+    Returns:
+        ``layer1``, ``layer2``, ..., for ``nn.Sequential``.
+    """
+    layers = OrderedDict()
+    for number, (kernel_size, expansion, out_channels, stride) in enumerate(blocks, 1):
+        layers[f"layer{number}"] = InvertedResidual(
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            expansion=expansion,
+            norm=norm,
+        )
+        in_channels = out_channels
+    return layers

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from random_weights import randomise
 from torch import nn
 
 from mobileinst_d2.modeling.layers import SemanticInjection
@@ -8,15 +9,6 @@ GATES = {
     "hsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
     "sigmoid": lambda x: 1 / (1 + (-x).exp()),
 }
-
-
-def randomise_norms(module: nn.Module) -> None:
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.normal_(norm.weight, 1.0, 0.3)
-            nn.init.normal_(norm.bias)
-            nn.init.normal_(norm.running_mean)
-            nn.init.uniform_(norm.running_var, 0.5, 2.0)
 
 
 def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -36,8 +28,7 @@ def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("gate", ["hsigmoid", "sigmoid", "none"])
 def test_injection_equals_its_formula(gate):
-    module = SemanticInjection(6, 10, 8, gate=gate).eval()
-    randomise_norms(module)
+    module = randomise(SemanticInjection(6, 10, 8, gate=gate)).eval()
     # A constant global feature resizes to itself, whatever the interpolation.
     x_local, x_global = torch.randn(2, 6, 5, 7), torch.randn(2, 10, 1, 1) * 3
 

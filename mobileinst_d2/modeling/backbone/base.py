@@ -1,0 +1,93 @@
+"""What the mobile backbones have in common."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+
+from ..options import check_option
+
+__all__ = ["MobileBackbone", "check_image_channels"]
+
+_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+_MIN_SIZE = 64
+
+
+class MobileBackbone(Backbone):
+    """A backbone with outputs ``x3``, ``x4``, ``x5`` and ``x6`` at strides 8, 16, 32 and 64.
+
+    Images may have any size of at least 64x64; maps have the size divided by the stride, rounded
+    up.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, int], out_features: Sequence[str], *, section: str
+    ) -> None:
+        """Declare the outputs.
+
+        Args:
+            channels: channels of each of the four outputs.
+            out_features: the outputs to return, in this order.
+            section: section of ``cfg.MODEL`` with the settings, for messages.
+
+        Raises:
+            ValueError: if an output is unknown or named twice, or none is named.
+        """
+        super().__init__()
+        key = f"MODEL.{section}.OUT_FEATURES"
+        for name in out_features:
+            check_option(f"an entry of {key}", name, _STRIDES)
+        if not out_features or len(set(out_features)) < len(out_features):
+            raise ValueError(
+                f"{key} is {list(out_features)}: name each wanted output once, at least one"
+            )
+        self._out_features = list(out_features)
+        self._out_feature_strides = {name: _STRIDES[name] for name in out_features}
+        self._out_feature_channels = {name: channels[name] for name in out_features}
+
+    @property
+    def size_divisibility(self) -> int:
+        """The stride of x6: sizes that it divides give maps without rounding."""
+        return 64
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute the features.
+
+        Args:
+            x: (B, 3, H, W), normalised; H and W of at least 64.
+
+        Returns:
+            The maps of ``out_features``, each (B, C, ceil(H / stride), ceil(W / stride)).
+
+        Raises:
+            ValueError: if the image is too small; not checked where the network is traced.
+        """
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            height, width = x.shape[-2:]
+            if min(height, width) < _MIN_SIZE:
+                raise ValueError(
+                    f"the image has {height}x{width} pixels; {type(self).__name__} needs at least "
+                    f"{_MIN_SIZE}x{_MIN_SIZE}, so pad it to a multiple of size_divisibility"
+                )
+        features = self.extract(x)
+        return {name: features[name] for name in self._out_features}
+
+    @abstractmethod
+    def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map images (B, 3, H, W) to at least the wanted outputs."""
+
+
+def check_image_channels(name: str, input_shape: ShapeSpec) -> None:
+    """Make sure that a backbone is to be built for images of three channels.
+
+    Args:
+        name: the backbone, for the message.
+        input_shape: shape of its input.
+
+    Raises:
+        ValueError: if the number of channels is another one.
+    """
+    if input_shape.channels != 3:
+        raise ValueError(f"{name} takes 3 input channels, not {input_shape.channels}")

@@ -1,0 +1,148 @@
+"""MobileNetV2 with a feature at stride 64.
+
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, without its
+classifier. Attribute names are those of torchvision's checkpoints.
+"""
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from torch import nn
+
+from ..layers import ConvBN, InvertedResidual
+from ..options import check_option
+from .base import MobileBackbone, check_image_channels
+from .checkpoints import load_backbone_weights
+
+__all__ = ["MobileNetV2"]
+
+# (expansion, output channels, repetitions, stride of the first)
+_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+_STEM_CHANNELS = 32
+# What the outputs of some layers are called, and channels.
+_OUT_LAYERS = {6: "x3", 13: "x4", 17: "x5"}
+_CHANNELS = {"x3": 32, "x4": 96, "x5": 320, "x6": 320}
+_GLOBAL_FEATURES = ("conv", "pool", "separable")
+
+
+class _InvertedResidual(InvertedResidual):
+    """The block under torchvision's names: activations grouped with what they follow."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int, expansion: int, norm: str
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size=3,
+            stride=stride,
+            expansion=expansion,
+            norm=norm,
+        )
+        *inner, projection = (layer for layer in self.conv if isinstance(layer, ConvBN))
+        self.conv = nn.Sequential(*(_activated(layer) for layer in inner), *projection)
+
+
+def _activated(block: ConvBN) -> nn.Sequential:
+    """Convolution, normalisation and activation under the names 0, 1, 2."""
+    return nn.Sequential(*block, nn.ReLU6())
+
+
+def _build_global_layers(kind: str, norm: str) -> nn.Module:
+    """Layers from x5 to x6."""
+    channels = _CHANNELS["x5"]
+    if kind == "pool":
+        return nn.AvgPool2d(2, ceil_mode=True)
+    if kind == "conv":
+        return _activated(ConvBN(channels, channels, 3, 2, norm=norm))
+    return nn.Sequential(
+        _activated(ConvBN(channels, channels, 3, 2, groups=channels, norm=norm)),
+        _activated(ConvBN(channels, channels, norm=norm)),
+    )
+
+
+@BACKBONE_REGISTRY.register()
+class MobileNetV2(MobileBackbone):
+    """MobileNetV2 as a Detectron2 backbone.
+
+    Outputs ``x3``, ``x4``, ``x5`` (strides 8, 16, 32) are those of layers 6, 13 and 17; ``x6``
+    (stride 64) is made from ``x5``, as the network itself ends at stride 32.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        out_features: tuple[str, ...] = ("x3", "x4", "x5", "x6"),
+        global_feature: str = "conv",
+        norm: str = "BN",
+        weights: str = "",
+    ) -> None:
+        """Build the backbone, up to the coarsest output.
+
+        Args:
+            out_features: which of "x3", "x4", "x5", "x6" to return.
+            global_feature: how x6 is made from x5: "conv" (3x3 with stride 2), "separable" (the
+                same as depthwise and pointwise convolution) or "pool" (2x2 average).
+            norm: normalisation of every convolution.
+            weights: file or URL of a public checkpoint to start from; "" starts at random.
+
+        Raises:
+            ValueError: if ``global_feature`` or an output is unknown.
+        """
+        super().__init__(_CHANNELS, out_features, section="MOBILENETV2")
+        check_option("MODEL.MOBILENETV2.GLOBAL_FEATURE", global_feature, _GLOBAL_FEATURES)
+        # x6 comes from the last layer.
+        last = max(i for i, name in _OUT_LAYERS.items() if name <= max(out_features))
+        layers = [_activated(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm))]
+        channels = _STEM_CHANNELS
+        for expansion, out_channels, repetitions, stride in _STAGES:
+            for i in range(repetitions):
+                layers.append(
+                    _InvertedResidual(
+                        channels,
+                        out_channels,
+                        stride=stride if i == 0 else 1,
+                        expansion=expansion,
+                        norm=norm,
+                    )
+                )
+                channels = out_channels
+        self.features = nn.Sequential(*layers[: last + 1])
+        self.global_layers = (
+            _build_global_layers(global_feature, norm) if "x6" in out_features else None
+        )
+        if weights:
+            load_backbone_weights(self, weights)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Keyword arguments from ``cfg.MODEL.MOBILENETV2``."""
+        check_image_channels("MobileNetV2", input_shape)
+        node = cfg.MODEL.MOBILENETV2
+        return {
+            "out_features": node.OUT_FEATURES,
+            "global_feature": node.GLOBAL_FEATURE,
+            "norm": node.NORM,
+            "weights": cfg.MODEL.BACKBONE.WEIGHTS,
+        }
+
+    def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map images (B, 3, H, W) to the outputs."""
+        features = {}
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in _OUT_LAYERS:
+                features[_OUT_LAYERS[i]] = x
+        if self.global_layers is not None:
+            features["x6"] = self.global_layers(x)
+        return features

@@ -1,0 +1,136 @@
+"""What holds for all mobile backbones."""
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone, build_backbone
+from fvcore.nn import FlopCountAnalysis
+from tiny_models import tiny_config
+from torch import nn
+
+from mobileinst_d2.modeling import MobileNetV2, TopFormer
+
+BACKBONES = {
+    "TopFormer": lambda **arguments: TopFormer(variant="tiny", **arguments),
+    "MobileNetV2": MobileNetV2,
+}
+STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+
+
+@pytest.fixture(params=BACKBONES)
+def build(request) -> Callable[..., Backbone]:
+    return BACKBONES[request.param]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (200, 333), (127, 129)])
+def test_maps_have_the_size_over_the_stride_rounded_up(build, size, training):
+    model = build().train(training)
+    features = model(torch.randn(1, 3, *size))
+    assert list(features) == list(STRIDES)
+    for name, x in features.items():
+        assert x.shape[2:] == tuple(-(-side // STRIDES[name]) for side in size)
+        assert x.isfinite().all()
+
+
+def test_declared_outputs_are_those_that_come(build):
+    model = build().eval()
+    declared = model.output_shape()
+    assert {name: spec.stride for name, spec in declared.items()} == STRIDES
+    with torch.no_grad():
+        features = model(torch.randn(2, 3, 64, 128))
+    for name, x in features.items():
+        height, width = 64 // STRIDES[name], 128 // STRIDES[name]
+        assert x.shape == (2, declared[name].channels, height, width)
+    assert model.size_divisibility == 64
+
+
+@pytest.mark.parametrize("out_features", [("x4", "x6"), ("x5", "x3"), ("x6",), ("x3",), ("x4",)])
+def test_outputs_are_named_whatever_their_order_and_number(build, out_features):
+    full, some = build().eval(), build(out_features=out_features).eval()
+    unused = some.load_state_dict(full.state_dict(), strict=False)
+    assert unused.missing_keys == []
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, features = full(x), some(x)
+    assert tuple(features) == tuple(some.output_shape()) == out_features
+    for name, value in features.items():
+        assert torch.equal(value, expected[name])
+
+
+@pytest.mark.parametrize("out_features", [("x3",), ("x4",), ("x5",), ("x5", "x3"), ("x6",)])
+def test_every_parameter_is_used(build, out_features):
+    # DistributedDataParallel waits for the gradients of all of them.
+    model = build(out_features=out_features)
+    sum(x.sum() for x in model(torch.randn(2, 3, 64, 64)).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("out_features", "message"),
+    [
+        (("x3", "x7"), r"an entry of MODEL\.\w+\.OUT_FEATURES is 'x7'"),
+        (("x3", "x3"), r"MODEL\.\w+\.OUT_FEATURES is \['x3', 'x3'\]"),
+        ((), r"MODEL\.\w+\.OUT_FEATURES is \[\]"),
+    ],
+)
+def test_outputs_that_cannot_be_given_are_named(build, out_features, message):
+    with pytest.raises(ValueError, match=message):
+        build(out_features=out_features)
+
+
+@pytest.mark.parametrize("size", [(63, 64), (200, 32)])
+def test_images_that_are_too_small_are_refused(build, size):
+    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*at least 64x64"):
+        build()(torch.randn(1, 3, *size))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_pictures_have_three_channels(name):
+    with pytest.raises(ValueError, match=f"{name} takes 3 input channels, not 4"):
+        build_backbone(tiny_config(MODEL__BACKBONE__NAME=name), ShapeSpec(channels=4))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_settings_come_from_the_section_of_the_backbone(name):
+    section = f"MODEL__{name.upper()}"
+    backbone = build_backbone(
+        tiny_config(
+            MODEL__BACKBONE__NAME=name,
+            **{f"{section}__OUT_FEATURES": ["x5", "x4"], f"{section}__NORM": "FrozenBN"},
+        )
+    )
+    assert list(backbone.output_shape()) == ["x5", "x4"]
+    assert not [n for n, _ in backbone.named_parameters() if n.endswith(("bn.weight", "bn.bias"))]
+    assert not [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+class AsTuple(nn.Module):
+    """The values of a dictionary, as tracing wants them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.module(x).values())
+
+
+def test_traced_and_exported_networks_compute_the_same(build):
+    model = build().eval()
+    x = torch.randn(1, 3, 96, 128)
+    with torch.no_grad():
+        expected = list(model(x).values())
+        with warnings.catch_warnings():
+            # PyTorch marks tracing as deprecated, in favour of export.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            traced = torch.jit.trace(AsTuple(model), x)
+        exported = torch.export.export(model, (x,)).module()
+        for outputs in (traced(x), exported(x).values()):
+            for value, other in zip(expected, outputs, strict=True):
+                torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
+    assert FlopCountAnalysis(model, x).total() > 0
