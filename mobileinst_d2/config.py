@@ -45,6 +45,17 @@ def _add_backbone_config(cfg: CN) -> None:
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
     cfg.MODEL.TOPFORMER.NORM = "BN"
 
+    cfg.MODEL.SEAFORMER = CN()
+    # "tiny" | "small" | "base" | "large".
+    cfg.MODEL.SEAFORMER.VARIANT = "base"
+    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
+    cfg.MODEL.SEAFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # Stochastic depth of the last transformer block of each stage; earlier blocks get
+    # proportionally less.
+    cfg.MODEL.SEAFORMER.DROP_PATH = 0.1
+    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
+    cfg.MODEL.SEAFORMER.NORM = "BN"
+
     cfg.MODEL.MOBILENETV2 = CN()
     # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
     cfg.MODEL.MOBILENETV2.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
@@ -71,9 +82,10 @@ def _add_mask_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER.LAYOUT = "two_rounds"
     # Open: "sum_conv" convolves after each sum, as an FPN does; "conv_sum" before.
     cfg.MODEL.MASK_DECODER.PYRAMID_ORDER = "sum_conv"
-    # Normalisation of the fusion and mask convolutions, and of the enhancers.
+    # Normalisation of the mask convolutions, the enhancers and the global decoder's input.
     cfg.MODEL.MASK_DECODER.NORM = "BN"
-    # Open: normalisation of the 3x3 pyramid convolutions ("" = none, with a bias).
+    # Open: normalisation of the 3x3 pyramid convolutions and of the fusion ("" = none, with a
+    # bias).
     cfg.MODEL.MASK_DECODER.PYRAMID_NORM = "BN"
     # Open: normalisation of the 1x1 laterals ("" = none, with a bias).
     cfg.MODEL.MASK_DECODER.LATERAL_NORM = ""
@@ -204,6 +216,11 @@ def _add_solver_config(cfg: CN) -> None:
     # over all parameters together.
     # Learning rate of the backbone relative to SOLVER.BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.5
+    # Length of the training in epochs, which then sets SOLVER.MAX_ITER; 0 = MAX_ITER and STEPS as
+    # they are. Open: an epoch has seen as many frames as the training set has annotated ones.
+    cfg.SOLVER.EPOCHS = 0.0
+    # Epochs after which the learning rate drops, which then set SOLVER.STEPS.
+    cfg.SOLVER.EPOCH_STEPS = ()
 
 
 def _add_test_config(cfg: CN) -> None:

@@ -65,7 +65,6 @@ class FPNPPM(nn.Module):
         ppm_dim: int = 512,
         ppm_bins: Sequence[int] = (1, 2, 3, 6),
         norm: str = "BN",
-        pyramid_norm: str = "BN",
         lateral_norm: str = "",
     ) -> None:
         """Build the encoder.
@@ -75,15 +74,14 @@ class FPNPPM(nn.Module):
             dim: channels of all that is inside, and of the output.
             ppm_dim: channels of each pooled map; 0 = no pyramid pooling.
             ppm_bins: rows and columns of the pooled maps.
-            norm: normalisation of the fusion.
-            pyramid_norm: normalisation of the 3x3 output convolutions.
+            norm: normalisation of the 3x3 output convolutions and of the fusion.
             lateral_norm: normalisation of the laterals.
         """
         super().__init__()
         num_levels = len(in_channels)
         self.laterals = nn.ModuleList(ConvNorm(c, dim, norm=lateral_norm) for c in in_channels)
         self.ppm = PyramidPooling(dim, ppm_dim, ppm_bins) if ppm_dim else nn.Identity()
-        self.top_down = PyramidRound(dim, num_levels, top_down=True, norm=pyramid_norm, relu=False)
+        self.top_down = PyramidRound(dim, num_levels, top_down=True, norm=norm, relu=False)
         self.fusion = ConvNorm(num_levels * dim, dim, norm=norm)
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -124,8 +122,8 @@ class FPNPPMMaskDecoder(nn.Module):
             kernel_dim: channels of a mask kernel.
             ppm_dim: channels of each pooled map; 0 = no pyramid pooling, a plain FPN.
             ppm_bins: rows and columns of the pooled maps.
-            norm: normalisation of fusion and mask convolutions.
-            pyramid_norm: normalisation of the 3x3 output convolutions.
+            norm: normalisation of the mask convolutions.
+            pyramid_norm: normalisation of the 3x3 output convolutions and of the fusion.
             lateral_norm: normalisation of the laterals.
             num_mask_convs: 3x3 convolutions from the fused pyramid to X_mask.
             coord_features: append coordinates in front of them.
@@ -140,8 +138,7 @@ class FPNPPMMaskDecoder(nn.Module):
             hidden_dim,
             ppm_dim=ppm_dim,
             ppm_bins=ppm_bins,
-            norm=norm,
-            pyramid_norm=pyramid_norm,
+            norm=pyramid_norm,
             lateral_norm=lateral_norm,
         )
         self.mask_branch = MaskBranch(

@@ -104,7 +104,6 @@ class TwoRoundPyramid(nn.Module):
         dim: int,
         enhancers: nn.ModuleDict,
         *,
-        norm: str,
         pyramid_norm: str,
         lateral_norm: str,
         order: str,
@@ -118,7 +117,7 @@ class TwoRoundPyramid(nn.Module):
         self.bottom_up = PyramidRound(
             dim, num_levels, top_down=False, norm=pyramid_norm, order=order, downsample=downsample
         )
-        self.fusion = ConvNorm(dim, dim, norm=norm)
+        self.fusion = ConvNorm(dim, dim, norm=pyramid_norm)
 
     def forward(self, features: list[torch.Tensor], x_global: torch.Tensor) -> torch.Tensor:
         """Fuse the levels, fine to coarse, to one map at the finest."""
@@ -220,8 +219,8 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             kernel_dim: channels of a mask kernel.
             layout: "two_rounds" or "zigzag".
             pyramid_order: "sum_conv" or "conv_sum", for "two_rounds".
-            norm: normalisation of fusion, enhancers and mask convolutions.
-            pyramid_norm: normalisation of the 3x3 pyramid blocks.
+            norm: normalisation of enhancers and mask convolutions.
+            pyramid_norm: normalisation of the 3x3 pyramid blocks and of the fusion.
             lateral_norm: normalisation of the laterals.
             enhancers: places of semantic enhancers: "input", "output", both or none.
             enhancer_gate: gate of the enhancers.
@@ -265,7 +264,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             self.pyramid = ZigzagPyramid(in_channels, hidden_dim, enhancer_modules, **common)
         else:
             self.pyramid = TwoRoundPyramid(
-                in_channels, hidden_dim, enhancer_modules, norm=norm, order=pyramid_order, **common
+                in_channels, hidden_dim, enhancer_modules, order=pyramid_order, **common
             )
         self.mask_branch = MaskBranch(
             hidden_dim,

@@ -110,12 +110,17 @@ def test_the_global_feature_is_not_read():
     decoder()(features)
 
 
-def test_normalisations_stand_where_they_are_asked_for():
-    pyramid = decoder(norm="", pyramid_norm="BN", lateral_norm="").pyramid
-    assert all(conv.norm is not None for conv in pyramid.top_down.convs)
-    assert pyramid.fusion.norm is None
-    assert all(lateral.norm is None for lateral in pyramid.laterals)
-    assert not [m for m in pyramid.ppm.modules() if isinstance(m, nn.BatchNorm2d)]
+@pytest.mark.parametrize(
+    ("options", "normalised"),
+    [
+        ({}, {"top_down", "fusion", "convs"}),
+        ({"pyramid_norm": ""}, {"convs"}),
+        ({"norm": "", "pyramid_norm": "", "lateral_norm": "BN"}, {"laterals"}),
+    ],
+)
+def test_normalisations_stand_where_they_are_asked_for(options, normalised):
+    names = [n for n, m in decoder(**options).named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {name.split(".")[1] for name in names} == normalised
 
 
 @pytest.mark.parametrize(
