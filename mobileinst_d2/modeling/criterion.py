@@ -122,7 +122,8 @@ class MobileInstCriterion(nn.Module):
             batch), ``loss_dice`` (sum over matches, over the same number), ``loss_mask`` (mean
             over matches and pixels), ``loss_obj`` (mean over matches); with ``passed`` also
             ``loss_passed_dice`` and ``loss_passed_mask``. Zero, with a gradient path to every
-            output, where nothing matches.
+            output, where nothing matches. With several processes, their average is the loss of
+            the whole batch.
         """
         # Sums over masks leave the range of half precision.
         with torch.autocast(outputs["mask_logits"].device.type, enabled=False):
@@ -130,14 +131,16 @@ class MobileInstCriterion(nn.Module):
             mask_logits = outputs["mask_logits"].float()
             objectness_logits = outputs["objectness_logits"].float()
             matches = self.matcher(class_logits, mask_logits, targets)
-            num_objects = _count_objects(targets, mask_logits.device)
+            logits, wanted = _gather_masks(mask_logits, targets, matches)
+            num_objects, num_matches = _normalizers(targets, logits)
 
             losses = {"loss_cls": self._class_loss(class_logits, targets, matches, num_objects)}
-            logits, wanted = _gather_masks(mask_logits, targets, matches)
             losses["loss_dice"], losses["loss_mask"] = self._mask_losses(
-                logits, wanted, num_objects
+                logits, wanted, num_objects, num_matches
             )
-            losses["loss_obj"] = self._objectness_loss(objectness_logits, logits, wanted, matches)
+            losses["loss_obj"] = self._objectness_loss(
+                objectness_logits, logits, wanted, matches, num_matches
+            )
             if passed is not None:
                 losses.update(self._passed_losses(passed, targets, matches))
             # Diverged outputs show even where nothing is matched with them: 0 * NaN is NaN.
@@ -161,16 +164,12 @@ class MobileInstCriterion(nn.Module):
         return self.class_weight * loss
 
     def _mask_losses(
-        self, logits: torch.Tensor, wanted: torch.Tensor, num_objects: float
+        self, logits: torch.Tensor, wanted: torch.Tensor, num_objects: float, num_matches: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted dice and pixel-wise loss of matched pairs (M, P)."""
-        if len(logits) == 0:
-            # Has a gradient path to the outputs, which distributed training needs.
-            zero = logits.sum()
-            return zero, zero
         return (
             self.dice_weight * dice_loss(logits, wanted, num_objects),
-            self.mask_weight * mask_bce_loss(logits, wanted),
+            self.mask_weight * mask_bce_loss(logits, wanted, num_matches),
         )
 
     def _objectness_loss(
@@ -179,13 +178,13 @@ class MobileInstCriterion(nn.Module):
         mask_logits: torch.Tensor,
         wanted: torch.Tensor,
         matches: Assignment,
+        num_matches: float,
     ) -> torch.Tensor:
         """Cross-entropy of the objectness of matched queries with the IoU of their masks."""
         logits = torch.cat([x[q] for x, (q, _) in zip(objectness_logits, matches, strict=True)])
-        if len(logits) == 0:
-            return logits.sum()
         iou = paired_iou(mask_logits.sigmoid(), wanted, self.objectness_mask_threshold)
-        return self.objectness_weight * F.binary_cross_entropy_with_logits(logits, iou)
+        loss = F.binary_cross_entropy_with_logits(logits, iou, reduction="sum")
+        return self.objectness_weight * loss / num_matches
 
     def _passed_losses(
         self, passed: PassedOutputs, targets: list[FrameTargets], matches: Assignment
@@ -203,21 +202,25 @@ class MobileInstCriterion(nn.Module):
                 for source, frame in zip(passed.sources, passed.frames, strict=True)
             ]
         logits, wanted = _gather_masks(mask_logits, frame_targets, passed_matches)
-        num_objects = _count_objects(frame_targets, mask_logits.device)
-        dice, mask = self._mask_losses(logits, wanted, num_objects)
+        dice, mask = self._mask_losses(logits, wanted, *_normalizers(frame_targets, logits))
         return {
             "loss_passed_dice": self.passing_weight * dice,
             "loss_passed_mask": self.passing_weight * mask,
         }
 
 
-def _count_objects(targets: list[FrameTargets], device: torch.device) -> float:
-    """Objects per process, averaged over all processes; at least 1."""
-    count = torch.tensor(float(sum(len(t.labels) for t in targets)), device=device)
+def _normalizers(targets: list[FrameTargets], logits: torch.Tensor) -> list[float]:
+    """Numbers of objects and of matched pairs (M, P) of the whole batch, per process.
+
+    The gradients of the processes are averaged. Divided by these shares, they are the same for any
+    number of processes that the batch is spread over.
+    """
+    num_objects = sum(len(target.labels) for target in targets)
+    counts = torch.tensor([num_objects, len(logits)], dtype=torch.float32, device=logits.device)
     world_size = comm.get_world_size()
     if world_size > 1:
-        torch.distributed.all_reduce(count)
-    return max(count.item() / world_size, 1.0)
+        torch.distributed.all_reduce(counts)
+    return (counts.clamp(min=1) / world_size).tolist()
 
 
 def _gather_masks(

@@ -59,9 +59,10 @@ def dice_loss(logits: torch.Tensor, targets: torch.Tensor, normalizer: float) ->
     return (1 - paired_dice(logits.sigmoid(), targets)).sum() / normalizer
 
 
-def mask_bce_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy, mean over pairs and pixels; (M, P), (M, P) -> scalar, M > 0."""
-    return F.binary_cross_entropy_with_logits(logits, targets)
+def mask_bce_loss(logits: torch.Tensor, targets: torch.Tensor, normalizer: float) -> torch.Tensor:
+    """Binary cross-entropy, mean over pixels, sum over M pairs / normalizer; (M, P) -> scalar."""
+    total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return total / (logits.shape[1] * normalizer)
 
 
 def focal_loss(

@@ -113,22 +113,56 @@ def test_weights_multiply_their_losses():
         torch.testing.assert_close(weighted[name], factor * plain[name])
 
 
-def test_the_number_of_objects_is_averaged_over_processes(monkeypatch):
-    targets, outputs = make_targets(2, 1), make_outputs(2)
-    alone = make_criterion(*MATCHES)(outputs, targets)  # 3 objects
+def average_over_processes(monkeypatch, processes):
+    """Mean of the losses of functions that run as if each were one process of a job."""
+    reduced = [[] for _ in processes]
+    with monkeypatch.context() as patch:
+        patch.setattr(criterion_module.comm, "get_world_size", lambda: len(processes))
+        for calls, process in zip(reduced, processes, strict=True):
+            patch.setattr(torch.distributed, "all_reduce", lambda x, c=calls: c.append(x.clone()))
+            process()
+        results = []
+        for process in processes:
+            sums = iter([sum(values) for values in zip(*reduced, strict=True)])
+            patch.setattr(torch.distributed, "all_reduce", lambda x, s=sums: x.copy_(next(s)))
+            results.append(process())
+    return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
 
-    def all_reduce(count: torch.Tensor) -> None:
-        assert count.item() == 3
-        count += 9  # another process has 9
 
-    monkeypatch.setattr(criterion_module.comm, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-    together = make_criterion(*MATCHES)(outputs, targets)
+@pytest.mark.parametrize("match", ["shared", "identity"])
+@pytest.mark.parametrize("counts", [(2, 1), (4, 0), (1, 0), (0, 0)])
+def test_processes_average_to_the_losses_and_gradients_of_one(monkeypatch, counts, match):
+    # Clips of two frames. Of four objects one finds no query.
+    clips = [make_targets(count, count) for count in counts]
+    matches = [([0, 1, 2][:count], [2, 1, 0][-count:] if count else []) for count in counts]
+    outputs = make_outputs(4)
+    classes, masks = torch.randn(2, QUERIES, CLASSES), torch.randn(2, QUERIES, *SIZE)
+    masks.requires_grad_()
 
-    for name in ("loss_cls", "loss_dice"):
-        torch.testing.assert_close(together[name], alone[name] * 3 / 6)
-    for name in ("loss_mask", "loss_obj"):  # means over this process's matches
-        torch.testing.assert_close(together[name], alone[name])
+    def losses(first, count):
+        """Of some of the clips."""
+        chosen = slice(first, first + count)
+        passed = PassedOutputs(
+            classes[chosen],
+            masks[chosen],
+            [2 * i for i in range(count)],
+            [2 * i + 1 for i in range(count)],
+        )
+        criterion = make_criterion(
+            *(m for m in matches[chosen] for _ in range(2)), passing_match=match
+        )
+        frames = {name: x[2 * first : 2 * (first + count)] for name, x in outputs.items()}
+        return criterion(frames, [frame for clip in clips[chosen] for frame in clip], passed)
+
+    leaves = [*outputs.values(), masks]
+    expected = losses(0, 2)
+    average = average_over_processes(monkeypatch, [lambda: losses(0, 1), lambda: losses(1, 1)])
+    for name, value in expected.items():
+        torch.testing.assert_close(average[name], value, msg=name)
+    torch.testing.assert_close(
+        torch.autograd.grad(sum(average.values()), leaves),
+        torch.autograd.grad(sum(expected.values()), leaves),
+    )
 
 
 def test_a_batch_without_objects_has_zero_mask_losses_and_full_gradients():

@@ -45,11 +45,11 @@ def test_dice_loss_is_a_sum_over_pairs_over_the_normaliser():
     assert dice_loss(logits, targets, 7).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_mask_loss_is_the_mean_over_pairs_and_pixels():
+def test_mask_loss_is_a_sum_over_pairs_of_means_over_pixels_over_the_normaliser():
     logits, targets = torch.randn(3, 30) * 3, torch.rand(3, 30)
     p, t = sigmoid(logits.double().numpy()), targets.double().numpy()
-    expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
-    assert mask_bce_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+    expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(axis=1).sum() / 7
+    assert mask_bce_loss(logits, targets, 7).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 1.0), (0.5, 0.0)])
