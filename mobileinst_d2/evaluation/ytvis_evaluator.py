@@ -2,11 +2,9 @@
 
 import json
 import logging
-import os
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from mobileinst_d2.utils.files import replacing
 from mobileinst_d2.utils.rle import to_rle
 
 from .ytvis import evaluate_ytvis
@@ -193,23 +192,12 @@ def write_submission(results: list[dict[str, Any]], output_dir: str) -> Path:
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / _RESULTS_FILE) as path:
+    with replacing(folder / _RESULTS_FILE) as path:
         path.write_text(json.dumps(results), encoding="utf-8")
     with (
-        _replacing(folder / _ARCHIVE_FILE) as path,
+        replacing(folder / _ARCHIVE_FILE) as path,
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         archive.write(folder / _RESULTS_FILE, _RESULTS_FILE)
     logger.info("Saved %d predicted tracks to %s", len(results), folder / _RESULTS_FILE)
     return folder / _ARCHIVE_FILE
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which replaces ``path`` when the block ends without an error."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

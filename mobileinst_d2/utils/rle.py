@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
-__all__ = ["rle_area", "to_rle"]
+__all__ = ["encode_mask", "rle_area", "to_rle"]
 
 # Three points with two coordinates each.
 _MIN_POLYGON_NUMBERS = 6
@@ -65,8 +65,21 @@ def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
     rle = {"size": [height, width], "counts": counts.decode("ascii")}
     if not runs[1:].all():
         # Two codes with an empty run at the same place would end pycocotools' loops early.
-        rle["counts"] = mask_util.encode(mask_util.decode(rle))["counts"].decode("ascii")
+        return encode_mask(mask_util.decode(rle))
     return rle
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """The run-length code of a mask, as :func:`to_rle` returns it.
+
+    Args:
+        mask: (H, W) bool, or uint8 of zeros and ones.
+
+    Returns:
+        ``{"size": [H, W], "counts": text}``.
+    """
+    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
 def rle_area(rle: dict[str, Any] | None) -> int:

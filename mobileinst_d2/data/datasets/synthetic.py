@@ -5,13 +5,15 @@ minutes; size and motion are drawn independently of it. Objects hide each other,
 turn, and leave and re-enter the frame.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from pycocotools import mask as mask_util
+
+from mobileinst_d2.utils.files import write_json
+from mobileinst_d2.utils.rle import encode_mask, rle_area
 
 __all__ = ["SHAPE_CLASSES", "make_moving_shapes"]
 
@@ -382,18 +384,13 @@ class _SplitWriter:
 
     def close(self) -> None:
         """Write the two annotation files."""
-        for name, content in (("instances.json", self._ytvis), ("coco.json", self._coco)):
-            text = json.dumps(content, separators=(",", ":"))
-            (self._root / name).write_text(text, encoding="utf-8")
+        write_json(self._root / "instances.json", self._ytvis)
+        write_json(self._root / "coco.json", self._coco)
 
 
 def _mask_annotation(mask: np.ndarray) -> dict | None:
     """The COCO fields of a mask, (H, W) bool, or None if too little of it is visible."""
     if np.count_nonzero(mask) < _MIN_VISIBLE_PIXELS:
         return None
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {
-        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
-        "bbox": [float(value) for value in mask_util.toBbox(rle)],
-        "area": int(mask_util.area(rle)),
-    }
+    rle = encode_mask(mask)
+    return {"segmentation": rle, "bbox": mask_util.toBbox(rle).tolist(), "area": rle_area(rle)}
