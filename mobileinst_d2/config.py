@@ -182,7 +182,7 @@ def _add_mobileinst_config(cfg: CN) -> None:
     cfg.MODEL.MOBILEINST.QUERY_PASSING.DETACH = False
     # Open: pass from each frame of a pair to the other, not only from the first to the second.
     cfg.MODEL.MOBILEINST.QUERY_PASSING.TWO_WAY = False
-    # Factor on the mask losses of passed queries.
+    # Open: factor on the mask losses of passed queries.
     cfg.MODEL.MOBILEINST.QUERY_PASSING.WEIGHT = 1.0
 
 
@@ -193,19 +193,19 @@ def _add_data_config(cfg: CN) -> None:
 
     # Frames per training clip: 1 = frame-wise training, 2 = pairs for query passing.
     cfg.INPUT.SAMPLING_FRAME_NUM = 2
-    # Largest distance in frames inside a pair; 0 = the whole video. Open.
+    # Open: largest distance in frames inside a pair; 0 = the whole video.
     cfg.INPUT.SAMPLING_FRAME_RANGE = 20
-    # Smallest distance in frames inside a pair.
+    # Open: smallest distance in frames inside a pair.
     cfg.INPUT.SAMPLING_INTERVAL = 1
-    # Random order of the frames of a clip (queries pass forward and backward in time).
+    # Open: random order of the frames of a clip (queries pass forward and backward in time).
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
-    # Draws of a partner frame that shares a visible track with the reference frame.
+    # Open: draws of a partner frame that shares a visible track with the reference frame.
     cfg.INPUT.SAMPLING_SHARED_TRIES = 3
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
 
-    # What one step of the sampler draws: "frame" (an epoch sees each annotated frame as
-    # reference once) or "video" (each video once).
+    # Open: what the sampler draws: "frame" (one pass over the data has each annotated frame as the
+    # reference of a clip) or "video" (one clip per video).
     cfg.DATALOADER.VIS_SAMPLE_UNIT = "frame"
 
 
@@ -228,7 +228,7 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.SCORE_THRESHOLD = 0.005
     # Mask probability above which a pixel belongs to the instance.
     cfg.TEST.MASK_THRESHOLD = 0.45
-    # Multiply scores by the mean foreground probability of the mask ("maskness").
+    # Open for videos: multiply scores by the mean foreground probability of the mask ("maskness").
     cfg.TEST.MASK_RESCORE = True
 
     cfg.TEST.TRACKING = CN()
@@ -241,7 +241,8 @@ def _add_test_config(cfg: CN) -> None:
     # Open: "best" gives a track its best class only, as for images; "all" lets one track appear
     # once per class among the top results, as MinVIS does.
     cfg.TEST.TRACKING.LABELS_PER_TRACK = "best"
-    # Tracks whose best class probability at a key frame is below this are absent until the next.
+    # Open: tracks whose best class probability at a key frame is below this are absent until the
+    # next.
     cfg.TEST.TRACKING.PRESENCE_THRESHOLD = 0.0
     # Frames that go through the network together in whole-video prediction.
     cfg.TEST.TRACKING.CHUNK = 8

@@ -64,11 +64,13 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     if videos:
         dataset = ClipDataset(_training_videos(names), cfg.DATALOADER.VIS_SAMPLE_UNIT)
         mapper, sizes = ClipMapper(cfg, is_train=True), dataset.sizes
+        num_frames, frames_per_sample = dataset.num_frames, cfg.INPUT.SAMPLING_FRAME_NUM
     else:
         dataset = get_detection_dataset_dicts(
             list(names), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
         mapper, sizes = ImageMapper(cfg, is_train=True), _sizes(dataset)
+        num_frames, frames_per_sample = len(dataset), 1
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     return ResumableLoader(
         dataset,
@@ -78,6 +80,8 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
         groups=[int(width > height) for height, width in sizes] if grouped else None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        frames_per_epoch=num_frames,
+        frames_per_sample=frames_per_sample,
     )
 
 
@@ -150,8 +154,10 @@ class ClipDataset(torch.utils.data.Dataset):
         self.sizes = _sizes(records)
         self._records = DatasetFromList(records, copy=False)
         self._index: np.ndarray | None = None  # (N, 2): position of the video, frame number
+        pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
+        # Annotated frames of all videos, whatever the unit.
+        self.num_frames = len(pairs)
         if unit == "frame":
-            pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
             self._index = np.array(pairs, dtype=np.int32)
             self.sizes = [self.sizes[i] for i, _ in pairs]
         _logger.info("Training on %d %ss of %d videos", len(self), unit, len(records))

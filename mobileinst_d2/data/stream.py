@@ -100,6 +100,8 @@ class ResumableLoader:
         groups: Sequence[int] | None = None,
         num_workers: int = 0,
         seed: int = 0,
+        frames_per_epoch: int | None = None,
+        frames_per_sample: int = 1,
     ) -> None:
         """Args are checked here, nothing is read yet.
 
@@ -113,6 +115,9 @@ class ResumableLoader:
             groups: one group number per record; a batch holds records of one group only.
             num_workers: processes that map records; 0 maps in this process.
             seed: non-negative seed of order and augmentation.
+            frames_per_epoch: frames that the network sees in an epoch; the number of records if
+                None.
+            frames_per_sample: frames that it sees of a mapped record.
 
         Raises:
             ValueError: if the data set is empty or the batch size not positive.
@@ -132,6 +137,8 @@ class ResumableLoader:
         self.batch_size = batch_size
         self.groups = groups
         self.num_workers = num_workers
+        self.frames_per_epoch = len(dataset) if frames_per_epoch is None else frames_per_epoch
+        self.frames_per_sample = frames_per_sample
         self.start_at(0, seed)
 
     def start_at(self, iteration: int, seed: int) -> None:

@@ -32,6 +32,7 @@ from mobileinst_d2.utils.classes import save_class_names
 from .checkpoint import CheckpointError, TrainingCheckpointer
 from .hooks import StepSeed
 from .optimizer import build_optimizer
+from .schedule import resolve_epochs
 from .train_step import build_train_step
 
 __all__ = ["Trainer"]
@@ -64,6 +65,7 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        cfg = resolve_epochs(cfg, data_loader)
         # Its default is one GPU per process, which DistributedDataParallel refuses on the CPU.
         devices = {} if next(model.parameters()).is_cuda else {"device_ids": None}
         model = create_ddp_model(model, broadcast_buffers=False, **devices)

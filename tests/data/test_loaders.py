@@ -108,6 +108,25 @@ def test_an_epoch_of_videos_has_each_video_once(cfg):
     assert sorted(clip["video_id"] for (clip,) in take(cfg, 6)) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("unit", ["frame", "video"])
+def test_an_epoch_is_as_long_as_the_annotated_frames_are_many(cfg, shape_records, unit):
+    annotated = sum(
+        any(track["segmentations"][frame] for track in record["tracks"])
+        for record in shape_records
+        for frame in range(record["length"])
+    )
+    cfg.DATALOADER.VIS_SAMPLE_UNIT = unit
+    cfg.INPUT.SAMPLING_FRAME_NUM = 3
+    loader = build_train_loader(cfg)
+    assert (loader.frames_per_epoch, loader.frames_per_sample) == (annotated, 3)
+
+
+def test_an_epoch_of_images_is_as_long_as_they_are_many(cfg):
+    cfg.DATASETS.TRAIN = ("coco_train",)
+    loader = build_train_loader(cfg)
+    assert (loader.frames_per_epoch, loader.frames_per_sample) == (len(loader.dataset), 1)
+
+
 def test_other_units_are_refused(cfg):
     cfg.DATALOADER.VIS_SAMPLE_UNIT = "clip"
     with pytest.raises(ValueError, match=r"VIS_SAMPLE_UNIT.*'clip'"):
