@@ -1,0 +1,248 @@
+"""The configs hold what the paper says about training and evaluation, and its tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+
+from mobileinst_d2 import add_mobileinst_config
+from mobileinst_d2.data.mappers.augmentation import (
+    build_color_augmentations,
+    build_geometric_augmentations,
+)
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "mobileinst"
+ABLATIONS = sorted(path.stem for path in CONFIGS.glob("ablations/*.yaml"))
+
+COMMON = {
+    "SOLVER.OPTIMIZER": "ADAMW",
+    "SOLVER.BACKBONE_MULTIPLIER": 0.5,
+    "SOLVER.WEIGHT_DECAY": 0.05,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "SOLVER.BIAS_LR_FACTOR": 1.0,
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
+    "SOLVER.GAMMA": 0.1,
+    "SOLVER.WARMUP_METHOD": "linear",
+    "SOLVER.WARMUP_ITERS": 1000,
+    "SOLVER.WARMUP_FACTOR": 0.001,
+    "SOLVER.CLIP_GRADIENTS.ENABLED": False,
+    "SOLVER.AMP.ENABLED": False,
+    "INPUT.FORMAT": "RGB",
+    "INPUT.MASK_FORMAT": "bitmask",
+    "INPUT.CROP.ENABLED": False,
+    "INPUT.COLOR_JITTER": 0.0,
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
+    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+    "MODEL.CRITERION.CLASS_WEIGHT": 2.0,
+    "MODEL.CRITERION.DICE_WEIGHT": 2.0,
+    "MODEL.CRITERION.MASK_WEIGHT": 2.0,
+    "MODEL.CRITERION.OBJECTNESS_WEIGHT": 1.0,
+    "TEST.AUG.ENABLED": False,
+    "TEST.SCORE_THRESHOLD": 0.005,
+    "TEST.MASK_THRESHOLD": 0.45,
+}
+COCO_SCHEDULE = {
+    "SOLVER.IMS_PER_BATCH": 64,
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.MAX_ITER": 270_000,
+    "SOLVER.STEPS": (210_000, 250_000),
+    "SOLVER.EPOCHS": 0.0,
+    "INPUT.MIN_SIZE_TRAIN": (416, 448, 480, 512, 544, 576, 608, 640),
+    "INPUT.MAX_SIZE_TRAIN": 864,
+    "INPUT.RANDOM_FLIP": "horizontal",
+}
+COCO = {
+    **COMMON,
+    **COCO_SCHEDULE,
+    "INPUT.MIN_SIZE_TEST": 640,
+    "INPUT.MAX_SIZE_TEST": 864,
+    "TEST.DETECTIONS_PER_IMAGE": 100,
+    "MODEL.NUM_CLASSES": 80,
+    "DATASETS.TRAIN": ("coco_2017_train",),
+    "DATASETS.TEST": ("coco_2017_val",),
+}
+VIDEO = {
+    **COMMON,
+    "SOLVER.IMS_PER_BATCH": 16,
+    "SOLVER.BASE_LR": 5e-5,
+    "INPUT.MIN_SIZE_TRAIN": (360,),
+    "INPUT.MAX_SIZE_TRAIN": 640,
+    "INPUT.MIN_SIZE_TEST": 360,
+    "INPUT.MAX_SIZE_TEST": 640,
+    "INPUT.RANDOM_FLIP": "none",
+    "INPUT.SAMPLING_FRAME_NUM": 2,
+    "INPUT.SAMPLING_FRAME_RANGE": 20,
+    "DATALOADER.VIS_SAMPLE_UNIT": "frame",
+    "MODEL.MOBILEINST.QUERY_PASSING.ENABLED": True,
+    "TEST.DETECTIONS_PER_IMAGE": 10,
+    "TEST.TRACKING.CLIP_LEN": 1,
+    "MODEL.NUM_CLASSES": 40,
+}
+YTVIS19 = {
+    **VIDEO,
+    "SOLVER.MAX_ITER": 23_000,
+    "SOLVER.STEPS": (15_000, 21_000),
+    "SOLVER.EPOCHS": 0.0,
+    "DATASETS.TRAIN": ("ytvis_2019_train",),
+    "DATASETS.TEST": ("ytvis_2019_val",),
+}
+YTVIS21 = {
+    **VIDEO,
+    "SOLVER.EPOCHS": 12,
+    "SOLVER.EPOCH_STEPS": (8, 11),
+    "DATASETS.TRAIN": ("ytvis_2021_train",),
+    "DATASETS.TEST": ("ytvis_2021_val",),
+}
+
+
+def config(name: str) -> CfgNode:
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / f"{name}.yaml"))
+    return cfg
+
+
+def values(cfg: CfgNode, keys: dict[str, object]) -> dict[str, object]:
+    found = {}
+    for key in keys:
+        node = cfg
+        for part in key.split("."):
+            node = node[part]
+        found[key] = node
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("base", COCO),
+        ("mobileinst_topformer-b_coco", COCO),
+        ("mobileinst_topformer-b_no-enhancer_coco", COCO),
+        ("mobileinst_topformer-b_literal_coco", COCO),
+        ("base_ytvis", YTVIS19),
+        ("mobileinst_topformer-b_ytvis19", YTVIS19),
+        ("mobileinst_topformer-b_ytvis21", YTVIS21),
+    ],
+)
+def test_training_and_evaluation_are_the_papers(name, expected):
+    assert values(config(name), expected) == expected
+
+
+def test_augmentations_are_the_papers():
+    for name, is_train, sizes, longest, flips in (
+        ("base", True, (416, 448, 480, 512, 544, 576, 608, 640), 864, True),
+        ("base", False, (640, 640), 864, False),
+        ("base_ytvis", True, (360,), 640, False),
+        ("base_ytvis", False, (360, 360), 640, False),
+    ):
+        cfg = config(name)
+        resize, *others = build_geometric_augmentations(cfg, is_train)
+        assert isinstance(resize, T.ResizeShortestEdge)
+        assert (tuple(resize.short_edge_length), resize.max_size) == (sizes, longest)
+        assert [type(other) for other in others] == [T.RandomFlip] * flips
+        assert all(other.prob == 0.5 and other.horizontal for other in others)
+        assert build_color_augmentations(cfg, is_train) == []
+
+
+def test_twelve_epochs_of_youtube_vis_2019():
+    # 61,845 frames are annotated; a pair has two of them.
+    cfg = config("base_ytvis")
+    frames = 2 * cfg.SOLVER.IMS_PER_BATCH / 61_845
+    assert cfg.SOLVER.MAX_ITER * frames == pytest.approx(12, abs=0.15)
+    assert [step * frames for step in cfg.SOLVER.STEPS] == pytest.approx([8, 11], abs=0.25)
+
+
+def changes(name: str, base: str) -> dict[str, object]:
+    """Keys that a config sets otherwise than another, apart from the folder of the output."""
+    cfg, other = config(name), config(base)
+    before = dict(leaves(other))
+    found = {key: value for key, value in leaves(cfg) if value != before[key]}
+    assert found.pop("OUTPUT_DIR") == f"output/{name}"
+    return found
+
+
+def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+OURS, CLIPS = "mobileinst_topformer-b_no-enhancer_coco", "mobileinst_topformer-b_ytvis21"
+DECODER, MASKS = "MODEL.INSTANCE_DECODER", "MODEL.MASK_DECODER"
+PASSING, CLIP_LEN = "MODEL.MOBILEINST.QUERY_PASSING.ENABLED", "TEST.TRACKING.CLIP_LEN"
+NO_ENHANCER = {f"{MASKS}.ENHANCERS": []}
+LITERAL = {
+    f"{MASKS}.PYRAMID_NORM": "",
+    f"{MASKS}.DOWNSAMPLE": "bilinear",
+    f"{DECODER}.FFN_DIM": 0,
+    f"{DECODER}.KERNEL_DIM": 256,
+    f"{DECODER}.KERNEL_MLP_LAYERS": 3,
+}
+FPN = {f"{MASKS}.NAME": "FPNPPMMaskDecoder"}
+
+# Each row of the tables, and in what it differs from the model that it is an ablation of.
+ROWS = {
+    "table1_topformer-b_512": ("mobileinst_topformer-b_coco", {"INPUT.MIN_SIZE_TEST": 512}),
+    "table3_global": (OURS, {f"{DECODER}.LAYERS": ["global"]}),
+    "table3_local": (OURS, {f"{DECODER}.LAYERS": ["local"]}),
+    "table3_global-global": (OURS, {f"{DECODER}.LAYERS": ["global", "global"]}),
+    "table3_local-local": (OURS, {f"{DECODER}.LAYERS": ["local", "local"]}),
+    "table3_global-local": (OURS, {}),
+    "table4_literal_coco": (OURS, LITERAL),
+    "table5_no-pooling": (OURS, {f"{DECODER}.LOCAL_POOL": "none"}),
+    "table5_max4": (OURS, {f"{DECODER}.LOCAL_POOL_SIZE": 4}),
+    "table5_max8": (OURS, {}),
+    "table5_avg8": (OURS, {f"{DECODER}.LOCAL_POOL": "avg"}),
+    "table6_sparseinst-4conv": (OURS, FPN | {f"{MASKS}.NUM_MASK_CONVS": 4}),
+    "table6_sparseinst-2conv": (OURS, FPN | {f"{MASKS}.NUM_MASK_CONVS": 2}),
+    "table6_sparseinst-1conv": (OURS, FPN),
+    "table6_fpn-1conv": (OURS, FPN | {f"{MASKS}.PPM_DIM": 0}),
+    "table6_ours": (OURS, {}),
+    "table6_ours-enhancers": ("mobileinst_topformer-b_coco", {}),
+}
+for design, keys in (("projected", {}), ("literal", LITERAL)):
+    for training, passing in (("", {}), ("_no-passing", {PASSING: False})):
+        for t in (1, 3, 6):
+            clip_len = {} if t == 1 else {CLIP_LEN: t}
+            difference = NO_ENHANCER | keys | passing | clip_len
+            ROWS[f"table4_{design}{training}_t{t}"] = (CLIPS, difference)
+
+
+def test_every_row_has_its_file():
+    assert sorted(ROWS) == ABLATIONS
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_differs_only_in_what_it_is_about(name):
+    base, expected = ROWS[name]
+    found = changes(f"ablations/{name}", base)
+    found.pop("MODEL.WEIGHTS", None)
+    assert found == expected
+
+
+def test_other_clip_lengths_and_sizes_evaluate_the_weights_of_their_training():
+    training = {
+        "table1_topformer-b_512": "mobileinst_topformer-b_coco",
+        "table4_projected_t1": OURS,
+        "table4_literal_t1": "ablations/table4_literal_coco",
+    }
+    for name in ABLATIONS:
+        stem, _, t = name.rpartition("_t")
+        if name.startswith("table4") and t in ("3", "6"):
+            training[name] = f"ablations/{stem}_t1"
+        elif name.endswith("no-passing_t1"):
+            training[name] = training[name.replace("_no-passing", "")]
+    assert len(training) == 1 + 12
+    for name in ABLATIONS:
+        weights = config(f"ablations/{name}").MODEL.WEIGHTS
+        if name in training:
+            assert weights == f"{config(training[name]).OUTPUT_DIR}/model_final.pth"
+        else:
+            assert weights == config("base").MODEL.WEIGHTS
