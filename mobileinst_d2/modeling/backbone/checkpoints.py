@@ -1,44 +1,114 @@
-"""Public checkpoints of backbones: names, report, and clear words about files that do not fit."""
+"""Backbones that start from public checkpoints."""
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
-__all__ = ["load_backbone_weights"]
+from .checkpoint_names import describe_network, find_backbone, find_state_dict
+from .checkpoint_reader import CheckpointError, read_checkpoint
+
+__all__ = ["load_backbone_content", "load_backbone_weights"]
 
 logger = logging.getLogger(__name__)
 
-_WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model")
-_PREFIXES = ("module.", "backbone.")
+# A file fits if at least this share of the backbone's tensors is in it with name and shape. A
+# classification network has all but a few layers; of another size of the same network at most
+# two fifths fit, by chance.
+_MIN_SHARE = 0.5
 
 
 def load_backbone_weights(backbone: nn.Module, path: str) -> None:
-    """Load a public checkpoint into a backbone.
+    """Load a public checkpoint into a backbone, and log what was loaded and what was not.
 
     Args:
-        backbone: takes the weights.
-        path: file or URL.
+        backbone: the backbone, see `find_backbone` for the known files.
+        path: file or URL, as ``MODEL.BACKBONE.WEIGHTS`` names it.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if no parameter of the backbone is in the file.
+        CheckpointError: if the file cannot be read, or is of another network or another size.
     """
-    local = PathManager.get_local_path(path)
-    if not PathManager.isfile(local):
-        raise FileNotFoundError(f"MODEL.BACKBONE.WEIGHTS: the file {path!r} does not exist.")
-    content = torch.load(local, map_location="cpu", weights_only=True)
-    for key in _WEIGHT_KEYS:
-        if content.get(key):
-            content = content[key]
-            break
-    for prefix in _PREFIXES:
-        if any(name.startswith(prefix) for name in content):
-            content = {n.removeprefix(prefix): v for n, v in content.items()}
-    own = backbone.state_dict()
-    fitting = {n: v for n, v in content.items() if n in own and own[n].shape == v.shape}
-    if not fitting:
-        raise ValueError(f"No parameter of {type(backbone).__name__} is in {path}.")
+    try:
+        content = read_checkpoint(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"MODEL.BACKBONE.WEIGHTS: {error}") from error
+    load_backbone_content(backbone, content, path)
+
+
+def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
+    """Load what `read_checkpoint` returned into a backbone, and log what was loaded.
+
+    Args:
+        backbone: the backbone.
+        content: content of the file.
+        path: its name, for messages.
+
+    Raises:
+        CheckpointError: if fewer than half of the backbone's tensors are in the file with the
+            same name and shape; then nothing is loaded.
+    """
+    tensors, entry = find_state_dict(content)
+    if not tensors:
+        raise CheckpointError(
+            f"{path} holds no mapping of names to tensors, neither itself nor under 'state_dict' "
+            "or 'model'."
+        )
+    part = find_backbone(tensors)
+    own = {name: value for name, value in backbone.state_dict().items() if not _is_counter(name)}
+    found = {name: value for name, value in part.tensors.items() if name in own}
+    fitting = {name: value for name, value in found.items() if value.shape == own[name].shape}
+    misfits = [name for name in found if name not in fitting]
+    example = ""
+    if misfits:
+        name = misfits[0]
+        example = (
+            f"For example {name} is {tuple(found[name].shape)} in the file and "
+            f"{tuple(own[name].shape)} in the backbone. "
+        )
+    if len(fitting) < _MIN_SHARE * len(own):
+        backbone_name = describe_network(find_backbone(own)) or type(backbone).__name__
+        looks_like = f"The file looks like {describe_network(part)}. " if part.network else ""
+        raise CheckpointError(
+            f"{path} does not fit the backbone {backbone_name}: only {len(fitting)} of its "
+            f"{len(own)} tensors are in the file with the same name and shape. {looks_like}"
+            f"{example}The file has names like {list(tensors)[:3]}, the backbone {list(own)[:3]}."
+        )
+    # A plain dict, without the versions of the layers that wrote it.
     backbone.load_state_dict(fitting, strict=False)
-    logger.info("%s: %d tensors loaded.", path, len(fitting))
+    logger.info(
+        "%s (%s%s): %d of the backbone's %d tensors are loaded. Left at their random start: %s. "
+        "In the file, but not needed: %s.",
+        path,
+        describe_network(part) or "an unknown network",
+        f", entry {entry}" if entry else "",
+        len(fitting),
+        len(own),
+        _groups((name for name in own if name not in found), own),
+        _groups([*part.others, *(name for name in part.tensors if name not in own)], own),
+    )
+    if misfits:
+        logger.warning(
+            "%s: %d tensors have another shape than the backbone's, which stay random: %s. %s",
+            path,
+            len(misfits),
+            _groups(misfits, own),
+            example,
+        )
+
+
+def _is_counter(name: str) -> bool:
+    """Counts of batches, which no network needs to have."""
+    return name.endswith("num_batches_tracked")
+
+
+def _groups(names: Iterable[str], own: dict[str, torch.Tensor]) -> str:
+    """Names by module, with their numbers: two levels where the backbone has the first."""
+    own_modules = {name.split(".")[0] for name in own}
+    groups = Counter()
+    for parts in (name.split(".") for name in names if not _is_counter(name)):
+        groups[".".join(parts[: 2 if parts[0] in own_modules else 1])] += 1
+    return ", ".join(f"{group} ({number})" for group, number in groups.items()) or "nothing"
