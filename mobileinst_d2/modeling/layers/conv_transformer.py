@@ -12,21 +12,25 @@ __all__ = ["ConvTransformer", "attend_by_head"]
 
 
 def attend_by_head(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, *, scale: float = 1.0
 ) -> torch.Tensor:
-    """Attention with the channels first, without a scale: ``softmax(q^T k) v`` for each head.
+    """Attention with the channels first: ``softmax(scale * q^T k) v`` for each head.
 
     Args:
         q: (B, C, N).
         k: (B, C, M).
         v: (B, D, M).
         num_heads: divides C and D.
+        scale: factor on the logits.
 
     Returns:
         (B, D, N).
     """
     q, k, v = (x.unflatten(1, (num_heads, -1)) for x in (q, k, v))  # b, heads, c, n
-    attention = (q.transpose(2, 3) @ k).softmax(dim=3)  # b, heads, n, m
+    logits = q.transpose(2, 3) @ k  # b, heads, n, m
+    if scale != 1.0:
+        logits = logits * scale
+    attention = logits.softmax(dim=3)
     return (v @ attention.transpose(2, 3)).flatten(1, 2)
 
 

@@ -1,0 +1,248 @@
+"""SeaFormer against its tables and formulas, written out here a second time."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from random_weights import randomise
+
+from mobileinst_d2.modeling import SeaFormer
+from mobileinst_d2.modeling.backbone.seaformer import AxialPosition
+
+# The five stages of inverted residuals (kernel, expansion, channels, stride), and for the last of
+# them depths, key widths and expansions of the transformers; width of the stem, heads.
+VARIANTS = {
+    "tiny": (
+        "3.1.16.1 3.4.16.2 3.3.16.1 | 5.3.32.2 5.3.32.1 | 3.3.64.2 3.3.64.1 | 5.3.128.2 | "
+        "3.6.160.2",
+        ((2, 16, 2), (2, 24, 4)),
+        (16, 4),
+    ),
+    "small": (
+        "3.1.16.1 3.4.24.2 3.3.24.1 | 5.3.48.2 5.3.48.1 | 3.3.96.2 3.3.96.1 | 5.4.160.2 | "
+        "3.6.192.2",
+        ((3, 16, 2), (3, 24, 4)),
+        (16, 6),
+    ),
+    "base": (
+        "3.1.16.1 3.4.32.2 3.3.32.1 | 5.3.64.2 5.3.64.1 | 3.3.128.2 3.3.128.1 | 5.4.192.2 | "
+        "3.6.256.2",
+        ((4, 16, 2), (4, 24, 4)),
+        (16, 8),
+    ),
+    "large": (
+        "3.3.32.1 3.4.64.2 3.4.64.1 | 5.4.128.2 5.4.128.1 | 3.4.192.2 3.4.192.1 | 5.4.256.2 | "
+        "3.6.320.2",
+        ((3, 16, 2), (3, 20, 4), (3, 24, 6)),
+        (32, 8),
+    ),
+}
+CHANNELS = {
+    "tiny": [32, 64, 128, 160],
+    "small": [48, 96, 160, 192],
+    "base": [64, 128, 192, 256],
+    "large": [128, 192, 256, 320],
+}
+
+
+def stages_of(variant: str) -> list[list[list[int]]]:
+    return [
+        [[int(number) for number in block.split(".")] for block in stage.split()]
+        for stage in VARIANTS[variant][0].split("|")
+    ]
+
+
+def transformer_number(variant: str, stage: int) -> int | None:
+    """Number of the transformer after a stage; both are counted from 1."""
+    number = stage - 5 + len(VARIANTS[variant][1])
+    return number if number > 0 else None
+
+
+def public_shapes(variant: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in the state dict of a public checkpoint, without its classifier."""
+    shapes = {}
+
+    def conv_bn(name: str, inputs: int, outputs: int, kernel: int = 1) -> None:
+        shapes[f"{name}.c.weight"] = (outputs, inputs, kernel, kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.bn.{part}"] = (outputs,)
+        shapes[f"{name}.bn.num_batches_tracked"] = ()
+
+    _, transformers, (channels, heads) = VARIANTS[variant]
+    conv_bn("smb1.stem_block.0", 3, channels, 3)
+    for stage, blocks in enumerate(stages_of(variant), 1):
+        for layer, (kernel, expansion, outputs, _) in enumerate(blocks, 1):
+            name, hidden = f"smb{stage}.layer{layer}.conv", expansion * channels
+            first = 0 if expansion == 1 else 2
+            if first:
+                conv_bn(f"{name}.0", channels, hidden)
+            conv_bn(f"{name}.{first}", 1, hidden, kernel)
+            conv_bn(f"{name}.{first + 2}", hidden, outputs)
+            channels = outputs
+        number = transformer_number(variant, stage)
+        depth, key_dim, ratio = transformers[number - 1] if number else (0, 0, 0)
+        a, b = heads * key_dim, 2 * heads * key_dim
+        for i in range(depth):
+            name = f"trans{number}.transformer_blocks.{i}"
+            conv_bn(f"{name}.attn.to_q", channels, a)
+            conv_bn(f"{name}.attn.to_k", channels, a)
+            conv_bn(f"{name}.attn.to_v", channels, b)
+            conv_bn(f"{name}.attn.proj.1", b, channels)
+            conv_bn(f"{name}.attn.proj_encode_row.1", b, b)
+            conv_bn(f"{name}.attn.proj_encode_column.1", b, b)
+            conv_bn(f"{name}.attn.dwconv", 1, 2 * a + b, 3)
+            conv_bn(f"{name}.attn.pwconv", 2 * a + b, channels)
+            for position in ("rowq", "rowk", "columnq", "columnk"):
+                shapes[f"{name}.attn.pos_emb_{position}.pos_embed"] = (1, a, 16)
+            conv_bn(f"{name}.mlp.fc1", channels, ratio * channels)
+            conv_bn(f"{name}.mlp.fc2", ratio * channels, channels)
+            shapes[f"{name}.mlp.dwconv.weight"] = (ratio * channels, 1, 3, 3)
+            shapes[f"{name}.mlp.dwconv.bias"] = (ratio * channels,)
+    return shapes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_and_shapes_are_those_of_the_public_checkpoints(variant):
+    model = SeaFormer(variant=variant)
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == public_shapes(variant)
+    assert [spec.channels for spec in model.output_shape().values()] == CHANNELS[variant]
+
+
+class WrittenOut:
+    """The network from its formulas and a state dict."""
+
+    def __init__(self, variant: str, state: dict[str, torch.Tensor]) -> None:
+        self.variant = variant
+        self.state = state
+        _, self.transformers, (_, self.heads) = VARIANTS[variant]
+
+    def conv_bn(self, name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        weight = self.state[f"{name}.c.weight"]
+        groups = x.shape[1] // weight.shape[1]
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2, groups=groups)
+        mean, var, scale, shift = (
+            self.state[f"{name}.bn.{part}"][:, None, None]
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    def position(self, name: str, length: int) -> torch.Tensor:
+        """Position vectors (channels, length), between the two nearest of the sixteen."""
+        table = self.state[f"{name}.pos_embed"][0]
+        columns = []
+        for i in range(length):
+            where = min(max((i + 0.5) * 16 / length - 0.5, 0.0), 15.0)
+            left = min(int(where), 14)
+            columns.append(
+                table[:, left] * (left + 1 - where) + table[:, left + 1] * (where - left)
+            )
+        return torch.stack(columns, 1)
+
+    def axial(
+        self, name: str, axis: str, key_dim: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention over averaged maps (channels, N) of one image, query by query."""
+        length = q.shape[1]
+        q = q + self.position(f"{name}.pos_emb_{axis}q", length)
+        k = k + self.position(f"{name}.pos_emb_{axis}k", length)
+        out = torch.zeros_like(v)
+        for head in range(self.heads):
+            keys = slice(head * key_dim, (head + 1) * key_dim)
+            values = slice(head * 2 * key_dim, (head + 1) * 2 * key_dim)
+            for i in range(length):
+                logits = [q[keys, i] @ k[keys, j] / math.sqrt(key_dim) for j in range(length)]
+                weights = torch.stack(logits).softmax(0)
+                out[values, i] = sum(weights[j] * v[values, j] for j in range(length))
+        return out
+
+    def attention(self, name: str, key_dim: int, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (self.conv_bn(f"{name}.to_{part}", x) for part in "qkv")
+        detail = self.conv_bn(f"{name}.dwconv", torch.cat((q, k, v), 1)).clamp(0, 6)
+        detail = self.conv_bn(f"{name}.pwconv", detail)
+        total = v
+        for axis, averaged in (("row", 3), ("column", 2)):
+            maps = [y.mean(averaged) for y in (q, k, v)]
+            out = torch.stack(
+                [self.axial(name, axis, key_dim, *parts) for parts in zip(*maps, strict=True)]
+            )
+            out = self.conv_bn(f"{name}.proj_encode_{axis}.1", out.unsqueeze(averaged).clamp(0, 6))
+            total = total + out
+        gate = self.conv_bn(f"{name}.proj.1", total.clamp(0, 6))
+        return (gate + 3).clamp(0, 6) / 6 * detail
+
+    def mlp(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv_bn(f"{name}.fc1", x)
+        weight, bias = self.state[f"{name}.dwconv.weight"], self.state[f"{name}.dwconv.bias"]
+        x = F.conv2d(x, weight, bias, padding=1, groups=len(weight)).clamp(0, 6)
+        return self.conv_bn(f"{name}.fc2", x)
+
+    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = {}
+        x = self.conv_bn("smb1.stem_block.0", x, 2).clamp(min=0)
+        for stage, blocks in enumerate(stages_of(self.variant), 1):
+            for layer, (_, expansion, outputs, stride) in enumerate(blocks, 1):
+                name, hidden, first = f"smb{stage}.layer{layer}.conv", x, 0
+                if expansion != 1:
+                    hidden, first = self.conv_bn(f"{name}.0", x).clamp(min=0), 2
+                hidden = self.conv_bn(f"{name}.{first}", hidden, stride).clamp(min=0)
+                out = self.conv_bn(f"{name}.{first + 2}", hidden)
+                x = x + out if (stride, x.shape[1]) == (1, outputs) else out
+            number = transformer_number(self.variant, stage)
+            depth, key_dim, _ = self.transformers[number - 1] if number else (0, 0, 0)
+            for i in range(depth):
+                name = f"trans{number}.transformer_blocks.{i}"
+                x = x + self.attention(f"{name}.attn", key_dim, x)
+                x = x + self.mlp(f"{name}.mlp", x)
+            features[f"x{stage + 1}"] = x
+        return features
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_outputs_equal_the_formulas(variant):
+    model = randomise(SeaFormer(variant=variant)).eval()
+    x = torch.randn(2, 3, 75, 129)
+    with torch.no_grad():
+        features = model(x)
+        expected = WrittenOut(variant, model.state_dict())(x)
+    assert features["x6"].shape[2:] == (2, 3)
+    for name, value in features.items():
+        scale = expected[name].abs().max()
+        torch.testing.assert_close(value / scale, expected[name] / scale, atol=1e-5, rtol=0)
+
+
+def test_positions_are_taken_as_they_are_at_their_own_length():
+    layer = AxialPosition(5)
+    torch.testing.assert_close(layer(torch.zeros(2, 5, 16)), layer.pos_embed.expand(2, -1, -1))
+
+
+def test_a_new_transformer_gates_the_details_by_a_half():
+    # The projections of the attention start at zero: the gate is h-sigmoid(0).
+    layer = SeaFormer(variant="tiny").eval().trans1.transformer_blocks[0].attn
+    x = torch.randn(1, 128, 3, 4)
+    parts = torch.cat((layer.to_q(x), layer.to_k(x), layer.to_v(x)), 1)
+    expected = layer.pwconv(layer.dwconv(parts).clamp(0, 6)) / 2
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_stochastic_depth_grows_linearly_inside_each_stage():
+    model = SeaFormer(variant="large", drop_path=0.2)
+    for stage in (model.trans1, model.trans2, model.trans3):
+        rates = [block.drop_path.probability for block in stage.transformer_blocks]
+        assert rates == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_stages_coarser_than_the_outputs_are_left_out():
+    model = SeaFormer(variant="tiny", out_features=("x4", "x5"))
+    assert {name for name, _ in model.named_children()} == {
+        "smb1",
+        "smb2",
+        "smb3",
+        "smb4",
+        "trans1",
+    }
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(ValueError, match=r"MODEL\.SEAFORMER\.VARIANT is 'huge'"):
+        SeaFormer(variant="huge")
