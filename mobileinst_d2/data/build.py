@@ -25,7 +25,13 @@ from .mappers import ClipMapper, ImageMapper
 from .mappers.clip_mapper import visible_frames
 from .stream import ResumableLoader
 
-__all__ = ["build_test_loader", "build_train_loader", "check_num_classes", "is_video_dataset"]
+__all__ = [
+    "build_test_loader",
+    "build_train_loader",
+    "check_num_classes",
+    "dataset_class_names",
+    "is_video_dataset",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -106,9 +112,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
 
 
 def check_num_classes(cfg: CfgNode) -> None:
-    """Check ``MODEL.NUM_CLASSES`` against every data set of the config.
-
-    A data set is loaded for this only if its class names are not known before.
+    """Check ``MODEL.NUM_CLASSES`` against every data set of the config, see `dataset_class_names`.
 
     Args:
         cfg: the config.
@@ -117,11 +121,7 @@ def check_num_classes(cfg: CfgNode) -> None:
         ValueError: if a number differs; the message says what to set.
     """
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        if MetadataCatalog.get(name).get("thing_classes") is None:
-            DatasetCatalog.get(name)
-        classes = MetadataCatalog.get(name).get("thing_classes")
-        if classes is None:
-            raise ValueError(f"The metadata of dataset '{name}' has no thing_classes")
+        classes = dataset_class_names(name)
         if len(classes) != cfg.MODEL.NUM_CLASSES:
             first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
             raise ValueError(
@@ -129,6 +129,26 @@ def check_num_classes(cfg: CfgNode) -> None:
                 f"{len(classes)} classes ({first}). Set MODEL.NUM_CLASSES {len(classes)}, or "
                 "choose another dataset in DATASETS.TRAIN and DATASETS.TEST."
             )
+
+
+def dataset_class_names(dataset_name: str) -> list[str]:
+    """Class names of a registered data set, which is loaded only if they are not known before.
+
+    Args:
+        dataset_name: the registered name.
+
+    Returns:
+        The names in the order of the contiguous class indices.
+
+    Raises:
+        ValueError: if the data set has none.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        DatasetCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        raise ValueError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
+    return list(metadata.thing_classes)
 
 
 class ClipDataset(torch.utils.data.Dataset):
