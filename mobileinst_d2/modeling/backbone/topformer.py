@@ -15,6 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import (
+    BATCH_NORMS,
     ConvBN,
     ConvTransformer,
     SemanticInjection,
@@ -186,6 +187,7 @@ class TopFormer(MobileBackbone):
             ValueError: if ``variant`` or an output is unknown.
         """
         check_option("MODEL.TOPFORMER.VARIANT", variant, TOPFORMER_VARIANTS)
+        check_option("MODEL.TOPFORMER.NORM", norm, BATCH_NORMS)
         sizes = TOPFORMER_VARIANTS[variant]
         width = sum(sizes.token_channels)
         sim_channels = sim_channels or sizes.sim_channels

@@ -8,6 +8,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from ..options import check_option
+
 __all__ = ["INSTANCE_DECODER_REGISTRY", "InstancePredictions", "build_instance_decoder"]
 
 INSTANCE_DECODER_REGISTRY = Registry("INSTANCE_DECODER")
@@ -39,4 +41,6 @@ class InstancePredictions(NamedTuple):
 
 def build_instance_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Build ``cfg.MODEL.INSTANCE_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
-    return INSTANCE_DECODER_REGISTRY.get(cfg.MODEL.INSTANCE_DECODER.NAME)(cfg, input_shape)
+    name = cfg.MODEL.INSTANCE_DECODER.NAME
+    check_option("MODEL.INSTANCE_DECODER.NAME", name, dict(INSTANCE_DECODER_REGISTRY))
+    return INSTANCE_DECODER_REGISTRY.get(name)(cfg, input_shape)

@@ -11,7 +11,7 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from ..layers import ConvNorm, MultiHeadAttention, sine_position
-from ..mask_decoder import MaskDecoderOutput
+from ..mask_decoder import MaskDecoderOutput, feature_channels
 from ..options import check_option
 from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
 
@@ -225,7 +225,7 @@ class DualTransformerInstanceDecoder(nn.Module):
                 "pooled mask feature is read without a projection"
             )
         return {
-            "global_channels": input_shape[masks.GLOBAL_FEATURE].channels,
+            "global_channels": feature_channels(input_shape, [masks.GLOBAL_FEATURE])[0],
             "num_classes": cfg.MODEL.NUM_CLASSES,
             "num_queries": node.NUM_QUERIES,
             "hidden_dim": node.HIDDEN_DIM,

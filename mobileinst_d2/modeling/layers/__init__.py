@@ -4,13 +4,15 @@ from .attention import MultiHeadAttention
 from .conv_bn import ConvBN, ConvNorm, InvertedResidual, inverted_residuals
 from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
-from .norm import BatchNorm2d, build_norm
+from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .position import coordinate_channels, sine_position
 from .resize import bilinear_resize
 from .semantic_injection import INJECTION_GATES, SemanticInjection
 
 __all__ = [
+    "BATCH_NORMS",
     "INJECTION_GATES",
+    "NORMS",
     "BatchNorm2d",
     "ConvBN",
     "ConvNorm",

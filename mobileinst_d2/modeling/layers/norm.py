@@ -5,7 +5,11 @@ import torch.nn.functional as F
 from detectron2.layers import get_norm
 from torch import nn
 
-__all__ = ["BatchNorm2d", "build_norm"]
+__all__ = ["BATCH_NORMS", "NORMS", "BatchNorm2d", "build_norm"]
+
+# Names for `build_norm`, as in Detectron2.
+BATCH_NORMS = ("BN", "SyncBN", "FrozenBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
+NORMS = ("", *BATCH_NORMS, "GN")
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -28,8 +32,7 @@ def build_norm(name: str, channels: int) -> nn.Module | None:
     """Make a normalisation layer.
 
     Args:
-        name: "" for none, "BN" for batch normalisation, or any name that Detectron2's
-            ``get_norm`` knows ("SyncBN", "FrozenBN", "GN", ...).
+        name: "" for none, or any other of ``NORMS``.
         channels: number of channels.
 
     Returns:

@@ -17,14 +17,20 @@ INJECTION_GATES = {
 
 
 class _Conv1x1Norm(nn.Sequential):
-    """Bias-free 1x1 convolution ``conv`` and ``bn``, named as in the ADE20K checkpoints."""
+    """1x1 convolution ``conv`` and ``bn``, named as in the ADE20K checkpoints.
+
+    Without a normalisation the convolution has a bias.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__()
-        conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        conv = nn.Conv2d(in_channels, out_channels, 1, bias=not norm)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
         self.add_module("conv", conv)
-        self.add_module("bn", build_norm(norm, out_channels))
+        if norm:
+            self.add_module("bn", build_norm(norm, out_channels))
 
 
 class SemanticInjection(nn.Module):

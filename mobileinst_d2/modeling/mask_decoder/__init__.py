@@ -1,6 +1,11 @@
 """Mask decoders."""
 
-from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, build_mask_decoder
+from .build import (
+    MASK_DECODER_REGISTRY,
+    MaskDecoderOutput,
+    build_mask_decoder,
+    feature_channels,
+)
 from .fpn_ppm import FPNPPMMaskDecoder
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
@@ -10,4 +15,5 @@ __all__ = [
     "MaskDecoderOutput",
     "SemanticEnhancedMaskDecoder",
     "build_mask_decoder",
+    "feature_channels",
 ]

@@ -9,6 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from ..options import check_option
+
 __all__ = [
     "MASK_DECODER_REGISTRY",
     "MaskDecoderOutput",
@@ -42,7 +44,9 @@ class MaskDecoderOutput(NamedTuple):
 
 def build_mask_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Build ``cfg.MODEL.MASK_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
-    return MASK_DECODER_REGISTRY.get(cfg.MODEL.MASK_DECODER.NAME)(cfg, input_shape)
+    name = cfg.MODEL.MASK_DECODER.NAME
+    check_option("MODEL.MASK_DECODER.NAME", name, dict(MASK_DECODER_REGISTRY))
+    return MASK_DECODER_REGISTRY.get(name)(cfg, input_shape)
 
 
 def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[int]:

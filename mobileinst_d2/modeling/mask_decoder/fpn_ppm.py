@@ -8,7 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import ConvNorm, bilinear_resize
+from ..layers import NORMS, ConvNorm, bilinear_resize
+from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
 from .mask_branch import MaskBranch
 from .semantic_enhanced import PyramidRound
@@ -132,6 +133,9 @@ class FPNPPMMaskDecoder(nn.Module):
             ValueError: if an option makes no sense, or the backbone lacks a feature.
         """
         super().__init__()
+        check_option("MODEL.MASK_DECODER.NORM", norm, NORMS)
+        check_option("MODEL.MASK_DECODER.PYRAMID_NORM", pyramid_norm, NORMS)
+        check_option("MODEL.MASK_DECODER.LATERAL_NORM", lateral_norm, NORMS)
         self.in_features = list(in_features)
         self.pyramid = FPNPPM(
             feature_channels(input_shape, in_features),

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import INJECTION_GATES, ConvNorm, SemanticInjection, bilinear_resize
+from ..layers import INJECTION_GATES, NORMS, ConvNorm, SemanticInjection, bilinear_resize
 from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
 from .mask_branch import MaskBranch
@@ -148,10 +148,12 @@ class ZigzagPyramid(nn.Module):
         *,
         pyramid_norm: str,
         lateral_norm: str,
+        order: str,
         downsample: str,
     ) -> None:
         super().__init__()
         self.enhancers = enhancers
+        self.conv_first = order == "conv_sum"
         coarsest = len(in_channels) - 1
         self.laterals = nn.ModuleList(
             nn.Identity() if c == dim and i < coarsest else ConvNorm(c, dim, norm=lateral_norm)
@@ -173,12 +175,12 @@ class ZigzagPyramid(nn.Module):
             levels[coarsest] = self.enhancers["input"](levels[coarsest], x_global)
         previous, x = None, None
         for stop, (i, conv) in enumerate(zip(self.path, self.convs, strict=True)):
-            node = levels[i]
+            node = conv(levels[i]) if self.conv_first else levels[i]
             if x is not None and previous > i:
                 node = node + bilinear_resize(x, node.shape[-2:])
             elif x is not None:
                 node = node + self.downsamples[previous](x, node.shape[-2:])
-            x = conv(node)
+            x = node if self.conv_first else conv(node)
             if i == coarsest and stop > 0 and "output" in self.enhancers:
                 x = self.enhancers["output"](x, x_global)
             levels[i], previous = x, i
@@ -218,7 +220,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             hidden_dim: channels of the pyramid and of X_mask.
             kernel_dim: channels of a mask kernel.
             layout: "two_rounds" or "zigzag".
-            pyramid_order: "sum_conv" or "conv_sum", for "two_rounds".
+            pyramid_order: "sum_conv" or "conv_sum".
             norm: normalisation of enhancers and mask convolutions.
             pyramid_norm: normalisation of the 3x3 pyramid blocks and of the fusion.
             lateral_norm: normalisation of the laterals.
@@ -241,6 +243,9 @@ class SemanticEnhancedMaskDecoder(nn.Module):
         check_option("MODEL.MASK_DECODER.ENHANCER_GATE", enhancer_gate, INJECTION_GATES)
         for place in enhancers:
             check_option("MODEL.MASK_DECODER.ENHANCERS", place, _ENHANCER_PLACES)
+        check_option("MODEL.MASK_DECODER.NORM", norm, NORMS)
+        check_option("MODEL.MASK_DECODER.PYRAMID_NORM", pyramid_norm, NORMS)
+        check_option("MODEL.MASK_DECODER.LATERAL_NORM", lateral_norm, NORMS)
         self.in_features = list(in_features)
         self.global_feature = global_feature
         enhancer_modules = nn.ModuleDict(
@@ -255,17 +260,16 @@ class SemanticEnhancedMaskDecoder(nn.Module):
                 for place in enhancers
             }
         )
-        common = {
-            "pyramid_norm": pyramid_norm,
-            "lateral_norm": lateral_norm,
-            "downsample": downsample,
-        }
-        if layout == "zigzag":
-            self.pyramid = ZigzagPyramid(in_channels, hidden_dim, enhancer_modules, **common)
-        else:
-            self.pyramid = TwoRoundPyramid(
-                in_channels, hidden_dim, enhancer_modules, order=pyramid_order, **common
-            )
+        arrangement = ZigzagPyramid if layout == "zigzag" else TwoRoundPyramid
+        self.pyramid = arrangement(
+            in_channels,
+            hidden_dim,
+            enhancer_modules,
+            pyramid_norm=pyramid_norm,
+            lateral_norm=lateral_norm,
+            order=pyramid_order,
+            downsample=downsample,
+        )
         self.mask_branch = MaskBranch(
             hidden_dim,
             kernel_dim=kernel_dim,

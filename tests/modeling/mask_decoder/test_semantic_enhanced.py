@@ -2,9 +2,10 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from pyramid_features import SHAPES, Scale, constant_features, random_features
+from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
+from mobileinst_d2.modeling import MASK_DECODER_REGISTRY, build_mask_decoder
 from mobileinst_d2.modeling.mask_decoder import SemanticEnhancedMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.semantic_enhanced import Downsample, PyramidRound
 
@@ -25,7 +26,11 @@ def scales(*factors: float) -> nn.ModuleList:
 
 
 def decoder(**options: object) -> SemanticEnhancedMaskDecoder:
-    return SemanticEnhancedMaskDecoder(SHAPES, **{"hidden_dim": 12, "kernel_dim": 8, **options})
+    """A small decoder, built from the config with each option under its key."""
+    options = {"hidden_dim": 12, **options}
+    keys = {"MODEL__INSTANCE_DECODER__KERNEL_DIM": options.pop("kernel_dim", 8)}
+    keys |= {f"MODEL__MASK_DECODER__{name.upper()}": value for name, value in options.items()}
+    return build_mask_decoder(tiny_config(**keys), SHAPES)
 
 
 def test_the_registry_lists_the_decoder():
@@ -64,8 +69,9 @@ def test_a_round_sums_and_convolves_in_the_chosen_order(order, top_down):
         torch.testing.assert_close(x, torch.full_like(x, value))
 
 
-def test_two_rounds_follow_the_papers_figure():
-    model = decoder()
+@pytest.mark.parametrize("order", ["sum_conv", "conv_sum"])
+def test_two_rounds_follow_the_papers_figure(order):
+    model = decoder(pyramid_order=order)
     pyramid = model.pyramid
     pyramid.laterals = scales(2, 3, 5)
     pyramid.top_down.convs = scales(7, 11, 13)
@@ -76,14 +82,22 @@ def test_two_rounds_follow_the_papers_figure():
 
     l3, l4, l5 = 2 * x3, 3 * x4, 5 * x5
     l5 += 4 * x6
-    t5 = l5
-    t4 = l4 + t5
-    t3 = l3 + t4
-    p3, p4, p5 = 7 * t3, 11 * t4, 13 * t5
-    b3 = p3
-    b4 = p4 + b3
-    b5 = p5 + b4
-    n3, n4, n5 = 0.5 * b3, 0.25 * b4, 2 * b5
+    if order == "sum_conv":
+        t5 = l5
+        t4 = l4 + t5
+        t3 = l3 + t4
+        p3, p4, p5 = 7 * t3, 11 * t4, 13 * t5
+        b3 = p3
+        b4 = p4 + b3
+        b5 = p5 + b4
+        n3, n4, n5 = 0.5 * b3, 0.25 * b4, 2 * b5
+    else:
+        p5 = 13 * l5
+        p4 = 11 * l4 + p5
+        p3 = 7 * l3 + p4
+        n3 = 0.5 * p3
+        n4 = 0.25 * p4 + n3
+        n5 = 2 * p5 + n4
     n5 += 9 * x6
     fused = 0.1 * (n3 + n4 + n5)
 
@@ -91,21 +105,25 @@ def test_two_rounds_follow_the_papers_figure():
     torch.testing.assert_close(out.fused, torch.full_like(out.fused, fused))
 
 
-def test_zigzag_goes_up_down_and_up_again():
-    model = decoder(layout="zigzag")
+@pytest.mark.parametrize("order", ["sum_conv", "conv_sum"])
+def test_zigzag_goes_up_down_and_up_again(order):
+    model = decoder(layout="zigzag", pyramid_order=order)
     pyramid = model.pyramid
     pyramid.laterals = scales(1, 1, 5)
     pyramid.convs = scales(2, 3, 7, 0.5, 0.25, 4, 0.1)
     pyramid.enhancers = nn.ModuleDict({"input": AddGlobal(6), "output": AddGlobal(9)})
     x3, x4, x5, x6 = 1.0, 2.0, 3.0, 4.0
 
-    c5 = 2 * (5 * x5 + 6 * x6)
-    c4 = 3 * (x4 + c5)
-    c3 = 7 * (x3 + c4)
-    c4 = 0.5 * (c4 + c3)
-    c5 = 0.25 * (c5 + c4) + 9 * x6
-    c4 = 4 * (c4 + c5)
-    c3 = 0.1 * (c3 + c4)
+    def stop(factor, level, carried=0.0):
+        return factor * (level + carried) if order == "sum_conv" else factor * level + carried
+
+    c5 = stop(2, 5 * x5 + 6 * x6)
+    c4 = stop(3, x4, c5)
+    c3 = stop(7, x3, c4)
+    c4 = stop(0.5, c4, c3)
+    c5 = stop(0.25, c5, c4) + 9 * x6
+    c4 = stop(4, c4, c5)
+    c3 = stop(0.1, c3, c4)
 
     out = model(constant_features(x3, x4, x5, x6))
     torch.testing.assert_close(out.fused, torch.full_like(out.fused, c3))
@@ -166,7 +184,7 @@ def test_coordinates_break_the_translation_symmetry():
 
 
 def test_laterals_have_a_bias_and_pyramid_convolutions_a_normalisation_by_default():
-    pyramid = decoder().pyramid
+    pyramid = SemanticEnhancedMaskDecoder(SHAPES, hidden_dim=12).pyramid
     assert all(m.conv.bias is not None and m.norm is None for m in pyramid.laterals)
     for conv in (*pyramid.top_down.convs, *pyramid.bottom_up.convs, pyramid.fusion):
         assert conv.conv.bias is None
