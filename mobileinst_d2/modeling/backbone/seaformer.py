@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import ConvBN, ConvTransformer, attend_by_head, inverted_residuals
+from ..layers import BATCH_NORMS, ConvBN, ConvTransformer, attend_by_head, inverted_residuals
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
@@ -204,6 +204,7 @@ class SeaFormer(MobileBackbone):
             ValueError: if ``variant`` or an output is unknown.
         """
         check_option("MODEL.SEAFORMER.VARIANT", variant, SEAFORMER_VARIANTS)
+        check_option("MODEL.SEAFORMER.NORM", norm, BATCH_NORMS)
         sizes = SEAFORMER_VARIANTS[variant]
         channels = {
             name: blocks[-1][2] for name, blocks in zip(_STAGE_OUTPUTS, sizes.stages, strict=True)

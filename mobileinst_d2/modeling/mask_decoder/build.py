@@ -65,7 +65,7 @@ def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) ->
     missing = set(names) - set(input_shape)
     if missing:
         raise ValueError(
-            f"MODEL.MASK_DECODER needs the features {sorted(missing)}, the backbone gives "
-            f"{sorted(input_shape)}"
+            "MODEL.MASK_DECODER.IN_FEATURES with MODEL.MASK_DECODER.GLOBAL_FEATURE needs the "
+            f"features {sorted(missing)}, the backbone gives {sorted(input_shape)}"
         )
     return [input_shape[name].channels for name in names]
