@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_config
 
 from mobileinst_d2.modeling import criterion as criterion_module
 from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
@@ -40,9 +41,20 @@ def make_outputs(batch: int) -> dict[str, torch.Tensor]:
     return {name: torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
 
 
-def make_criterion(*matches, **options) -> MobileInstCriterion:
-    weights = {"class_weight": 1, "dice_weight": 1, "mask_weight": 1, "objectness_weight": 1}
-    return MobileInstCriterion(matcher=FixedMatcher(*matches), **(weights | options))
+def make_criterion(
+    *matches, passing_match="shared", passing_weight=1.0, **options
+) -> MobileInstCriterion:
+    """Weights of 1 and a fixed assignment, built from the config with each option under its key."""
+    weights = ("class_weight", "dice_weight", "mask_weight", "objectness_weight")
+    options = dict.fromkeys(weights, 1.0) | options
+    cfg = tiny_config(
+        MODEL__MOBILEINST__QUERY_PASSING__MATCH=passing_match,
+        MODEL__MOBILEINST__QUERY_PASSING__WEIGHT=passing_weight,
+        **{f"MODEL__CRITERION__{name.upper()}": float(x) for name, x in options.items()},
+    )
+    criterion = MobileInstCriterion(cfg)
+    criterion.matcher = FixedMatcher(*matches)
+    return criterion
 
 
 def sigmoid(x):
@@ -73,10 +85,14 @@ def naive_mask_losses(mask_logits, targets, matches, num_objects):
 MATCHES = [([3, 0], [1, 0]), ([2], [0])]
 
 
-def test_every_loss_has_its_normaliser():
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "threshold"), [(0.25, 2.0, 0.4), (0.6, 0.0, 0.7)], ids=["default", "other"]
+)
+def test_every_loss_equals_its_formula_with_its_normaliser(alpha, gamma, threshold):
     # The second image has two objects, of which one is not matched: it counts all the same.
     targets, outputs = make_targets(2, 2), make_outputs(2)
-    losses = make_criterion(*MATCHES)(outputs, targets)
+    options = {"focal_alpha": alpha, "focal_gamma": gamma, "objectness_mask_threshold": threshold}
+    losses = make_criterion(*MATCHES, **options)(outputs, targets)
     num_objects = 4
 
     p = sigmoid(as_numpy(outputs["class_logits"]))
@@ -85,7 +101,7 @@ def test_every_loss_has_its_normaliser():
         for q, o in zip(queries, objects, strict=True):
             wanted[image, q, targets[image].labels[o]] = 1
     right = np.where(wanted == 1, p, 1 - p)
-    focal = np.where(wanted == 1, 0.25, 0.75) * (1 - right) ** 2 * -np.log(right)
+    focal = np.where(wanted == 1, alpha, 1 - alpha) * (1 - right) ** gamma * -np.log(right)
     assert losses["loss_cls"].item() == pytest.approx(focal.sum() / num_objects, rel=1e-5)
 
     dice, pixels = naive_mask_losses(outputs["mask_logits"], targets, MATCHES, num_objects)
@@ -95,7 +111,7 @@ def test_every_loss_has_its_normaliser():
     objectness = []
     for image, (queries, objects) in enumerate(MATCHES):
         for q, o in zip(queries, objects, strict=True):
-            predicted = sigmoid(as_numpy(outputs["mask_logits"][image, q])) >= 0.4
+            predicted = sigmoid(as_numpy(outputs["mask_logits"][image, q])) >= threshold
             mask = as_numpy(targets[image].masks[o]) > 0.5
             iou = (predicted & mask).sum() / (predicted | mask).sum()
             objectness.append(bce(as_numpy(outputs["objectness_logits"][image, q]), iou))
@@ -111,6 +127,16 @@ def test_weights_multiply_their_losses():
     factors = {"loss_cls": 2, "loss_dice": 3, "loss_mask": 5, "loss_obj": 7}
     for name, factor in factors.items():
         torch.testing.assert_close(weighted[name], factor * plain[name])
+
+
+def test_the_default_weights_are_the_papers():
+    targets, outputs = make_targets(2, 1), make_outputs(2)
+    plain = make_criterion(*MATCHES)(outputs, targets)
+    criterion = MobileInstCriterion(tiny_config())
+    criterion.matcher = FixedMatcher(*MATCHES)
+    losses = criterion(outputs, targets)
+    for name, weight in {"loss_cls": 2, "loss_dice": 2, "loss_mask": 2, "loss_obj": 1}.items():
+        torch.testing.assert_close(losses[name], weight * plain[name])
 
 
 def average_over_processes(monkeypatch, processes):

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
 from tiny_models import tiny_config
 from torch import nn
 
@@ -14,19 +15,19 @@ from mobileinst_d2.modeling.mask_decoder import MaskDecoderOutput
 DIM, QUERIES, CLASSES = 16, 6, 3
 
 
+SIZES = {"num_queries": QUERIES, "hidden_dim": DIM, "ffn_dim": 32, "kernel_dim": 8}
+
+
+def new_decoder(**options: object) -> DualTransformerInstanceDecoder:
+    """A small decoder, built from the config with each option under its key."""
+    options = {f"MODEL__INSTANCE_DECODER__{k.upper()}": v for k, v in (SIZES | options).items()}
+    cfg = tiny_config(MODEL__NUM_CLASSES=CLASSES, MODEL__MASK_DECODER__HIDDEN_DIM=DIM, **options)
+    return build_instance_decoder(cfg, {"x6": ShapeSpec(channels=10)}).eval()
+
+
 def decoder(**options: object) -> DualTransformerInstanceDecoder:
-    """A small decoder with random weights everywhere, in evaluation mode."""
-    defaults = {
-        "global_channels": 10,
-        "num_classes": CLASSES,
-        "num_queries": QUERIES,
-        "hidden_dim": DIM,
-        "num_heads": 4,
-        "local_pool_size": 2,
-        "ffn_dim": 32,
-        "kernel_dim": 8,
-    }
-    model = DualTransformerInstanceDecoder(**(defaults | options)).eval()
+    """The same with random weights everywhere."""
+    model = new_decoder(**options)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
     return model
@@ -204,9 +205,7 @@ def test_a_decoder_without_feed_forward_network_and_with_a_kernel_mlp():
 
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_classes_start_at_the_prior_probability(prior):
-    model = DualTransformerInstanceDecoder(
-        global_channels=10, num_classes=CLASSES, hidden_dim=DIM, prior_prob=prior
-    ).eval()
+    model = new_decoder(prior_prob=prior)
     probabilities = model(*memory(16, 16)).class_logits.sigmoid()
     assert probabilities.mean().item() == pytest.approx(prior, rel=0.2)
     assert model.class_head.bias[0].item() == pytest.approx(math.log(prior / (1 - prior)))
