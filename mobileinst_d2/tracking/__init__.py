@@ -3,6 +3,7 @@
 from .kernel_tracker import KernelTracker, SlotView
 from .step import FrameStepper, SlotFrame
 from .streaming_predictor import StreamingPredictor
+from .track_collector import TrackCollector
 from .video_predictor import VideoPredictor
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "SlotFrame",
     "SlotView",
     "StreamingPredictor",
+    "TrackCollector",
     "VideoPredictor",
 ]

@@ -33,6 +33,10 @@ class StreamingPredictor:
 
     The step from frames to slots is that of :class:`VideoPredictor`; on top of it slots become
     visible and hidden with hysteresis, and get identities that are never used again.
+
+    Attributes:
+        slot_frame: the slots of the last frame, for a :class:`TrackCollector`; None at the start.
+        image_size: (H, W) of the network's image of the last frame, without padding.
     """
 
     @configurable
@@ -118,6 +122,8 @@ class StreamingPredictor:
     def reset(self) -> None:
         """Start a new stream. Identities start at 1 again."""
         self.stepper.reset()
+        self.slot_frame: SlotFrame | None = None
+        self.image_size: tuple[int, int] | None = None
         self._next_id = 1
         self._scores: torch.Tensor | None = None  # slots, classes: smoothed
         self._classes: torch.Tensor | None = None  # slots: shown class
@@ -146,6 +152,7 @@ class StreamingPredictor:
         _check_frame(frame)
         image = self.prepare(frame)
         result = self.stepper([image], force_keyframe=force_keyframe)[0]
+        self.slot_frame, self.image_size = result, tuple(image.shape[-2:])
         logits = upsample_mask_logits(result.mask_logits[None])[0]
         if result.is_keyframe:
             self._update_slots(result, logits)
@@ -154,7 +161,7 @@ class StreamingPredictor:
         slots = slots[best.argsort(descending=True, stable=True)][: self.max_instances]
         masks = paste_masks(
             logits[slots.to(logits.device)],
-            tuple(image.shape[-2:]),
+            self.image_size,
             frame.shape[:2],
             self.mask_threshold,
         ).cpu()

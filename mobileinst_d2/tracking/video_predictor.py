@@ -1,77 +1,14 @@
 """Prediction of whole videos: frames are pulled lazily, masks are kept small."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from pycocotools import mask as mask_util
 
-from ..modeling.options import check_option
-from ..modeling.postprocess import (
-    LABEL_RULES,
-    maskness,
-    paste_masks,
-    select_instances,
-    upsample_mask_logits,
-)
 from .step import FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
+from .track_collector import TrackCollector
 
 __all__ = ["VideoPredictor"]
-
-_SCORE_POOLS = ("prob_mean", "logit_mean", "max")
-# Scores of exactly 0 or 1 have no finite logit.
-_LOGIT_EPS = 1e-6
-
-
-class _KeptFrame(NamedTuple):
-    """What stays of a frame until the tracks are chosen: n slots and their small mask logits."""
-
-    slots: torch.Tensor  # n
-    mask_logits: torch.Tensor  # n, h, w, at stride 8
-
-
-class _TrackScores:
-    """Class scores and mask quality of each slot, pooled over the frames of a video."""
-
-    def __init__(self, pool: str, mask_threshold: float) -> None:
-        self.pool = pool
-        self.mask_threshold = mask_threshold
-        self.frames = 0
-        self.pooled: torch.Tensor | None = None  # slots, classes
-        self.quality_sum: torch.Tensor | None = None  # slots
-        self.quality_frames: torch.Tensor | None = None  # slots
-
-    def add(self, frame: SlotFrame) -> None:
-        # Long sums need single precision; a frame without valid scores counts as 0.
-        scores = frame.scores.float().cpu().nan_to_num(0.0)
-        if self.pool == "logit_mean":
-            scores = scores.logit(eps=_LOGIT_EPS)
-        probs = upsample_mask_logits(frame.mask_logits[None])[0].sigmoid()
-        quality = maskness(probs, self.mask_threshold).cpu()
-        if self.pooled is None:
-            self.pooled = scores.clone()
-            self.quality_sum = torch.zeros_like(quality)
-            self.quality_frames = torch.zeros_like(quality)
-        elif self.pool == "max":
-            self.pooled = torch.maximum(self.pooled, scores)
-        else:
-            self.pooled += scores
-        self.frames += 1
-        self.quality_sum += quality
-        self.quality_frames += quality > 0
-
-    def scores(self) -> torch.Tensor:
-        """(N, K), in [0, 1]."""
-        if self.pool == "max":
-            return self.pooled
-        mean = self.pooled / self.frames
-        return mean.sigmoid() if self.pool == "logit_mean" else mean
-
-    def quality(self) -> torch.Tensor:
-        """(N,), the mean maskness over the frames that show the slot."""
-        return self.quality_sum / self.quality_frames.clamp(min=1)
 
 
 class VideoPredictor:
@@ -120,8 +57,6 @@ class VideoPredictor:
         Raises:
             ValueError: if an option is unknown or ``chunk`` is below 1.
         """
-        check_option("TEST.TRACKING.SCORE_POOL", score_pool, _SCORE_POOLS)
-        check_option("TEST.TRACKING.LABELS_PER_TRACK", labels_per_track, LABEL_RULES)
         if chunk < 1:
             raise ValueError(f"TEST.TRACKING.CHUNK is {chunk}, it must be at least 1")
         self.stepper = FrameStepper(
@@ -136,6 +71,7 @@ class VideoPredictor:
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
+        self.new_collector()  # checks the options
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: object) -> dict:
@@ -193,37 +129,26 @@ class VideoPredictor:
         if len(frames) == 0:
             raise ValueError("the video has no frames")
         self.stepper.reset()
-        track_scores = _TrackScores(self.score_pool, self.mask_threshold)
-        kept: list[_KeptFrame | None] = []
+        collector = self.new_collector()
         image_size = None
         for start in range(0, len(frames), self.chunk):
             slot_frames, image_size = self._step_chunk(frames, start, image_size)
             for frame in slot_frames:
-                track_scores.add(frame)
-                kept.append(self._keep(frame, track_scores))
+                collector.add(frame)
+        return collector.result(image_size, output_size)
 
-        slots, labels, scores = select_instances(
-            track_scores.scores(),
-            track_scores.quality() if self.mask_rescore else None,
+    def new_collector(self) -> TrackCollector:
+        """What makes tracks of the frames of a video, where another loop predicts them."""
+        return TrackCollector(
+            score_pool=self.score_pool,
+            labels_per_track=self.labels_per_track,
+            presence_threshold=self.presence_threshold,
+            keep_slots=self.keep_slots,
             score_threshold=self.score_threshold,
+            mask_threshold=self.mask_threshold,
+            mask_rescore=self.mask_rescore,
             max_detections=self.max_detections,
-            labels=self.labels_per_track,
         )
-        tracks = self._encode_tracks(slots.unique(), kept, image_size, output_size)
-        results = [
-            (score, label, slot, tracks[slot])
-            for score, label, slot in zip(
-                scores.tolist(), labels.tolist(), slots.tolist(), strict=True
-            )
-            if any(tracks[slot])  # some vanish at the original size
-        ]
-        names = ("pred_scores", "pred_labels", "pred_ids", "pred_rles")
-        columns = map(list, zip(*results, strict=True)) if results else ([], [], [], [])
-        return {
-            "image_size": tuple(output_size),
-            "length": len(frames),
-            **dict(zip(names, columns, strict=True)),
-        }
 
     def _step_chunk(
         self,
@@ -241,42 +166,3 @@ class VideoPredictor:
                     f"first frame {image_size}: all frames of a video need one size"
                 )
         return self.stepper(chunk), image_size
-
-    def _keep(self, frame: SlotFrame, track_scores: _TrackScores) -> _KeptFrame:
-        """The slots of a frame that may still be reported."""
-        present = frame.scores.max(dim=1).values >= self.presence_threshold
-        slots = present.nonzero()[:, 0]
-        if 0 < self.keep_slots < len(slots):
-            running = track_scores.scores().max(dim=1).values.to(slots.device)
-            slots = slots[running[slots].topk(self.keep_slots).indices]
-        return _KeptFrame(slots.cpu(), frame.mask_logits[slots].float().cpu())
-
-    def _encode_tracks(
-        self,
-        wanted: torch.Tensor,
-        kept: list[_KeptFrame | None],
-        image_size: tuple[int, int],
-        output_size: tuple[int, int],
-    ) -> dict[int, list[dict | None]]:
-        """Masks of the wanted slots in every frame, as RLE. Frames are freed as they are done."""
-        tracks: dict[int, list[dict | None]] = {slot: [] for slot in wanted.tolist()}
-        for index, frame in enumerate(kept):
-            kept[index] = None
-            chosen = torch.isin(frame.slots, wanted)
-            visible: dict[int, dict | None] = {}
-            if chosen.any():
-                logits = upsample_mask_logits(frame.mask_logits[chosen][None])[0]
-                masks = paste_masks(logits, image_size, output_size, self.mask_threshold)
-                visible = dict(zip(frame.slots[chosen].tolist(), _encode(masks), strict=True))
-            for slot, track in tracks.items():
-                track.append(visible.get(slot))
-        return tracks
-
-
-def _encode(masks: torch.Tensor) -> list[dict | None]:
-    """Compressed RLE of each mask (n, H, W); None for empty ones."""
-    columns = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))  # h, w, n
-    rles = mask_util.encode(columns)
-    return [
-        rle if shown else None for rle, shown in zip(rles, masks.flatten(1).any(1), strict=True)
-    ]

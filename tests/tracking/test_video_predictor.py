@@ -7,22 +7,23 @@ from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, vid
 from tiny_models import tiny_config
 
 from mobileinst_d2.modeling.postprocess import upsample_mask_logits
-from mobileinst_d2.tracking import VideoPredictor
+from mobileinst_d2.tracking import TrackCollector, VideoPredictor
 
 
 def predictor_of(network: ScriptedNetwork, **options: object) -> VideoPredictor:
     return VideoPredictor(keyframe=network.keyframe, reuse=network.reuse, **options)
 
 
-def record_kept_frames(predictor: VideoPredictor) -> list:
-    """What the predictor will keep of each frame."""
-    kept, keep = [], predictor._keep
+@pytest.fixture
+def kept_frames(monkeypatch) -> list:
+    """What predictors keep of each frame."""
+    kept, keep = [], TrackCollector._keep
 
     def record(*args):
         kept.append(keep(*args))
         return kept[-1]
 
-    predictor._keep = record
+    monkeypatch.setattr(TrackCollector, "_keep", record)
     return kept
 
 
@@ -131,14 +132,13 @@ def test_a_track_that_is_never_present_is_not_reported():
     assert result["pred_ids"] == [0]
 
 
-def test_weak_slots_can_be_dropped_early_to_save_memory():
+def test_weak_slots_can_be_dropped_early_to_save_memory(kept_frames):
     network = scripted(length=6, queries=4)
     expected = predictor_of(network).predict(video_of(6), FRAME_SIZE)
-    predictor = predictor_of(network, keep_slots=2)
-    kept = record_kept_frames(predictor)
-    result = predictor.predict(video_of(6), FRAME_SIZE)
-    assert {len(frame.slots) for frame in kept} == {2}
-    assert {len(frame.mask_logits) for frame in kept} == {2}
+    kept_frames.clear()
+    result = predictor_of(network, keep_slots=2).predict(video_of(6), FRAME_SIZE)
+    assert {len(frame.slots) for frame in kept_frames} == {2}
+    assert {len(frame.mask_logits) for frame in kept_frames} == {2}
     assert result["pred_ids"] == [0, 1]
     assert result["pred_rles"] == expected["pred_rles"][:2]
 
@@ -196,12 +196,10 @@ def test_bad_options_are_named(options, message):
         predictor_of(scripted(), **options)
 
 
-def test_masks_kept_for_later_do_not_hold_the_maps_of_all_slots():
+def test_masks_kept_for_later_do_not_hold_the_maps_of_all_slots(kept_frames):
     network = scripted(queries=4)
-    predictor = predictor_of(network, keep_slots=1)
-    kept = record_kept_frames(predictor)
-    predictor.predict(video_of(6), FRAME_SIZE)
-    sizes = {frame.mask_logits.untyped_storage().nbytes() for frame in kept}
+    predictor_of(network, keep_slots=1).predict(video_of(6), FRAME_SIZE)
+    sizes = {frame.mask_logits.untyped_storage().nbytes() for frame in kept_frames}
     assert sizes == {1 * 8 * 8 * 4}
 
 
@@ -287,3 +285,27 @@ def test_half_precision_scores_are_averaged_in_single_precision(dtype):
     network = ScriptedNetwork(scores, torch.ones(200, 1, 1), columns(1).repeat(200, 1, 1, 1))
     result = predictor_of(network, mask_rescore=False).predict(video_of(200), FRAME_SIZE)
     assert result["pred_scores"] == pytest.approx([0.3], abs=2e-3)
+
+
+def test_frames_that_were_not_predicted_are_gaps_and_change_no_score():
+    network = scripted(length=4)
+    predictor = predictor_of(network)
+    expected = predictor.predict(video_of(4), FRAME_SIZE)
+    collector = predictor.new_collector()
+    predictor.stepper.reset()
+    for index, frame in enumerate(predictor.stepper(video_of(4))):
+        if index == 2:
+            collector.add(None)
+        collector.add(frame)
+    result = collector.result(FRAME_SIZE, FRAME_SIZE)
+    assert result["length"] == 5
+    assert result["pred_scores"] == expected["pred_scores"]
+    for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
+        assert track == [*wanted[:2], None, *wanted[2:]]
+
+
+def test_a_video_of_gaps_only_is_refused():
+    collector = predictor_of(scripted()).new_collector()
+    collector.add(None)
+    with pytest.raises(ValueError, match="no frames"):
+        collector.result(FRAME_SIZE, FRAME_SIZE)
