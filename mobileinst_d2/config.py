@@ -17,6 +17,10 @@ def add_mobileinst_config(cfg: CN) -> None:
     """
     # Number of object classes. Stands once; checked against the dataset's metadata at start.
     cfg.MODEL.NUM_CLASSES = 80
+    # Registered data set, such as coco_2017_train, whose classes MODEL.WEIGHTS was trained on: a
+    # training starts with the rows of the class layer whose classes match. Empty = with none, if
+    # the number of classes differs.
+    cfg.MODEL.WARM_START_CLASSES = ""
 
     _add_backbone_config(cfg)
     _add_mask_decoder_config(cfg)

@@ -8,24 +8,60 @@ from typing import IO, Any
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from mobileinst_d2.modeling.backbone.checkpoint_names import find_state_dict
+from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError, read_checkpoint
+from mobileinst_d2.modeling.backbone.checkpoints import load_backbone_content
 
 __all__ = ["CheckpointError", "TrainingCheckpointer"]
 
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, or that does not belong to the model."""
+Tensors = Mapping[str, torch.Tensor]
 
 
-class TrainingCheckpointer(DetectionCheckpointer):
+class _SafeCheckpointer(Checkpointer):
+    """Takes the place of fvcore's checkpointer behind Detectron2's, to read files safely."""
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        content = read_checkpoint(f)
+        return content if isinstance(content, dict) else {"model": content}
+
+
+class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
     """Detectron2's checkpointer with atomic writes and checked reads.
 
     A file appears under its own name only when it is complete, so the checkpoint that
-    ``last_checkpoint`` names is always a whole one.
+    ``last_checkpoint`` names is always a whole one. Code in a file is never run. Public
+    checkpoints of the backbone are loaded into the backbone.
     """
 
-    # Where the last load came from, and the entries that were found there.
+    # Where the last load came from, the entries that were found there, and whether a training
+    # starts from it.
     _source = ""
     _entries: frozenset[str] = frozenset()
+    _starts_training = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        adapt: Callable[[nn.Module, Tensors], Tensors] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Prepare to load and save.
+
+        Args:
+            model: the network, also wrapped for several processes.
+            save_dir: folder of the checkpoints.
+            adapt: makes weights fit the network that a training starts with; given network and
+                weights by name, it returns those to load. With it, what still has another shape
+                is left out with a warning; in any other case another shape is an error.
+            **kwargs: as in Detectron2.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self.adapt = adapt
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write model and checkpointables, then name the file in ``last_checkpoint``.
@@ -83,7 +119,11 @@ class TrainingCheckpointer(DetectionCheckpointer):
                     self.save_dir,
                     path,
                 )
-            return super().resume_or_load(path, resume=False)
+            self._starts_training = self.adapt is not None
+            try:
+                return super().resume_or_load(path, resume=False)
+            finally:
+                self._starts_training = False
         last = self.get_checkpoint_file()
         try:
             rest = super().resume_or_load(path, resume=True)
@@ -108,7 +148,8 @@ class TrainingCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            CheckpointError: if the file is damaged, or no parameter of the model is in it.
+            CheckpointError: if the file is damaged, holds more than data, or does not fit the
+                model.
         """
         # Detectron2 after 0.6 takes options after a question mark. While it loads, it keeps them in
         # this attribute, which a failure leaves behind: then it would refuse to load ever again.
@@ -144,37 +185,66 @@ class TrainingCheckpointer(DetectionCheckpointer):
                 os.remove(temporary)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        try:
+        if filename.endswith((".pkl", ".pyth")):
+            loaded = _read_zoo_file(filename)
+        else:
             loaded = super()._load_file(filename)
-        except Exception as error:  # a damaged file can make the unpickler raise anything
-            reason = (str(error).splitlines() or [""])[0]
-            raise CheckpointError(
-                f"{filename} cannot be read as a checkpoint ({type(error).__name__}: {reason}). "
-                "It is damaged, as by an interrupted copy, or no file of torch.save: copy it "
-                "again, or name another one in MODEL.WEIGHTS."
-            ) from error
-        model = loaded["model"]
-        if not isinstance(model, Mapping) or not all(
-            isinstance(value, torch.Tensor | np.ndarray) for value in model.values()
-        ):
-            raise CheckpointError(
-                f"{filename} holds no plain mapping of names to tensors, neither itself nor under "
-                "'model'. Save the state dict alone, as torch.save({'model': state_dict}, path)."
-            )
         self._entries = frozenset(loaded)
         return loaded
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        in_file = sorted(checkpoint["model"])
+        if not checkpoint.get("matching_heuristics", False):
+            if self._is_of_backbone(checkpoint):
+                self._load_backbone(checkpoint)
+                return None
+            if self._starts_training:
+                checkpoint["model"] = dict(self.adapt(self.model, checkpoint["model"]))
+        in_file = list(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
-        parameters = {name for name, _ in self.model.named_parameters()}
+        parameters = [name for name, _ in self.model.named_parameters()]
         # Those with another shape in the file count as missing too.
-        if parameters and parameters.issubset(incompatible.missing_keys):
+        if parameters and set(parameters).issubset(incompatible.missing_keys):
             raise CheckpointError(
                 f"No parameter of {type(self.model).__name__} is in {self._source}. "
-                f"The file has names like {in_file[:3]}, the model {sorted(parameters)[:3]}."
+                f"The file has names like {in_file[:3]}, the model {parameters[:3]}."
+            )
+        if incompatible.incorrect_shapes and not self._starts_training:
+            name, in_file, in_model = incompatible.incorrect_shapes[0]
+            raise CheckpointError(
+                f"{self._source} does not fit {type(self.model).__name__}: {name} is {in_file} in "
+                f"the file and {in_model} in the model, and so for "
+                f"{len(incompatible.incorrect_shapes)} tensors. Use the config that it was "
+                "trained with; shapes depend on MODEL.NUM_CLASSES among others."
             )
         return incompatible
+
+    def _is_of_backbone(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether the file is of a backbone alone; the weights of others move to "model"."""
+        parameters = {name for name, _ in self.model.named_parameters()}
+        if _is_plain(checkpoint["model"]) and not parameters.isdisjoint(checkpoint["model"]):
+            return False
+        tensors, _ = find_state_dict(checkpoint)
+        if not tensors:
+            raise CheckpointError(
+                f"{self._source} holds no mapping of names to tensors. Save the state dict alone, "
+                "as torch.save({'model': state_dict}, path)."
+            )
+        outside = {name for name in parameters if not name.startswith("backbone.")}
+        if hasattr(self.model, "backbone") and outside.isdisjoint(tensors):
+            return True
+        checkpoint["model"] = tensors
+        return False
+
+    def _load_backbone(self, checkpoint: dict[str, Any]) -> None:
+        backbone = self.model.backbone
+        # In Detectron2's FPN the network itself is one level deeper.
+        load_backbone_content(getattr(backbone, "bottom_up", backbone), checkpoint, self._source)
+        del checkpoint["model"]
+        self.logger.warning(
+            "%s holds a backbone only: all other parts of %s stay random.",
+            self._source,
+            type(self.model).__name__,
+        )
 
     def _advice(self, broken: str) -> str:
         """What to do when the last checkpoint is broken."""
@@ -191,9 +261,30 @@ class TrainingCheckpointer(DetectionCheckpointer):
         return f"No other checkpoint in {self.save_dir} can be resumed; start without --resume."
 
 
+def _read_zoo_file(path: str) -> dict[str, Any]:
+    """Read a file of Detectron2's, Detectron's or pycls's model zoo, as Detectron2 does."""
+    content = read_checkpoint(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no mapping of names to weights.")
+    if path.endswith(".pkl") and "model" in content and "__author__" in content:
+        return content
+    if path.endswith(".pkl"):
+        author, weights, left_out = "Caffe2", content.get("blobs", content), "_momentum"
+    else:
+        author, weights, left_out = "pycls", content["model_state"], "num_batches_tracked"
+    weights = {name: value for name, value in weights.items() if not name.endswith(left_out)}
+    return {"model": weights, "__author__": author, "matching_heuristics": True}
+
+
+def _is_plain(weights: Any) -> bool:
+    return isinstance(weights, Mapping) and all(
+        isinstance(value, torch.Tensor | np.ndarray) for value in weights.values()
+    )
+
+
 def _is_resumable(path: str) -> bool:
     try:
-        checkpoint = torch.load(path, map_location="cpu")
-    except Exception:  # as above: damage shows in any way
+        checkpoint = read_checkpoint(path)
+    except (CheckpointError, OSError):
         return False
     return isinstance(checkpoint, dict) and "trainer" in checkpoint

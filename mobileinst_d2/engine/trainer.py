@@ -1,5 +1,6 @@
 """The trainer: Detectron2's `DefaultTrainer` with this project's data, optimizer and evaluators."""
 
+import functools
 import logging
 import os
 import weakref
@@ -34,6 +35,7 @@ from .hooks import StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .train_step import build_train_step
+from .warm_start import adapt_class_layers
 
 __all__ = ["Trainer"]
 
@@ -71,7 +73,12 @@ class Trainer(DefaultTrainer):
         model = create_ddp_model(model, broadcast_buffers=False, **devices)
         self._trainer = build_train_step(model, data_loader, optimizer, amp=cfg.SOLVER.AMP.ENABLED)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = TrainingCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            adapt=functools.partial(adapt_class_layers, cfg),
+            trainer=weakref.proxy(self),
+        )
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER

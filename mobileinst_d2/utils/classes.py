@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-__all__ = ["METADATA_FILE", "class_names", "save_class_names"]
+__all__ = ["METADATA_FILE", "class_names", "class_names_of_weights", "save_class_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,11 @@ def class_names(cfg: CfgNode) -> list[str]:
         ValueError: ``metadata.json`` is damaged.
     """
     count = cfg.MODEL.NUM_CLASSES
-    for origin, names in (_from_weights(cfg), _from_dataset(cfg)):
+    from_weights = (
+        f"{METADATA_FILE} next to MODEL.WEIGHTS",
+        class_names_of_weights(cfg.MODEL.WEIGHTS),
+    )
+    for origin, names in (from_weights, _from_dataset(cfg)):
         if not names:
             continue
         if len(names) == count:
@@ -46,6 +50,31 @@ def class_names(cfg: CfgNode) -> list[str]:
             count,
         )
     return [f"class {index}" for index in range(count)]
+
+
+def class_names_of_weights(weights: str) -> list[str]:
+    """Class names in the ``metadata.json`` next to a file of weights.
+
+    Args:
+        weights: path of the weights; may be empty.
+
+    Returns:
+        The names in the order of the contiguous class indices; none if there is no such file.
+
+    Raises:
+        ValueError: ``metadata.json`` is damaged.
+    """
+    path = Path(weights).parent / METADATA_FILE
+    if not weights or not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [str(name) for name in content["thing_classes"]]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path} is damaged: it should hold {{"thing_classes": [names]}} ({error}). '
+            "Remove it to go without."
+        ) from error
 
 
 def save_class_names(folder: str | Path, names: Sequence[str]) -> Path:
@@ -63,22 +92,6 @@ def save_class_names(folder: str | Path, names: Sequence[str]) -> Path:
     text = json.dumps({"thing_classes": list(names)}, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
-
-
-def _from_weights(cfg: CfgNode) -> tuple[str, list[str]]:
-    if not cfg.MODEL.WEIGHTS:
-        return METADATA_FILE, []
-    path = Path(cfg.MODEL.WEIGHTS).parent / METADATA_FILE
-    if not path.is_file():
-        return str(path), []
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return str(path), [str(name) for name in content["thing_classes"]]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path} is damaged: it should hold {{"thing_classes": [names]}} ({error}). '
-            "Remove it to go without."
-        ) from error
 
 
 def _from_dataset(cfg: CfgNode) -> tuple[str, list[str]]:

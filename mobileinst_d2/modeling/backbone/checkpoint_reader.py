@@ -62,6 +62,7 @@ def read_checkpoint(path: str) -> Any:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        OSError: if it may not be read.
         CheckpointError: if the file is damaged, is no checkpoint, or holds more than plain data.
     """
     local = PathManager.get_local_path(path)
@@ -79,9 +80,7 @@ def read_checkpoint(path: str) -> Any:
             "file was not loaded and nothing in it was executed. Where it can be trusted, save "
             "the weights alone: torch.save({'model': state_dict}, PATH)."
         ) from error
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file can make the unpickler raise anything
+    except Exception as error:  # a damaged file can make the readers raise anything
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_describe(local, error)}"
         ) from error

@@ -1,0 +1,170 @@
+"""Class layers when a training starts from a model of other classes."""
+
+import difflib
+import logging
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.modeling import build_model
+from torch import nn
+
+from mobileinst_d2.data.build import dataset_class_names
+from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_d2.utils.classes import METADATA_FILE, class_names_of_weights
+
+from .setup import ConfigError
+
+__all__ = ["adapt_class_layers", "match_classes"]
+
+logger = logging.getLogger(__name__)
+
+_COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
+
+
+def adapt_class_layers(
+    cfg: CfgNode, model: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Make the class layers of a checkpoint fit a model of other classes.
+
+    Without ``MODEL.WARM_START_CLASSES`` a layer of another number of classes keeps the model's
+    fresh weights. With it the rows of the classes that match are copied, also where both numbers
+    are the same. The log tells what happened.
+
+    Args:
+        cfg: the config of the training that starts; ``MODEL.WEIGHTS`` names the checkpoint.
+        model: the new model.
+        tensors: the checkpoint's tensors by name.
+
+    Returns:
+        The tensors to load.
+
+    Raises:
+        ConfigError: if ``MODEL.WARM_START_CLASSES`` is no registered data set, or not the one
+            that the checkpoint was trained on.
+    """
+    own = model.state_dict()
+    source = cfg.MODEL.WARM_START_CLASSES
+    if not source and all(
+        tensors[name].shape == own[name].shape for name in tensors if name in own
+    ):
+        return tensors
+    layers = [name for name in _class_layers(cfg, own) if name in tensors]
+    if source:
+        rows = _matching_rows(cfg, layers, tensors)
+        adapted = {name: own[name].clone() for name in layers}
+        for name, layer in adapted.items():
+            for new, old in rows.items():
+                layer[new] = torch.as_tensor(tensors[name][old])
+        return {**tensors, **adapted}
+    changed = [name for name in layers if tensors[name].shape != own[name].shape]
+    if changed:
+        logger.warning(
+            "%s has a class layer (%s) of %d classes, and this model has %d: the layer starts at "
+            "random. To keep the classes that both have, name the data set that the checkpoint "
+            "was trained on in MODEL.WARM_START_CLASSES, such as coco_2017_train.",
+            cfg.MODEL.WEIGHTS,
+            ", ".join(changed),
+            tensors[changed[0]].shape[0],
+            cfg.MODEL.NUM_CLASSES,
+        )
+    return {**tensors, **{name: own[name] for name in changed}}
+
+
+def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
+    """Which class of a checkpoint each class of a data set can start from.
+
+    From COCO to the public video data sets the customary maps hold (`COCO_ID_MAPS`); where they
+    bring several classes together, the one with the most similar name is taken. Otherwise names
+    have to be equal, but for upper case, spaces, hyphens and underscores.
+
+    Args:
+        old: class names of the checkpoint.
+        new: class names of the data set.
+
+    Returns:
+        From indices into ``new`` to indices into ``old``; classes without a match are left out.
+    """
+    old, new = [_plain(name) for name in old], [_plain(name) for name in new]
+    if old == [_plain(name) for name in _COCO.values()]:
+        for dataset, names in THING_CLASSES.items():
+            if new == [_plain(name) for name in names]:
+                return _match_coco(old, new, COCO_ID_MAPS[dataset])
+    return {index: old.index(name) for index, name in enumerate(new) if name in old}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _match_coco(coco: list[str], new: list[str], id_map: dict[int, int]) -> dict[int, int]:
+    positions = {category_id: index for index, category_id in enumerate(_COCO)}
+    rows = {}
+    for index, name in enumerate(new):
+        candidates = [positions[old] for old, target in id_map.items() if target == index + 1]
+        if candidates:
+            # Of equally similar names the first in COCO's order.
+            rows[index] = max(
+                candidates,
+                key=lambda row: difflib.SequenceMatcher(None, coco[row], name).ratio(),
+            )
+    return rows
+
+
+def _class_layers(cfg: CfgNode, own: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors with a row per class: those that grow in a model of one class more."""
+    other = cfg.clone()
+    other.defrost()
+    other.MODEL.NUM_CLASSES += 1
+    other.MODEL.DEVICE = "cpu"
+    other.MODEL.BACKBONE.WEIGHTS = ""
+    with torch.random.fork_rng(devices=[]):
+        larger = build_model(other).state_dict()
+    count = cfg.MODEL.NUM_CLASSES
+    return [
+        name
+        for name, value in own.items()
+        if value.ndim and (value.shape[0], larger[name].shape[0]) == (count, count + 1)
+    ]
+
+
+def _matching_rows(
+    cfg: CfgNode, layers: Sequence[str], tensors: Mapping[str, torch.Tensor]
+) -> dict[int, int]:
+    """Check ``MODEL.WARM_START_CLASSES`` against the checkpoint, and match the classes."""
+    source, weights = cfg.MODEL.WARM_START_CLASSES, cfg.MODEL.WEIGHTS
+    if source not in DatasetCatalog:
+        close = difflib.get_close_matches(source, DatasetCatalog.list(), n=1, cutoff=0.0)
+        raise ConfigError(
+            f"MODEL.WARM_START_CLASSES names no registered data set: {source!r}; the closest is "
+            f"{close[0]!r}. Data sets of your own belong into DATASETS.CUSTOM."
+        )
+    old, new = dataset_class_names(source), dataset_class_names(cfg.DATASETS.TRAIN[0])
+    recorded = class_names_of_weights(weights)
+    if recorded and [_plain(name) for name in recorded] != [_plain(name) for name in old]:
+        raise ConfigError(
+            f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
+            f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."
+        )
+    sizes = {tensors[name].shape[0] for name in layers}
+    if sizes != {len(old)}:
+        raise ConfigError(
+            f"MODEL.WARM_START_CLASSES is {source!r} with {len(old)} classes, but {weights} has "
+            f"{' and '.join(map(str, sorted(sizes))) or 'no class layer of'} classes."
+        )
+    rows = match_classes(old, new)
+    logger.info(
+        "The class layer (%s) starts from %d of the %d classes of %s in %s: %s. These start at "
+        "random: %s.",
+        ", ".join(layers),
+        len(set(rows.values())),
+        len(old),
+        source,
+        weights,
+        ", ".join(f"{new[i]} from {old[j]}" for i, j in rows.items()) or "none",
+        ", ".join(name for i, name in enumerate(new) if i not in rows) or "none",
+    )
+    return rows
