@@ -1,4 +1,4 @@
-"""Costs against known numbers: of the public backbones, and of each part of the model."""
+"""Costs against known numbers: of the model, and of each of its parts."""
 
 import functools
 import logging
@@ -7,30 +7,18 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from single_module import Only
 from tiny_models import build_tiny_model
 from torch import nn
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.benchmark import ModelCost, measure_cost
-from mobileinst_d2.modeling import TopFormer
 from mobileinst_d2.modeling.layers import MultiHeadAttention
 
 # The largest test image, 640x864, padded to a multiple of 64.
 PAPER_SIZE = (640, 896)
 DECODER, MASKS = "MODEL.INSTANCE_DECODER", "MODEL.MASK_DECODER"
 NO_ENHANCER = (f"{MASKS}.ENHANCERS", ())
-
-
-class Only(nn.Module):
-    """Gives a module the one method that is measured."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def raw_outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        out = self.module(images)
-        return out if isinstance(out, dict) else {"out": out}
 
 
 @functools.cache
@@ -47,31 +35,6 @@ def cost_of(*overrides: object) -> ModelCost:
 
 def giga(cost: ModelCost) -> float:
     return cost.macs / 1e9
-
-
-@pytest.mark.parametrize(
-    ("variant", "bare_macs", "macs", "bare_params", "params"),
-    [
-        ("tiny", 1.000e9, 1.084e9, 1.294e6, 1.370e6),
-        ("small", 1.786e9, 1.961e9, 2.808e6, 2.968e6),
-        ("base", 2_744_896_000, 3_043_801_600, 4.683e6, 4.958e6),
-    ],
-)
-def test_backbones_cost_what_the_public_ones_do(variant, bare_macs, macs, bare_params, params):
-    bare = measure_cost(Only(TopFormer(variant=variant, out_features=("x6",))), PAPER_SIZE)
-    full = measure_cost(Only(TopFormer(variant=variant)), PAPER_SIZE)
-    for measured, expected in (
-        (bare.macs, bare_macs),
-        (full.macs, macs),
-        (bare.params, bare_params),
-        (full.params, params),
-    ):
-        # Four digits are known of the small numbers, all of the large ones.
-        assert measured == pytest.approx(expected, rel=5e-4)
-
-
-def test_the_base_backbone_to_the_last_operation():
-    assert measure_cost(Only(TopFormer()), PAPER_SIZE).macs == 3_043_801_600
 
 
 @pytest.mark.parametrize(
