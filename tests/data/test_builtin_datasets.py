@@ -9,26 +9,40 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2.data.datasets import builtin
 
-LAYOUTS = [
-    ("ytvis_2019_train", "ytvis_2019/train.json", "ytvis_2019/train/JPEGImages"),
-    ("ytvis_2019_val", "ytvis_2019/valid.json", "ytvis_2019/valid/JPEGImages"),
-    ("ytvis_2021_val", "ytvis_2021/valid/instances.json", "ytvis_2021/valid/JPEGImages"),
-    ("ytvis_2021_test", "ytvis_2021/test/instances.json", "ytvis_2021/test/JPEGImages"),
-    (
-        "ytvis_2019_val",
-        "ytvis_2019/annotations/instances_val_sub.json",
-        "ytvis_2019/val/JPEGImages",
+# Names of the splits: ours, in official file names, and in those of VNext.
+SPLITS = (("train", "train", "train"), ("val", "valid", "val"), ("test", "test", "test"))
+YTVIS = ("ytvis_2019", "ytvis_2021", "ytvis_2022")
+
+# One row per layout in use: data sets, annotation file, folder of images.
+LAYOUTS = {
+    "Mask2Former": (YTVIS, "{name}/{long}.json", "{name}/{long}/JPEGImages"),
+    "as downloaded": (YTVIS, "{name}/{long}/instances.json", "{name}/{long}/JPEGImages"),
+    "VNext": (YTVIS, "{name}/annotations/instances_{short}_sub.json", "{name}/{short}/JPEGImages"),
+    "VNext without sub": (
+        YTVIS,
+        "{name}/annotations/instances_{short}.json",
+        "{name}/{short}/JPEGImages",
     ),
-    ("ytvis_2019_val", "youtubevis/annotations/valid.json", "youtubevis/valid"),
-    ("ytvis_2019_train", "youtube_vis_2019/train.json", "youtube_vis_2019/train/JPEGImages"),
-    ("ytvis_2022_train", "ytvis_2021/train/instances.json", "ytvis_2021/train/JPEGImages"),
-    ("ovis_val", "ovis/annotations/annotations_valid.json", "ovis/valid"),
-    ("ovis_train", "ovis/annotations/train.json", "ovis/train"),
-    ("ovis_test", "ovis/annotations_test.json", "ovis/test"),
-    ("ytvis_2019_train_sub", "ytvis_2019/train_sub.json", "ytvis_2019/train/JPEGImages"),
-    ("ytvis_2021_val_sub", "ytvis_2021/train/val_sub.json", "ytvis_2021/train/JPEGImages"),
-    ("ovis_val_sub", "ovis/annotations/val_sub.json", "ovis/train"),
-]
+    "short names": (YTVIS, "{name}/{short}/instances.json", "{name}/{short}/JPEGImages"),
+    "CrossVIS": (("ytvis_2019",), "youtubevis/annotations/{long}.json", "youtubevis/{long}"),
+    "MMTracking": (
+        YTVIS[:2],
+        "youtube_vis_{year}/{long}.json",
+        "youtube_vis_{year}/{long}/JPEGImages",
+    ),
+    "OVIS, MinVIS": (("ovis",), "ovis/annotations/annotations_{long}.json", "ovis/{long}"),
+    "OVIS, VITA": (("ovis",), "ovis/annotations/{long}.json", "ovis/{long}"),
+    "OVIS, VNext": (("ovis",), "ovis/annotations_{long}.json", "ovis/{long}"),
+}
+
+
+def placements(row):
+    """Registered name, annotation file and image folder of every data set and split of a row."""
+    datasets, json_file, image_root = LAYOUTS[row]
+    for dataset in datasets:
+        for split, long, short in SPLITS:
+            fields = {"name": dataset, "long": long, "short": short, "year": dataset[-4:]}
+            yield f"{dataset}_{split}", json_file.format(**fields), image_root.format(**fields)
 
 
 def place(root, json_file, image_root, classes):
@@ -46,16 +60,56 @@ def classes_of(name):
     return next(c for dataset, c in builtin.THING_CLASSES.items() if name.startswith(dataset))
 
 
-@pytest.mark.parametrize(("name", "json_file", "image_root"), LAYOUTS)
-def test_layouts(tmp_path, monkeypatch, name, json_file, image_root):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    place(tmp_path, json_file, image_root, classes_of(name))
+def check_paths(name, json_file, image_root):
     (record,) = DatasetCatalog.get(name)
-    assert record["file_names"] == [str(tmp_path / image_root / "v/0.jpg")]
+    assert record["file_names"] == [str(image_root / "v/0.jpg")]
     assert record["tracks"] is None
     metadata = MetadataCatalog.get(name)
-    assert metadata.json_file == str(tmp_path / json_file)
-    assert metadata.image_root == str(tmp_path / image_root)
+    assert metadata.json_file == str(json_file)
+    assert metadata.image_root == str(image_root)
+
+
+@pytest.mark.parametrize("row", LAYOUTS)
+def test_layouts(tmp_path, monkeypatch, row):
+    for name, json_file, image_root in placements(row):
+        root = tmp_path / name
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+        place(root, json_file, image_root, classes_of(name))
+        check_paths(name, root / json_file, root / image_root)
+
+
+@pytest.mark.parametrize("row", LAYOUTS)
+def test_parts_of_the_training_set_lie_beside_its_file(tmp_path, monkeypatch, row):
+    for name, json_file, image_root in placements(row):
+        if not name.endswith("_train"):
+            continue
+        for part in ("train_sub", "val_sub"):
+            root = tmp_path / name / part
+            monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+            part_file = f"{json_file.rpartition('/')[0]}/{part}.json"
+            place(root, part_file, image_root, classes_of(name))
+            renamed = name.replace("_train", f"_{part}")
+            check_paths(renamed, root / part_file, root / image_root)
+
+
+def test_the_training_set_of_2022_is_that_of_2021(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    json_file, image_root = "ytvis_2021/train/instances.json", "ytvis_2021/train/JPEGImages"
+    place(tmp_path, json_file, image_root, classes_of("ytvis_2022"))
+    check_paths("ytvis_2022_train", tmp_path / json_file, tmp_path / image_root)
+    with pytest.raises(FileNotFoundError):
+        DatasetCatalog.get("ytvis_2022_val")
+
+
+def test_the_converted_file_of_mmtracking_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    path = tmp_path / "youtube_vis_2019/annotations/youtube_vis_2019_train.json"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "youtube_vis_2019/train/JPEGImages").mkdir(parents=True)
+    image = {"id": 1, "file_name": "v/0.jpg", "video_id": 1, "frame_id": 0}
+    path.write_text(json.dumps({"videos": [{"id": 1}], "images": [image], "categories": []}))
+    with pytest.raises(ValueError, match=r"youtube_vis_2019_train\.json: .*CocoVID.*original"):
+        DatasetCatalog.get("ytvis_2019_train")
 
 
 def test_an_incomplete_layout_is_passed_over(tmp_path, monkeypatch):
@@ -96,6 +150,31 @@ def test_classes_known_without_files():
             assert metadata.thing_dataset_id_to_contiguous_id[number] == number - 1
 
 
+def test_class_lists_differ_as_published():
+    lists = builtin.THING_CLASSES
+    old, new = lists["ytvis_2019"], lists["ytvis_2021"]
+    assert len(old) == len(new) == 40
+    # Eagle and owl became bird, ape became monkey, sedan car; hand went.
+    gone, came = {"eagle", "owl", "ape", "hand", "sedan"}, {"bird", "car"}
+    assert set(new) == (set(old) - gone) | came | {"flying_disc", "squirrel", "whale"}
+    assert new == sorted(new)
+    assert lists["ytvis_2022"] == new
+    ids = (1, 10, 20, 30, 40)
+    assert [old[i - 1] for i in ids] == ["person", "monkey", "bear", "zebra", "tennis_racket"]
+    assert [lists["ovis"][i - 1] for i in (1, 10, 20, 25)] == [
+        "Person",
+        "Zebra",
+        "Turtle",
+        "Vehical",
+    ]
+
+
+def test_class_list_of_2019_is_that_of_real_files(shared_data):
+    content = json.loads((shared_data("davis_vis", "train") / "instances.json").read_text())
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    assert names == dict(enumerate(builtin.THING_CLASSES["ytvis_2019"], start=1))
+
+
 def test_a_file_with_other_classes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     classes = [*builtin.THING_CLASSES["ovis"][:-1], "Vehicle"]
@@ -106,7 +185,12 @@ def test_a_file_with_other_classes_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("dataset", "pairs", "targets"),
-    [("ytvis_2019", 21, 19), ("ytvis_2021", 23, 21), ("ovis", 17, 15)],
+    [
+        ("ytvis_2019", 21, 19),
+        ("ytvis_2021", 23, 21),
+        ("ytvis_2022", 23, 21),
+        ("ovis", 17, 15),
+    ],
 )
 def test_coco_maps_join_the_same_things(dataset, pairs, targets):
     """Names agree except for the known approximations and other words for the same thing."""

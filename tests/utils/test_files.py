@@ -19,9 +19,14 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     path.write_text("old")
     with pytest.raises(TypeError):
         write_json(path, {"x": object()})
-    with pytest.raises(RuntimeError, match="disk"), replacing(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError("disk")
+
+    def write_half():
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

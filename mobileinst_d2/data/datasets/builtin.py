@@ -87,16 +87,22 @@ _YTVIS_LAYOUTS = (
     ("{dataset}/annotations/instances_{short}.json", "{dataset}/{short}/JPEGImages"),
     ("{dataset}/{short}/instances.json", "{dataset}/{short}/JPEGImages"),
 )
+# MMTracking's. The second file is converted to another format: it is looked for last, so that those
+# who have nothing else are told so.
+_MMTRACKING_LAYOUTS = (
+    ("youtube_vis_{year}/{split}.json", "youtube_vis_{year}/{split}/JPEGImages"),
+    (
+        "youtube_vis_{year}/annotations/youtube_vis_{year}_{split}.json",
+        "youtube_vis_{year}/{split}/JPEGImages",
+    ),
+)
 _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "ytvis_2019": (
         *_YTVIS_LAYOUTS,
         ("youtubevis/annotations/{split}.json", "youtubevis/{split}"),
-        ("youtube_vis_2019/{split}.json", "youtube_vis_2019/{split}/JPEGImages"),
+        *_MMTRACKING_LAYOUTS,
     ),
-    "ytvis_2021": (
-        *_YTVIS_LAYOUTS,
-        ("youtube_vis_2021/{split}.json", "youtube_vis_2021/{split}/JPEGImages"),
-    ),
+    "ytvis_2021": (*_YTVIS_LAYOUTS, *_MMTRACKING_LAYOUTS),
     "ytvis_2022": _YTVIS_LAYOUTS,
     "ovis": (
         ("ovis/annotations/annotations_{split}.json", "ovis/{split}"),
@@ -180,7 +186,7 @@ def _candidates(name: str) -> list[tuple[Path, Path]]:
 
 def _expand(dataset: str, split: str) -> list[tuple[str, str]]:
     long_name, short_name = _SPLIT_NAMES[split]
-    fields = {"dataset": dataset, "split": long_name, "short": short_name}
+    fields = {"dataset": dataset, "split": long_name, "short": short_name, "year": dataset[-4:]}
     return [
         (json_file.format(**fields), image_root.format(**fields))
         for json_file, image_root in _LAYOUTS[dataset]
