@@ -1,0 +1,130 @@
+"""Each option of the network changes the stage that it belongs to, and what follows from that.
+
+What it changes there is tested next to the stage itself.
+"""
+
+import pytest
+import torch
+from tiny_models import build_lively_model, noise_image
+from torch import nn
+
+# What each stage of the network reads.
+READS = {
+    "local": (),
+    "global": (),
+    "fused": ("local", "global"),
+    "x_mask": ("fused",),
+    "mask_features": ("x_mask",),
+    "passing_queries": ("global",),
+    "queries": ("passing_queries", "x_mask"),
+    "class_logits": ("queries",),
+    "kernels": ("queries",),
+    "mask_logits": ("kernels", "mask_features"),
+}
+
+BACKBONE, MASKS, INSTANCES = (
+    f"MODEL__{section}__" for section in ("TOPFORMER", "MASK_DECODER", "INSTANCE_DECODER")
+)
+# Option, and the stages that it belongs to.
+CASES = [
+    ({BACKBONE + "SIM_CHANNELS": 40}, ["local"]),
+    ({MASKS + "LAYOUT": "zigzag"}, ["fused"]),
+    ({MASKS + "PYRAMID_ORDER": "conv_sum"}, ["fused"]),
+    ({MASKS + "PYRAMID_NORM": ""}, ["fused"]),
+    ({MASKS + "LATERAL_NORM": "BN"}, ["fused"]),
+    ({MASKS + "NORM": "GN"}, ["fused", "x_mask", "passing_queries"]),
+    ({MASKS + "ENHANCERS": []}, ["fused"]),
+    ({MASKS + "ENHANCERS": ["input"]}, ["fused"]),
+    ({MASKS + "ENHANCERS": ["output"]}, ["fused"]),
+    ({MASKS + "ENHANCER_GATE": "sigmoid"}, ["fused"]),
+    ({MASKS + "ENHANCER_GATE": "none"}, ["fused"]),
+    ({MASKS + "DOWNSAMPLE": "max"}, ["fused"]),
+    ({MASKS + "DOWNSAMPLE": "bilinear"}, ["fused"]),
+    ({MASKS + "DOWNSAMPLE": "conv"}, ["fused"]),
+    ({MASKS + "NUM_MASK_CONVS": 2}, ["x_mask"]),
+    ({MASKS + "COORD_FEATURES": True}, ["x_mask"]),
+    ({INSTANCES + "NUM_QUERIES": 12}, ["passing_queries"]),
+    ({INSTANCES + "NUM_HEADS": 2}, ["passing_queries"]),
+    ({INSTANCES + "ATTENTION_ORDER": "self_cross"}, ["passing_queries"]),
+    ({INSTANCES + "PRE_NORM": True}, ["passing_queries"]),
+    ({INSTANCES + "QUERY_POSITION": False}, ["passing_queries"]),
+    ({INSTANCES + "POSITION_ON_VALUES": True}, ["passing_queries"]),
+    ({INSTANCES + "LAYERS": ["local", "global"]}, ["passing_queries"]),
+    ({INSTANCES + "LOCAL_SOURCE": "fused"}, ["queries"]),
+    ({INSTANCES + "LOCAL_POOL": "avg"}, ["queries"]),
+    ({INSTANCES + "LOCAL_POOL": "none"}, ["queries"]),
+    ({INSTANCES + "LOCAL_POOL_SIZE": 4}, ["queries"]),
+    ({INSTANCES + "FFN_DIM": 0}, ["queries"]),
+    ({INSTANCES + "KERNEL_MLP_LAYERS": 3}, ["kernels"]),
+    ({INSTANCES + "KERNEL_DIM": 64}, ["kernels", "mask_features"]),
+]
+
+
+@torch.no_grad()
+def stages(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What each stage makes of a picture."""
+    images = model.preprocess([{"image": noise_image(128, 192)}])
+    features = model.backbone(images.tensor)
+    outputs = model.raw_outputs(images)
+    masks = model.mask_decoder(features)
+    local = torch.cat([features[name].flatten() for name in ("x3", "x4", "x5")])
+    found = {"local": local, "global": features["x6"], **masks._asdict(), **outputs}
+    return {name: found[name] for name in READS}
+
+
+def what_follows(changed: list[str]) -> set[str]:
+    """The stages, and those that read them."""
+    found = set(changed)
+    for name, sources in READS.items():
+        if found.intersection(sources):
+            found.add(name)
+    return found
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy all that has the same name and shape."""
+    ours, theirs = source.state_dict(), target.state_dict()
+    same = {k: v for k, v in ours.items() if k in theirs and v.shape == theirs[k].shape}
+    target.load_state_dict(same, strict=False)
+
+
+@pytest.mark.parametrize(("option", "first"), CASES, ids=str)
+def test_an_option_changes_its_stage_and_what_follows(lively_model, option, first):
+    model = build_lively_model(**option)
+    copy_weights(lively_model, model)
+    before, after = stages(lively_model), stages(model)
+    changed = {
+        name
+        for name, x in before.items()
+        if x.shape != after[name].shape or not torch.allclose(x, after[name], atol=1e-5)
+    }
+    assert changed == what_follows(first)
+
+
+@pytest.mark.parametrize(("rate", "is_random"), [(0.0, False), (0.3, True)])
+def test_dropout_makes_training_random(rate, is_random):
+    model = build_lively_model(**{INSTANCES + "DROPOUT": rate})
+    model.instance_decoder.train()
+    first, second = stages(model), stages(model)
+    for name, x in first.items():
+        dropped = is_random and name in what_follows(["passing_queries"])
+        assert torch.equal(x, second[name]) != dropped, name
+
+
+def test_identity_norms_are_the_same_as_none(lively_model):
+    """PYRAMID_NORM and LATERAL_NORM normalise, and nothing else."""
+    plain = build_lively_model(**{MASKS + "PYRAMID_NORM": "", MASKS + "LATERAL_NORM": ""})
+    normed = build_lively_model(**{MASKS + "PYRAMID_NORM": "BN", MASKS + "LATERAL_NORM": "BN"})
+    for module in normed.mask_decoder.pyramid.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.eps = 0.0
+    copy_weights(lively_model, plain)
+    copy_weights(plain, normed)
+    with torch.no_grad():
+        for name, parameter in plain.mask_decoder.pyramid.named_parameters():
+            if name.endswith("conv.bias"):
+                parameter.zero_()
+    expected = stages(plain)["fused"]
+    difference = stages(normed)["fused"] - expected
+    assert difference.abs().max() < 1e-5 * expected.abs().max()
