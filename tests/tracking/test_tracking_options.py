@@ -1,0 +1,132 @@
+"""What each option of video prediction changes, on predictors that the config builds."""
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as mask_util
+from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, video_of
+from tiny_models import tiny_config
+
+from mobileinst_d2.tracking import VideoPredictor
+
+# Two queries, with a class each, through four frames. The scores change from frame to frame.
+SCORES = [[0.9, 0.5, 0.7, 0.7], [0.4, 0.6, 0.2, 0.4]]
+
+
+def scripted(**answers: torch.Tensor) -> ScriptedNetwork:
+    scores = torch.zeros(4, 2, 3)
+    scores[:, 0, 0], scores[:, 1, 1] = torch.tensor(SCORES)
+    return ScriptedNetwork(scores, **answers)
+
+
+def predict(network: ScriptedNetwork, **options: object) -> dict:
+    """Predict the four frames with the options of TEST.
+
+    Scores are not rescored, so that they are what the network said.
+    """
+    options = {"MASK_RESCORE": False, **options}
+    cfg = tiny_config(**{f"TEST__{name}": value for name, value in options.items()})
+    return VideoPredictor(cfg, network).predict(video_of(4), FRAME_SIZE)
+
+
+def left_edges(track: list[dict | None]) -> list[int | None]:
+    """Where the mask begins in each frame."""
+    return [
+        None if rle is None else int(np.flatnonzero(mask_util.decode(rle).any(0))[0])
+        for rle in track
+    ]
+
+
+@pytest.mark.parametrize(
+    ("clip_len", "key_frames", "reused"),
+    [(1, [0, 1, 2, 3], []), (2, [0, 2], [1, 3]), (3, [0, 3], [1, 2])],
+)
+def test_clip_len_is_the_distance_of_key_frames(clip_len, key_frames, reused):
+    network = scripted()
+    predict(network, TRACKING__CLIP_LEN=clip_len)
+    assert [t for chunk in network.key_frames for t in chunk] == key_frames
+    assert [t for chunk in network.reused_frames for t in chunk] == reused
+
+
+@pytest.mark.parametrize(("chunk", "sizes"), [(8, [4]), (3, [3, 1]), (1, [1, 1, 1, 1])])
+def test_chunk_is_the_number_of_frames_that_go_together(chunk, sizes):
+    network = scripted()
+    predict(network, TRACKING__CHUNK=chunk)
+    assert [len(frames) for frames in network.key_frames] == sizes
+
+
+@pytest.mark.parametrize("feature", ["kernel", "query"])
+def test_association_feature_is_what_stays_the_same_in_a_track(feature):
+    # The kernels change places in every second frame, the embeddings of the queries do not.
+    kernels = torch.eye(2).repeat(4, 1, 1)
+    kernels[1::2] = kernels[1::2].flip(1)
+    network = scripted(kernels=kernels, queries=torch.eye(2).repeat(4, 1, 1))
+    result = predict(network, TRACKING__ASSOCIATION_FEATURE=feature)
+    left, right = 0, FRAME_SIZE[1] // 2
+    by_kernel = feature == "kernel"
+    track = result["pred_rles"][result["pred_ids"].index(0)]
+    assert left_edges(track) == [left, left if by_kernel else right] * 2
+    # The scores of slot 0 are those of query 0, or of both queries in turn.
+    mean = (0.9 + 0.7) / 4 if by_kernel else sum(SCORES[0]) / 4
+    assert result["pred_scores"][result["pred_ids"].index(0)] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
+def test_score_pool_is_how_the_scores_of_frames_become_one(pool):
+    result = predict(scripted(), TRACKING__SCORE_POOL=pool)
+    scores = torch.tensor(SCORES)
+    expected = {
+        "prob_mean": scores.mean(1),
+        "logit_mean": scores.logit().mean(1).sigmoid(),
+        "max": scores.amax(1),
+    }[pool]
+    assert result["pred_scores"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "tracks"), [("best", [(0, 0), (1, 1)]), ("all", [(0, 0), (1, 1), (0, 2)])]
+)
+def test_labels_per_track_are_one_or_all(rule, tracks):
+    network = scripted()
+    network.scores[:, 0, 2] = 0.1  # a second class of query 0
+    result = predict(network, TRACKING__LABELS_PER_TRACK=rule)
+    assert list(zip(result["pred_ids"], result["pred_labels"], strict=True)) == tracks
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(0.0, 4), (0.3, 3), (0.5, 1)])
+def test_presence_threshold_leaves_out_frames(threshold, shown):
+    result = predict(scripted(), TRACKING__PRESENCE_THRESHOLD=threshold)
+    assert sum(rle is not None for rle in result["pred_rles"][1]) == shown
+    assert all(result["pred_rles"][0])
+    assert result["pred_scores"] == pytest.approx([0.7, 0.4])
+
+
+@pytest.mark.parametrize(("keep", "slots"), [(0, [0, 1]), (1, [0])])
+def test_keep_slots_forgets_the_masks_of_the_weakest(keep, slots):
+    assert predict(scripted(), TRACKING__KEEP_SLOTS=keep)["pred_ids"] == slots
+
+
+@pytest.mark.parametrize("rescore", [False, True])
+def test_mask_rescore_multiplies_by_the_mean_foreground_probability(rescore):
+    network = scripted(mask_features=columns(2).clamp(max=1.0).repeat(4, 1, 1, 1))
+    result = predict(network, MASK_RESCORE=rescore)
+    best = result["pred_scores"][0]
+    # The foreground has a probability of sigmoid(1), and less than that along its edges.
+    assert best < 0.7 * 0.732 if rescore else best == pytest.approx(0.7)
+    assert best > 0.7 * 0.45
+
+
+@pytest.mark.parametrize(("threshold", "slots"), [(0.45, [0, 1]), (0.8, [])])
+def test_mask_threshold_is_the_probability_of_the_foreground(threshold, slots):
+    network = scripted(mask_features=columns(2).clamp(max=1.0).repeat(4, 1, 1, 1))
+    assert predict(network, MASK_THRESHOLD=threshold)["pred_ids"] == slots
+
+
+@pytest.mark.parametrize(("threshold", "slots"), [(0.005, [0, 1]), (0.5, [0]), (0.7001, [])])
+def test_score_threshold_leaves_out_tracks(threshold, slots):
+    assert predict(scripted(), SCORE_THRESHOLD=threshold)["pred_ids"] == slots
+
+
+@pytest.mark.parametrize(("limit", "slots"), [(10, [0, 1]), (1, [0])])
+def test_detections_per_image_is_the_limit_of_tracks(limit, slots):
+    assert predict(scripted(), DETECTIONS_PER_IMAGE=limit)["pred_ids"] == slots
