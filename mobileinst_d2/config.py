@@ -240,6 +240,15 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.TRACKING.CLIP_LEN = 1
     # Open: what is compared between key frames: "kernel" | "query".
     cfg.TEST.TRACKING.ASSOCIATION_FEATURE = "kernel"
+    # Open: what a slot's new key frame is compared with: "prev" (its last key frame, as MinVIS),
+    # "ema" (a moving average of its confident key frames) or "bank" (a mean of the last of them).
+    cfg.TEST.TRACKING.MODE = "prev"
+    # Weight of the new key frame in "ema"; 1 = the last confident key frame alone.
+    cfg.TEST.TRACKING.EMA_MOMENTUM = 0.3
+    # Key frames kept per slot in "bank".
+    cfg.TEST.TRACKING.BANK_SIZE = 3
+    # Best class score from which a key frame counts as confident in "ema" and "bank".
+    cfg.TEST.TRACKING.UPDATE_THRESHOLD = 0.2
     # Open: how a track's class scores are pooled over frames: "prob_mean" | "logit_mean" | "max".
     cfg.TEST.TRACKING.SCORE_POOL = "prob_mean"
     # Open: "best" gives a track its best class only, as for images; "all" lets one track appear

@@ -44,6 +44,7 @@ class FrameStepper:
         *,
         clip_len: int = 1,
         association_feature: str = "kernel",
+        tracker: KernelTracker | None = None,
     ) -> None:
         """Set up for a first video.
 
@@ -54,6 +55,7 @@ class FrameStepper:
             reuse: maps B frames to mask features (B, D, h, w).
             clip_len: T, the distance of key frames.
             association_feature: "kernel" or "query".
+            tracker: associates key frames; None = as the paper does.
 
         Raises:
             ValueError: if ``clip_len`` is below 1 or the feature is unknown.
@@ -67,7 +69,7 @@ class FrameStepper:
         self._reuse = reuse
         self.clip_len = clip_len
         self._embedding_name = _ASSOCIATION_FEATURES[association_feature]
-        self.tracker = KernelTracker()
+        self.tracker = KernelTracker() if tracker is None else tracker
         self.reset()
 
     def reset(self) -> None:

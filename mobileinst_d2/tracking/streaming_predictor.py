@@ -10,6 +10,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Instances
 
 from ..modeling.postprocess import maskness, paste_masks, to_instances, upsample_mask_logits
+from .kernel_tracker import KernelTracker
 from .step import FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
 
 __all__ = ["StreamingPredictor"]
@@ -48,6 +49,7 @@ class StreamingPredictor:
         prepare: Callable[[np.ndarray], torch.Tensor],
         clip_len: int = 1,
         association_feature: str = "kernel",
+        tracker: KernelTracker | None = None,
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         score_on: float = 0.4,
@@ -65,6 +67,7 @@ class StreamingPredictor:
             prepare: maps a frame (H, W, 3) to the network's image (3, h, w), in [0, 255].
             clip_len: T, the distance of key frames.
             association_feature: "kernel" or "query".
+            tracker: see :class:`FrameStepper`.
             mask_threshold: mask probability above which a pixel belongs to the instance.
             mask_rescore: multiply scores by the maskness.
             score_on: a slot becomes visible when its smoothed score reaches this.
@@ -85,7 +88,11 @@ class StreamingPredictor:
         if not 0 <= smoothing < 1:
             raise ValueError(f"TEST.STREAMING.SMOOTHING is {smoothing}, it must be in [0, 1)")
         self.stepper = FrameStepper(
-            keyframe, reuse, clip_len=clip_len, association_feature=association_feature
+            keyframe,
+            reuse,
+            clip_len=clip_len,
+            association_feature=association_feature,
+            tracker=tracker,
         )
         self.prepare = prepare
         self.mask_threshold = mask_threshold
@@ -109,6 +116,7 @@ class StreamingPredictor:
             "prepare": _FramePreparation(augmentations, cfg.INPUT.FORMAT),
             "clip_len": tracking.CLIP_LEN,
             "association_feature": tracking.ASSOCIATION_FEATURE,
+            "tracker": KernelTracker(cfg),
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "score_on": streaming.SCORE_ON,

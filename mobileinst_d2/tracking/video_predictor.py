@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode, configurable
 
+from .kernel_tracker import KernelTracker
 from .step import FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
 from .track_collector import TrackCollector
 
@@ -27,6 +28,7 @@ class VideoPredictor:
         reuse: ReuseFunction,
         clip_len: int = 1,
         association_feature: str = "kernel",
+        tracker: KernelTracker | None = None,
         score_pool: str = "prob_mean",
         labels_per_track: str = "best",
         presence_threshold: float = 0.0,
@@ -44,6 +46,7 @@ class VideoPredictor:
             reuse: see :class:`FrameStepper`.
             clip_len: T, the distance of key frames.
             association_feature: "kernel" or "query".
+            tracker: see :class:`FrameStepper`.
             score_pool: "prob_mean", "logit_mean" or "max" over frames.
             labels_per_track: "best" or "all", see :func:`select_instances`.
             presence_threshold: at key frames, slots with a best score below it are absent.
@@ -60,7 +63,11 @@ class VideoPredictor:
         if chunk < 1:
             raise ValueError(f"TEST.TRACKING.CHUNK is {chunk}, it must be at least 1")
         self.stepper = FrameStepper(
-            keyframe, reuse, clip_len=clip_len, association_feature=association_feature
+            keyframe,
+            reuse,
+            clip_len=clip_len,
+            association_feature=association_feature,
+            tracker=tracker,
         )
         self.score_pool = score_pool
         self.labels_per_track = labels_per_track
@@ -82,6 +89,7 @@ class VideoPredictor:
             "reuse": model.reuse,
             "clip_len": node.CLIP_LEN,
             "association_feature": node.ASSOCIATION_FEATURE,
+            "tracker": KernelTracker(cfg),
             "score_pool": node.SCORE_POOL,
             "labels_per_track": node.LABELS_PER_TRACK,
             "presence_threshold": node.PRESENCE_THRESHOLD,
