@@ -19,7 +19,14 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from mobileinst_d2.engine import ConfigError, Trainer, TrainingCheckpointer, launch, setup_cfg
+from mobileinst_d2.engine import (
+    ConfigError,
+    Trainer,
+    TrainingCheckpointer,
+    launch,
+    setup_cfg,
+    without_backbone_weights,
+)
 
 logger = logging.getLogger("mobileinst_d2.train_net")
 
@@ -72,7 +79,7 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
     Returns:
         The metrics if there are any.
     """
-    cfg = setup(args)
+    cfg = without_backbone_weights(setup(args), resume=args.resume)
     if args.eval_only:
         return evaluate(cfg, args.resume)
     trainer = Trainer(cfg)

@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from mobileinst_d2.engine.checkpoint import CheckpointError, TrainingCheckpointer
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+from mobileinst_d2.engine.setup import ConfigError, setup_cfg, without_backbone_weights
 from mobileinst_d2.tracking import StreamingPredictor
 from mobileinst_d2.utils.classes import class_names
 from mobileinst_d2.utils.display import Window
@@ -228,8 +228,9 @@ def load_predictor(cfg: CfgNode) -> DefaultPredictor:
         )
     try:
         # The weights are loaded below, with errors that say more.
-        predictor = DefaultPredictor(_replaced(cfg, ["MODEL.WEIGHTS", ""]))
-    except (KeyError, ValueError) as error:
+        without_weights = _replaced(without_backbone_weights(cfg), ["MODEL.WEIGHTS", ""])
+        predictor = DefaultPredictor(without_weights)
+    except (KeyError, OSError, ValueError) as error:
         raise DemoError(f"the model cannot be built: {error}") from error
     try:
         if cfg.MODEL.WEIGHTS:

@@ -3,7 +3,7 @@
 from .checkpoint import CheckpointError, TrainingCheckpointer
 from .launch import launch
 from .optimizer import build_optimizer
-from .setup import ConfigError, setup_cfg
+from .setup import ConfigError, setup_cfg, without_backbone_weights
 from .trainer import Trainer
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "build_optimizer",
     "launch",
     "setup_cfg",
+    "without_backbone_weights",
 ]

@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
 from .checkpoint_names import describe_network, find_backbone, find_state_dict
 from .checkpoint_reader import CheckpointError, read_checkpoint
 
-__all__ = ["load_backbone_content", "load_backbone_weights"]
+__all__ = ["load_backbone_content", "load_backbone_weights", "name_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,15 +86,15 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
         f", entry {entry}" if entry else "",
         len(fitting),
         len(own),
-        _groups((name for name in own if name not in found), own),
-        _groups([*part.others, *(name for name in part.tensors if name not in own)], own),
+        name_groups((name for name in own if name not in found), own),
+        name_groups([*part.others, *(name for name in part.tensors if name not in own)], own),
     )
     if misfits:
         logger.warning(
             "%s: %d tensors have another shape than the backbone's, which stay random: %s. %s",
             path,
             len(misfits),
-            _groups(misfits, own),
+            name_groups(misfits, own),
             example,
         )
 
@@ -105,8 +104,16 @@ def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _groups(names: Iterable[str], own: dict[str, torch.Tensor]) -> str:
-    """Names by module, with their numbers: two levels where the backbone has the first."""
+def name_groups(names: Iterable[str], own: Iterable[str] = ()) -> str:
+    """Say which tensors there are, by module and with their numbers.
+
+    Args:
+        names: names of tensors; counters of batches are left out.
+        own: names of a network; modules that it has too are shown in two levels.
+
+    Returns:
+        A text such as "decode_head (7), SIM.1 (15)", or "nothing".
+    """
     own_modules = {name.split(".")[0] for name in own}
     groups = Counter()
     for parts in (name.split(".") for name in names if not _is_counter(name)):
