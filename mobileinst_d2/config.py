@@ -36,6 +36,9 @@ def _add_backbone_config(cfg: CN) -> None:
     # Public checkpoint (path or URL) that the backbone alone starts from; "" = random. Not used
     # where the whole model is given: in evaluation, in the demo, when a training is resumed.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
+    # Training samples over which batch norms are taken anew at the start, if a checkpoint has them
+    # folded into its convolutions; 0 = left as they are. Training would break such a network.
+    cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM = 64
 
     cfg.MODEL.TOPFORMER = CN()
     # "tiny" | "small" | "base"; the paper's model is "base".
@@ -68,6 +71,11 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.MOBILENETV2.GLOBAL_FEATURE = "conv"
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
     cfg.MODEL.MOBILENETV2.NORM = "BN"
+
+    cfg.MODEL.MOBILE_FPN = CN()
+    # What build_mobile_fpn_backbone, for Detectron2's own detectors, puts MODEL.FPN on:
+    # "TopFormer" | "SeaFormer" | "MobileNetV2".
+    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TopFormer"
 
 
 def _add_mask_decoder_config(cfg: CN) -> None:

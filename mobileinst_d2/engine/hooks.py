@@ -1,12 +1,21 @@
 """Hooks of the training loop."""
 
+import itertools
+import logging
+import math
+
+import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from torch.nn.parallel import DistributedDataParallel
 
 from mobileinst_d2.data.stream import derive_seed
+from mobileinst_d2.modeling.layers import folded_norms, refit_norms
 
-__all__ = ["StepSeed"]
+__all__ = ["RefitFoldedNorms", "StepSeed"]
+
+logger = logging.getLogger(__name__)
 
 
 class StepSeed(HookBase):
@@ -19,3 +28,55 @@ class StepSeed(HookBase):
     def before_step(self) -> None:
         """Seed Python's, NumPy's and PyTorch's generators, those of the GPUs included."""
         seed_all_rng(derive_seed(self.trainer.seed, self.trainer.iter, comm.get_rank()))
+
+
+class RefitFoldedNorms(HookBase):
+    """Makes a network with folded batch norms fit for training, see `refit_norms`.
+
+    Before the first iteration, a few batches of the training data go through the network. Nothing
+    is done where no batch norm is folded.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        """Set up.
+
+        Args:
+            num_images: images, or clips, to take the statistics over, at least; 0 = do nothing.
+        """
+        self.num_images = num_images
+
+    def before_train(self) -> None:
+        """Refit the batch norms at the beginning of a training; a resumed one has been so."""
+        model = self.trainer.model
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        layers = folded_norms(model)
+        if self.num_images <= 0 or self.trainer.start_iter > 0 or not layers:
+            return
+        batch_size = self.trainer.cfg.SOLVER.IMS_PER_BATCH
+        num_batches = math.ceil(self.num_images / batch_size)
+        logger.info(
+            "%d batch norms have their statistics folded into the convolutions: taking them anew "
+            "over %d training samples (MODEL.BACKBONE.REFIT_FOLDED_NORM).",
+            len(layers),
+            num_batches * batch_size,
+        )
+
+        @torch.no_grad()
+        def run() -> None:
+            for batch in itertools.islice(iter(self.trainer.data_loader), num_batches):
+                model(batch)
+
+        # The inputs of the other layers are right only where no layer normalises by its batch.
+        model.train()
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.eval()
+        try:
+            refit_norms(layers, run, _add_over_processes if comm.get_world_size() > 1 else None)
+        finally:
+            model.train()
+
+
+def _add_over_processes(total: torch.Tensor) -> None:
+    torch.distributed.all_reduce(total)

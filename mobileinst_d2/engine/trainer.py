@@ -31,7 +31,7 @@ from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
 from .checkpoint import CheckpointError, TrainingCheckpointer
-from .hooks import StepSeed
+from .hooks import RefitFoldedNorms, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .train_step import build_train_step
@@ -90,8 +90,9 @@ class Trainer(DefaultTrainer):
             save_class_names(cfg.OUTPUT_DIR, names)
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, after one that seeds each step."""
-        return [StepSeed(), *super().build_hooks()]
+        """Detectron2's hooks, after one that seeds each step and one that mends folded norms."""
+        refit = RefitFoldedNorms(self.cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM)
+        return [StepSeed(), refit, *super().build_hooks()]
 
     def train(self) -> OrderedDict | None:
         """Run the training from `start_iter` on.

@@ -223,6 +223,29 @@ def test_the_schedule_is_detectron2s(straight):
         scheduler.step()
 
 
+def test_folded_batch_norms_are_refitted_once(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folded = ToyTrainer(make_cfg(tmp_path / "start")).model
+    with torch.no_grad():
+        folded.backbone[1].bias.fill_(0.5)
+    torch.save({"model": folded.state_dict()}, tmp_path / "folded.pth")
+    cfg = make_cfg(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "folded.pth"))
+    caplog.clear()
+    trainer, _ = run(cfg, interrupt_at=5)
+    assert "1 batch norms have their statistics folded" in caplog.text
+    # A deviation far from 1, which the layer's weight makes up for.
+    norm = trainer.model.backbone[1]
+    torch.testing.assert_close(norm.weight, norm.running_var.sqrt(), rtol=0.2, atol=0.05)
+
+    caplog.clear()
+    run(cfg, resume=True)
+    run(make_cfg(tmp_path / "new"))
+    cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM = 0
+    cfg.OUTPUT_DIR = str(tmp_path / "off")
+    run(cfg)
+    assert "folded into" not in caplog.text
+
+
 def test_metrics_are_written(straight):
     folder = Path(straight[0].cfg.OUTPUT_DIR)
     assert '"loss_first"' in (folder / "metrics.json").read_text()

@@ -4,6 +4,7 @@ from .attention import MultiHeadAttention
 from .conv_bn import ConvBN, ConvNorm, InvertedResidual, inverted_residuals
 from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
+from .folded_norm import folded_norms, refit_norms
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .position import coordinate_channels, sine_position
 from .resize import bilinear_resize
@@ -25,6 +26,8 @@ __all__ = [
     "bilinear_resize",
     "build_norm",
     "coordinate_channels",
+    "folded_norms",
     "inverted_residuals",
+    "refit_norms",
     "sine_position",
 ]
