@@ -1,0 +1,126 @@
+"""Where the weights of a file stand, and under which names our backbones want them."""
+
+import numpy as np
+import pytest
+import torch
+from public_checkpoints import (
+    conv_bn,
+    earliest_topformer,
+    seaformer_tiny,
+    timm_mobilenetv2,
+    topformer_backbone,
+    topformer_classifier,
+    torchvision_mobilenetv2,
+    with_segmentation_head,
+)
+
+from mobileinst_d2.modeling.backbone.checkpoint_names import (
+    describe_network,
+    find_backbone,
+    find_state_dict,
+)
+
+PLAIN = {"a.weight": torch.zeros(2)}
+AVERAGE = {"a.weight": torch.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("content", "entry"),
+    [
+        ({"state_dict": PLAIN, "state_dict_ema": AVERAGE, "epoch": 3}, "state_dict_ema"),
+        ({"model": PLAIN, "model_ema": AVERAGE}, "model_ema"),
+        ({"state_dict": PLAIN, "ema_state_dict": AVERAGE}, "ema_state_dict"),
+        ({"model": PLAIN, "state_dict": AVERAGE}, "state_dict"),
+        ({"model": AVERAGE, "optimizer": {}}, "model"),
+        (AVERAGE, ""),
+        ({"state_dict": PLAIN, "model_ema": {"module": AVERAGE, "decay": 0.9}}, "model_ema.module"),
+        ({"model": {"state_dict": PLAIN, "state_dict_ema": AVERAGE}}, "model.state_dict_ema"),
+        ({"state_dict": PLAIN, "model_ema": {"module.a.weight": torch.ones(2)}}, "model_ema"),
+        ({"state_dict_ema": None, "state_dict": AVERAGE}, "state_dict"),
+        ({"state_dict_ema": {}, "model_ema": {"decay": 1}, "model": AVERAGE}, "model"),
+        ({"model": {"a.weight": np.ones(2, dtype="float32"), "note": "text"}}, "model"),
+    ],
+)
+def test_averaged_weights_are_preferred(content, entry):
+    tensors, found = find_state_dict(content)
+    assert found == entry
+    assert list(tensors) == ["a.weight"]
+    assert torch.equal(tensors["a.weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 1}, [AVERAGE], None, {"model": {"a": "b"}}])
+def test_where_no_weights_are_none_are_found(content):
+    assert find_state_dict(content) == ({}, "")
+
+
+def prefixed(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("wrap", ["", "backbone.", "encoder.", "model.backbone.bottom_up."])
+@pytest.mark.parametrize(
+    ("state", "network", "dropped"),
+    [
+        (topformer_classifier("small"), "TopFormer-Small", ("head.",)),
+        (topformer_backbone("tiny", sim=True), "TopFormer-Tiny", ()),
+        (seaformer_tiny(), "SeaFormer-Tiny", ("linear.",)),
+        (torchvision_mobilenetv2(), "MobileNetV2-1.0", ("features.18.", "classifier.")),
+        (torchvision_mobilenetv2(1.4), "MobileNetV2-1.4", ("features.18.", "classifier.")),
+    ],
+)
+def test_networks_are_known_wherever_they_stand(state, network, dropped, wrap):
+    part = find_backbone(prefixed(wrap, state) | {"decode_head.weight": torch.ones(1)})
+    assert describe_network(part) == network
+    others = [name for name in state if name.startswith(dropped)]
+    assert part.others == [*(wrap + name for name in others), "decode_head.weight"]
+    assert list(part.tensors) == [name for name in state if name not in others]
+    assert all(part.tensors[name] is state[name] for name in part.tensors)
+
+
+def test_the_earliest_topformer_files_get_the_later_names():
+    state = topformer_backbone("base", sim=True)
+    for file in (state, with_segmentation_head(state)):
+        part = find_backbone(earliest_topformer(file))
+        assert describe_network(part) == "TopFormer-Base"
+        assert part.tensors.keys() == state.keys()
+        assert all(part.tensors[name] is state[name] for name in state)
+
+
+@pytest.mark.parametrize("wrap", ["", "module.encoder."])
+def test_timms_blocks_get_torchvisions_names(wrap):
+    state = torchvision_mobilenetv2()
+    renamed = timm_mobilenetv2(state)
+    assert {"conv_stem.weight", "blocks.0.0.conv_pw.weight", "blocks.6.0.conv_pwl.weight"} <= set(
+        renamed
+    )
+    part = find_backbone(prefixed(wrap, renamed))
+    assert describe_network(part) == "MobileNetV2-1.0"
+    assert part.tensors.keys() == {n for n in state if not n.startswith(("features.18", "class"))}
+    assert all(part.tensors[name] is state[name] for name in part.tensors)
+    assert set(part.others) == {
+        wrap + name for name in renamed if name.startswith(("conv_head", "bn2", "classifier"))
+    }
+
+
+def test_of_two_copies_the_outer_one_is_taken():
+    state = torchvision_mobilenetv2()
+    copies = prefixed("distiller.teacher.", torchvision_mobilenetv2()) | prefixed("student.", state)
+    part = find_backbone(copies)
+    assert part.tensors["features.0.0.weight"] is state["features.0.0.weight"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        conv_bn("stem", 8, 3),
+        {"patch_embed.proj.weight": torch.ones(1), "blocks.0.attn.qkv.weight": torch.ones(1)},
+        {"features.0.weight": torch.ones(1), "features.2.bias": torch.ones(1)},
+        {"conv_stem.weight": torch.ones(1), "blocks.0.0.se.conv_reduce.weight": torch.ones(1)},
+    ],
+    ids=["own", "transformer", "vgg", "efficientnet"],
+)
+def test_other_networks_keep_their_names(state):
+    part = find_backbone(state)
+    assert describe_network(part) == ""
+    assert part.tensors == state
+    assert part.others == []
