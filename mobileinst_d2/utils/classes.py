@@ -1,14 +1,21 @@
-"""Names of the classes that a trained model predicts."""
+"""Names of the classes that a trained model predicts, and their ids in its data set."""
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-__all__ = ["METADATA_FILE", "class_names", "class_names_of_weights", "save_class_names"]
+__all__ = [
+    "METADATA_FILE",
+    "category_ids",
+    "class_names",
+    "class_names_of_weights",
+    "save_class_names",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -64,39 +71,87 @@ def class_names_of_weights(weights: str) -> list[str]:
     Raises:
         ValueError: ``metadata.json`` is damaged.
     """
-    path = Path(weights).parent / METADATA_FILE
-    if not weights or not path.is_file():
-        return []
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [str(name) for name in content["thing_classes"]]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path} is damaged: it should hold {{"thing_classes": [names]}} ({error}). '
-            "Remove it to go without."
-        ) from error
+    return _read_metadata(weights)[0]
 
 
-def save_class_names(folder: str | Path, names: Sequence[str]) -> Path:
-    """Write the file that `class_names` looks for.
+def category_ids(cfg: CfgNode) -> list[int]:
+    """Find the category ids that stand for a model's classes in result files.
+
+    Looks where `class_names` looks.
+
+    Args:
+        cfg: a config with this project's keys.
+
+    Returns:
+        ``MODEL.NUM_CLASSES`` ids in the order of the contiguous class indices; 1, 2, ... with a
+        warning when none are known.
+
+    Raises:
+        ValueError: ``metadata.json`` is damaged.
+    """
+    count = cfg.MODEL.NUM_CLASSES
+    for ids in (_read_metadata(cfg.MODEL.WEIGHTS)[1], _ids_of_dataset(cfg)):
+        if len(ids) == count:
+            return ids
+    logger.warning(
+        "The category ids of the data set are known neither from %s next to MODEL.WEIGHTS nor from "
+        "DATASETS.TEST; the classes are numbered 1 to %d.",
+        METADATA_FILE,
+        count,
+    )
+    return list(range(1, count + 1))
+
+
+def save_class_names(
+    folder: str | Path, names: Sequence[str], category_ids: Sequence[int] = ()
+) -> Path:
+    """Write the file that `class_names` and `category_ids` look for.
 
     Args:
         folder: where the weights are; made if missing.
         names: class names in the order of the contiguous indices.
+        category_ids: their ids in the data set, in the same order; none if they are unknown.
 
     Returns:
         The path of the file.
     """
     path = Path(folder) / METADATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"thing_classes": list(names)}, indent=2, ensure_ascii=False)
+    content = {"thing_classes": list(names), "category_ids": list(category_ids)}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 
 
+def _read_metadata(weights: str) -> tuple[list[str], list[int]]:
+    """Names and category ids next to a file of weights, in the order of the class indices."""
+    path = Path(weights).parent / METADATA_FILE
+    if not weights or not path.is_file():
+        return [], []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = [str(name) for name in content["thing_classes"]]
+        return names, [int(number) for number in content.get("category_ids", [])]
+    except (UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is damaged: it should hold {{"thing_classes": [names], "category_ids": '
+            f"[integers]}} ({error}). Remove it to go without."
+        ) from error
+
+
 def _from_dataset(cfg: CfgNode) -> tuple[str, list[str]]:
+    metadata = _metadata_of_dataset(cfg)
+    return f"dataset {metadata.get('name')}", list(metadata.get("thing_classes") or [])
+
+
+def _ids_of_dataset(cfg: CfgNode) -> list[int]:
+    id_map = _metadata_of_dataset(cfg).get("thing_dataset_id_to_contiguous_id") or {}
+    return sorted(id_map, key=id_map.get)
+
+
+def _metadata_of_dataset(cfg: CfgNode) -> Mapping[str, Any]:
+    """What is registered of the first data set in DATASETS.TEST; nothing if it is unknown."""
     # MetadataCatalog.get would register a name that it does not know.
     if not cfg.DATASETS.TEST or cfg.DATASETS.TEST[0] not in MetadataCatalog.list():
-        return "DATASETS.TEST", []
-    name = cfg.DATASETS.TEST[0]
-    return f"dataset {name}", list(MetadataCatalog.get(name).get("thing_classes") or [])
+        return {}
+    return MetadataCatalog.get(cfg.DATASETS.TEST[0]).as_dict()

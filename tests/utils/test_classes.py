@@ -7,7 +7,7 @@ from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 
 from mobileinst_d2.config import add_mobileinst_config
-from mobileinst_d2.utils.classes import METADATA_FILE, class_names, save_class_names
+from mobileinst_d2.utils.classes import METADATA_FILE, category_ids, class_names, save_class_names
 
 
 @pytest.fixture
@@ -63,7 +63,32 @@ def test_names_of_another_model_are_passed_over_with_a_warning(cfg, dataset, tmp
     assert "names 1 classes, but MODEL.NUM_CLASSES is 3" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"classes": []}', '{"thing_classes": 3}'])
+def test_category_ids_come_from_the_weights_then_the_dataset_then_count_from_one(
+    cfg, dataset, tmp_path, caplog
+):
+    assert category_ids(cfg) == [1, 2, 3]
+    assert "numbered 1 to 3" in caplog.text
+    MetadataCatalog.get(dataset).thing_dataset_id_to_contiguous_id = {30: 2, 7: 0, 20: 1}
+    cfg.DATASETS.TEST = (dataset,)
+    assert category_ids(cfg) == [7, 20, 30]
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
+    save_class_names(tmp_path, ["cat", "dog", "parrot"])
+    assert category_ids(cfg) == [7, 20, 30]
+    save_class_names(tmp_path, ["cat", "dog", "parrot"], [3, 1, 2])
+    assert category_ids(cfg) == [3, 1, 2]
+    assert class_names(cfg) == ["cat", "dog", "parrot"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"classes": []}',
+        '{"thing_classes": 3}',
+        '{"thing_classes": ["a"], "category_ids": ["b"]}',
+    ],
+)
 def test_damaged_file_is_named(cfg, tmp_path, text):
     (tmp_path / METADATA_FILE).write_text(text)
     cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
