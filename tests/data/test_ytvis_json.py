@@ -3,74 +3,21 @@
 import copy
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
+from annotation_files import ENCODINGS, HEIGHT, SQUARE, WIDTH, compressed, make_content, square_mask
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_util
 
+from mobileinst_d2.data.datasets.validation import check_content
 from mobileinst_d2.data.datasets.ytvis import load_ytvis_json, register_ytvis_instances
-
-HEIGHT, WIDTH = 12, 16
-SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
-
-
-def square_mask():
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[2:8, 2:10] = 1
-    return mask
-
-
-def uncompressed(mask):
-    flat = mask.flatten(order="F")
-    counts, value, run = [], 0, 0
-    for pixel in flat:
-        if pixel != value:
-            counts.append(run)
-            value, run = pixel, 0
-        run += 1
-    return {"size": list(mask.shape), "counts": [*counts, run]}
-
-
-def compressed(mask):
-    rle = mask_util.encode(np.asfortranarray(mask))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
-
-
-ENCODINGS = {
-    "polygon": lambda: [SQUARE],
-    "uncompressed": lambda: uncompressed(square_mask()),
-    "compressed": lambda: compressed(square_mask()),
-}
 
 
 @pytest.fixture
 def content():
-    """One video of three frames with one track, whose ids have nothing to do with positions."""
-    return {
-        "videos": [
-            {
-                "id": 70,
-                "height": HEIGHT,
-                "width": WIDTH,
-                "length": 3,
-                "file_names": ["v/0.jpg", "v/5.jpg", "v/10.jpg"],
-            }
-        ],
-        "categories": [
-            {"id": 30, "name": "cat"},
-            {"id": 0, "name": "ant"},
-            {"id": 7, "name": "bee"},
-        ],
-        "annotations": [
-            {
-                "id": 5,
-                "video_id": 70,
-                "category_id": 7,
-                "segmentations": [compressed(square_mask()), None, compressed(square_mask())],
-            }
-        ],
-    }
+    return make_content()
 
 
 def load(write_json, content, name=None):
@@ -247,6 +194,50 @@ def text_id(content):
     content["annotations"][0]["id"] = "five"
 
 
+def true_id(content):
+    content["videos"][0]["id"] = True
+
+
+def text_height(content):
+    content["videos"][0]["height"] = "12"
+
+
+def zero_width(content):
+    content["videos"][0]["width"] = 0
+
+
+def break_file_names(content):
+    content["videos"][0]["file_names"][1] = None
+
+
+def break_name(content):
+    content["categories"][1]["name"] = 3
+
+
+def break_crowd(content):
+    content["annotations"][0]["iscrowd"] = "no"
+
+
+def break_box(content):
+    content["annotations"][0]["bboxes"] = [[1, 2, 3], None, None]
+
+
+def break_area(content):
+    content["annotations"][0]["areas"] = ["48", None, None]
+
+
+def break_annotations(content):
+    content["annotations"] = {"5": content["annotations"][0]}
+
+
+def break_annotation(content):
+    content["annotations"][0] = None
+
+
+def list_as_video_id(content):
+    content["annotations"][0]["video_id"] = [70]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -266,10 +257,23 @@ def text_id(content):
         (remove_segmentations, "annotation 5 has no 'segmentations'"),
         (remove_categories, "no 'categories'"),
         (text_id, "annotation ids must be integers, got 'five'"),
+        (true_id, "video ids must be integers, got True"),
+        (text_height, "video 70 has height '12'"),
+        (zero_width, "video 70 has width 0"),
+        (break_file_names, "video 70: 'file_names' must be a list of file names"),
+        (break_name, "category 0 has the name 3"),
+        (break_crowd, "annotation 5 has iscrowd 'no'"),
+        (break_box, r"annotation 5 of video 70, frame 0: \[1, 2, 3\] in 'bboxes'"),
+        (break_area, "annotation 5 of video 70, frame 0: '48' in 'areas'"),
+        (break_annotations, "a list with at least one annotation"),
+        (break_annotation, "annotation at position 0 must be a mapping, got NoneType"),
+        (list_as_video_id, r"annotation 5 belongs to video \[70\]"),
     ],
 )
-def test_inconsistent_files_are_refused(write_json, content, damage, message):
+def test_inconsistent_files_are_refused_and_validation_agrees(write_json, content, damage, message):
     damage(content)
+    findings, _ = check_content(content)
+    assert any(f.is_error and re.search(message, f.message) for f in findings)
     with pytest.raises(ValueError, match=rf"instances\.json: .*{message}"):
         load(write_json, content)
 
@@ -279,12 +283,15 @@ def test_inconsistent_files_are_refused(write_json, content, damage, message):
     [
         ({"videos": {"0a1b": {"objects": {"1": {"category": "dog"}}}}}, "YouTube-VOS"),
         ({"images": [], "categories": [], "annotations": []}, "COCO"),
+        ({"images": [], "videos": [], "categories": []}, "CocoVID.*original"),
         ([{"video_id": 1, "score": 0.5}], "results"),
         ({}, "no 'videos', 'categories'"),
     ],
-    ids=["vos", "coco", "results", "empty"],
+    ids=["vos", "coco", "cocovid", "results", "empty"],
 )
 def test_files_of_another_kind_are_recognised(write_json, wrong, message):
+    (finding,), _ = check_content(wrong)
+    assert finding.group == "kind of file"
     with pytest.raises(ValueError, match=message):
         load(write_json, wrong)
 

@@ -55,7 +55,10 @@ def check_content(content: Any) -> tuple[list[Finding], list[dict]]:
     if content.get("annotations"):
         for video in usable:
             if video["video_id"] not in trainable:
-                message = f"video {video['video_id']} has no visible object; training leaves it out"
+                message = (
+                    f"video {video['video_id']} has no visible object that is not a crowd; "
+                    "training leaves it out"
+                )
                 findings.append(Finding("videos", message, is_error=False))
     return findings, usable
 
