@@ -1,0 +1,210 @@
+"""The class layer of a training that starts from a model of other classes."""
+
+import functools
+import logging
+
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from tiny_models import build_tiny_model, tiny_config
+from torch import nn
+
+from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_d2.engine import CheckpointError, ConfigError, TrainingCheckpointer
+from mobileinst_d2.engine.warm_start import adapt_class_layers, match_classes
+from mobileinst_d2.utils.classes import save_class_names
+
+COCO = MetadataCatalog.get("coco_2017_train").thing_classes
+WEIGHT, BIAS = "instance_decoder.class_head.weight", "instance_decoder.class_head.bias"
+
+
+def marked_state(num_classes):
+    """A checkpoint whose class layer has the number of the class everywhere."""
+    state = build_tiny_model(seed=1, MODEL__NUM_CLASSES=num_classes).state_dict()
+    rows = torch.arange(num_classes, dtype=torch.float32)
+    return state | {WEIGHT: rows[:, None].expand(-1, 64).clone(), BIAS: rows}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a training on a data set from a checkpoint, up to where the weights are loaded."""
+
+    def load(state, dataset, source, *, classes=None, **options):
+        path = tmp_path / "old" / "model_final.pth"
+        path.parent.mkdir()
+        torch.save({"model": state}, path)
+        if classes:
+            save_class_names(path.parent, classes)
+        num_classes = len(MetadataCatalog.get(dataset).thing_classes)
+        cfg = tiny_config(
+            MODEL__NUM_CLASSES=num_classes,
+            MODEL__WARM_START_CLASSES=source,
+            MODEL__WEIGHTS=str(path),
+            DATASETS__TRAIN=(dataset,),
+            **options,
+        )
+        model = build_tiny_model(seed=2, MODEL__NUM_CLASSES=num_classes, **options)
+        fresh = {name: value.clone() for name, value in model.state_dict().items()}
+        adapt = functools.partial(adapt_class_layers, cfg)
+        checkpointer = TrainingCheckpointer(model, str(tmp_path / "new"), adapt=adapt)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+        return model.state_dict(), fresh
+
+    return load
+
+
+def rows_of(state, fresh):
+    """The class of the checkpoint that each class started from; None for a fresh one."""
+    rows = []
+    for weight, bias, old in zip(state[WEIGHT], state[BIAS], fresh[WEIGHT], strict=True):
+        rows.append(None if torch.equal(weight, old) else int(bias))
+        if rows[-1] is not None:
+            assert (weight == bias).all()
+    return rows
+
+
+def names_of(rows, new, old):
+    return {new[i]: old[row] for i, row in enumerate(rows) if row is not None}
+
+
+def test_without_a_source_the_layer_is_fresh_and_the_log_says_so(start, caplog):
+    with caplog.at_level(logging.WARNING):
+        state, fresh = start(marked_state(80), "ytvis_2019_train", "")
+    assert rows_of(state, fresh) == [None] * 40
+    assert torch.equal(state[BIAS], fresh[BIAS])
+    assert f"class layer ({WEIGHT}, {BIAS}) of 80 classes, and this model has 40" in caplog.text
+    assert "MODEL.WARM_START_CLASSES" in caplog.text
+    assert "Skip loading" not in caplog.text
+
+
+def test_the_other_weights_are_loaded(start):
+    old = marked_state(80)
+    state, _ = start(old, "ytvis_2019_train", "")
+    assert all(torch.equal(state[n], old[n]) for n in state if n not in (WEIGHT, BIAS))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "number", "expected"),
+    [
+        (
+            "ytvis_2019",
+            19,
+            {"person": "person", "sedan": "car", "motorbike": "motorcycle"}
+            | {"snowboard": "snowboard", "tennis_racket": "tennis racket"},
+        ),
+        (
+            "ytvis_2021",
+            21,
+            {"bird": "bird", "flying_disc": "frisbee", "motorbike": "motorcycle"},
+        ),
+        ("ytvis_2022", 21, {"airplane": "airplane", "snowboard": "snowboard"}),
+        ("ovis", 15, {"Vehical": "car", "Bicycle": "bicycle", "Motorcycle": "motorcycle"}),
+    ],
+)
+def test_coco_classes_start_public_video_classes(start, dataset, number, expected, caplog):
+    with caplog.at_level(logging.INFO):
+        state, fresh = start(marked_state(80), f"{dataset}_train_sub", "coco_2017_train")
+    rows, new = rows_of(state, fresh), THING_CLASSES[dataset]
+    found = names_of(rows, new, COCO)
+    assert len(found) == number == len(set(COCO_ID_MAPS[dataset].values()))
+    assert found.items() >= expected.items()
+    for name, old in found.items():
+        assert f"{name} from {old}" in caplog.text
+    random = ", ".join(name for name in new if name not in found)
+    assert f"start at random: {random}." in caplog.text
+
+
+def test_lists_of_equal_length_are_permuted(start):
+    state, fresh = start(marked_state(40), "ytvis_2021_train", "ytvis_2019_train")
+    rows, new, old = rows_of(state, fresh), *map(THING_CLASSES.get, ("ytvis_2021", "ytvis_2019"))
+    assert names_of(rows, new, old) == {name: name for name in new if name in old}
+    assert rows[new.index("person")] == 0
+    assert rows[new.index("whale")] is None
+
+
+def test_names_match_but_for_their_writing():
+    assert match_classes(["Tennis Racket", "dog"], ["cat", "tennis_racket", "DOG"]) == {1: 0, 2: 1}
+    assert match_classes(COCO, ["tennis-racket", "wombat"]) == {0: COCO.index("tennis racket")}
+
+
+def test_equal_classes_without_a_source_are_loaded_as_they_are(start):
+    state, fresh = start(marked_state(40), "ytvis_2021_train", "")
+    assert rows_of(state, fresh) == list(range(40))
+
+
+def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
+    # 40 queries, 40 classes: only the class layer is permuted.
+    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 40}
+    old = build_tiny_model(seed=1, MODEL__NUM_CLASSES=40, **options).state_dict()
+    state, _ = start(old, "ytvis_2021_train", "ytvis_2019_train", **options)
+    assert sum(value.ndim > 0 and value.shape[0] == 40 for value in old.values()) > 2
+    assert [name for name in old if not torch.equal(state[name], old[name])] == [WEIGHT]
+
+
+def test_other_differences_stay_a_warning_at_the_start(start, caplog):
+    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 30}
+    with caplog.at_level(logging.WARNING):
+        start(marked_state(80), "ytvis_2019_train", "coco_2017_train", **options)
+    assert "Skip loading parameter 'instance_decoder.quer" in caplog.text
+
+
+def test_random_numbers_go_on_as_if_nothing_had_been_built():
+    cfg = tiny_config(MODEL__NUM_CLASSES=40, DATASETS__TRAIN=("ytvis_2019_train",))
+    model, state = build_tiny_model(MODEL__NUM_CLASSES=40), marked_state(80)
+    before = torch.get_rng_state()
+    assert adapt_class_layers(cfg, model, state)[WEIGHT].shape[0] == 40
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("coco_2017_trian", "no registered data set: 'coco_2017_trian'; the closest is 'coco_2017"),
+        ("ytvis_2019_train", "'ytvis_2019_train' with 40 classes, but .* has 80 classes"),
+    ],
+)
+def test_a_source_that_cannot_be_right_is_named(start, source, message):
+    with pytest.raises(ConfigError, match=message):
+        start(marked_state(80), "ytvis_2021_train", source)
+
+
+def test_a_source_that_the_metadata_contradict_is_named(start):
+    with pytest.raises(ConfigError, match=r"metadata\.json .*trained on other classes: airplane"):
+        start(
+            marked_state(40),
+            "ytvis_2021_train",
+            "ytvis_2019_train",
+            classes=THING_CLASSES["ytvis_2021"],
+        )
+
+
+def test_metadata_that_agree_are_no_hindrance(start):
+    state, fresh = start(marked_state(80), "ytvis_2019_train", "coco_2017_train", classes=COCO)
+    assert rows_of(state, fresh)[0] == 0
+
+
+def test_a_checkpoint_without_a_class_layer_has_nothing_to_transfer(start):
+    state = {name: value for name, value in marked_state(80).items() if "class_head" not in name}
+    with pytest.raises(ConfigError, match="no class layer"):
+        start(state, "ytvis_2019_train", "coco_2017_train")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_elsewhere_another_number_of_classes_is_an_error(tmp_path, resume):
+    torch.save({"model": marked_state(80)}, tmp_path / "model_final.pth")
+    model = build_tiny_model(MODEL__NUM_CLASSES=40)
+    message = rf"{WEIGHT} is \(80, 64\) in the file and \(40, 64\).*MODEL\.NUM_CLASSES"
+    if resume:
+        (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    adapt = pytest.fail if resume else None
+    checkpointer = TrainingCheckpointer(model, str(tmp_path), adapt=adapt)
+    with pytest.raises(CheckpointError, match=message):
+        checkpointer.resume_or_load(str(tmp_path / "model_final.pth"), resume=resume)
+    with pytest.raises(CheckpointError, match=message):
+        checkpointer.load(str(tmp_path / "model_final.pth"))
+
+
+def test_models_without_a_class_layer_start_as_they_are(tmp_path):
+    cfg = tiny_config(DATASETS__TRAIN=("ytvis_2019_train",))
+    state = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
+    assert adapt_class_layers(cfg, nn.Linear(2, 2), state) is state
