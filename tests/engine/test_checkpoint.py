@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import FPN
+from public_checkpoints import seaformer_tiny, topformer_backbone, with_segmentation_head
 from torch import nn
 from toy_training import make_cfg, run, same, weights
 
 from mobileinst_d2.engine.checkpoint import CheckpointError, TrainingCheckpointer
+from mobileinst_d2.modeling import TopFormer
 
 
 def make_checkpointer(folder, model=None):
@@ -240,3 +243,114 @@ def test_weights_start_at_iteration_zero(tmp_path):
     fine_tuned, history = run(cfg)
     assert list(history) == [0, 1]
     assert not same(weights(fine_tuned), weights(trained))
+
+
+def test_files_of_pickled_arrays_are_matched_as_detectron2_does(tmp_path):
+    zoo = {"conv1_w": np.full((2, 2), 7.0, "float32"), "conv1_w_momentum": np.zeros(1)}
+    for content in (zoo, {"blobs": zoo, "cfg": "text"}):
+        path = tmp_path / "weights.pkl"
+        path.write_bytes(pickle.dumps(content, protocol=2))
+        model = nn.ModuleDict({"stem": nn.ModuleDict({"conv1": nn.Linear(2, 2)})})
+        make_checkpointer(tmp_path, model).load(str(path))
+        assert (model.stem.conv1.weight == 7).all()
+
+
+def test_files_of_pycls_are_matched_as_detectron2_does(tmp_path):
+    path = tmp_path / "weights.pyth"
+    torch.save({"model_state": {"weight": torch.full((2, 2), 7.0)}, "epoch": 1}, path)
+    model = nn.ModuleDict({"head": nn.Linear(2, 2)})
+    make_checkpointer(tmp_path, model).load(str(path))
+    assert (model.head.weight == 7).all()
+
+
+class Payload:
+    """Writes a file when it is unpickled without care."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.makedirs, (str(self.mark),)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pkl", "weights.pyth"])
+def test_code_in_a_file_is_not_run(tmp_path, name):
+    path, mark = tmp_path / name, tmp_path / "mark"
+    content = {"model": nn.Linear(2, 2).state_dict(), "x": Payload(mark)}
+    if name.endswith(".pkl"):
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=rf"{name} holds more.*makedirs"):
+        make_checkpointer(tmp_path).load(str(path))
+    path.rename(tmp_path / "model_0000001.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    with pytest.raises(CheckpointError, match="No other checkpoint"):
+        make_checkpointer(tmp_path).resume_or_load("", resume=True)
+    assert not mark.exists()
+
+
+class Model(nn.Module):
+    """A backbone with a head, the backbone inside Detectron2's FPN or not."""
+
+    def __init__(self, *, fpn):
+        super().__init__()
+        network = TopFormer(variant="tiny")
+        self.backbone = FPN(network, ["x3", "x4", "x5"], 8) if fpn else network
+        self.network = (network,)  # not a second time among the modules
+        self.head = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("fpn", [False, True], ids=["plain", "fpn"])
+@pytest.mark.parametrize("layout", ["classification", "segmentation"])
+def test_public_files_go_into_the_backbone(tmp_path, fpn, layout, caplog):
+    state = topformer_backbone("tiny", sim=layout == "segmentation")
+    file = with_segmentation_head(state) if layout == "segmentation" else state
+    torch.save({"state_dict": file, "epoch": 9}, tmp_path / "public.pth")
+    model = Model(fpn=fpn)
+    head = model.head.weight.clone()
+    with caplog.at_level(logging.INFO):
+        rest = make_checkpointer(tmp_path, model).load(str(tmp_path / "public.pth"))
+    loaded = model.network[0].state_dict()
+    for name, value in state.items():
+        assert "num_batches" in name or torch.equal(loaded[name], value), name
+    assert torch.equal(model.head.weight, head)
+    assert "TopFormer-Tiny" in caplog.text
+    assert "backbone only: all other parts of Model stay random" in caplog.text
+    assert rest == {}
+
+
+def test_public_files_of_another_network_are_named(tmp_path):
+    torch.save({"state_dict_ema": seaformer_tiny()}, tmp_path / "public.pth")
+    with pytest.raises(CheckpointError, match=r"public\.pth does not fit .*looks like SeaFormer"):
+        make_checkpointer(tmp_path, Model(fpn=False)).load(str(tmp_path / "public.pth"))
+
+
+@pytest.mark.parametrize("wrap", [lambda s: {"state_dict": s}, lambda s: {"m": 1, "model": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_whole_models_in_other_wrappings_are_loaded_whole(tmp_path, wrap, prefix):
+    old, new = Model(fpn=False), Model(fpn=False)
+    state = {prefix + name: value for name, value in old.state_dict().items()}
+    torch.save(wrap(state), tmp_path / "whole.pth")
+    make_checkpointer(tmp_path, new).load(str(tmp_path / "whole.pth"))
+    assert same(new.state_dict(), old.state_dict())
+
+
+def test_a_training_starts_from_a_public_file(tmp_path):
+    # The toy's backbone is of no known network: its own names are looked for.
+    state = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "public.pth")
+    cfg = make_cfg(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "public.pth"), "SOLVER.BASE_LR", 0.0)
+    trainer, history = run(cfg, interrupt_at=0)
+    assert torch.equal(trainer.model.backbone[0].weight, state["0.weight"])
+    assert list(history) == [0]
+
+
+def test_a_checkpoint_of_other_shapes_cannot_be_resumed(tmp_path):
+    run(make_cfg(tmp_path), interrupt_at=4)
+    path = tmp_path / "model_0000003.pth"
+    content = torch.load(path)
+    content["model"]["head.weight"] = torch.zeros(3, 4)
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"does not fit ToyNet: head\.weight is \(3, 4\)"):
+        run(make_cfg(tmp_path), resume=True)
