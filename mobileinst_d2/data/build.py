@@ -112,7 +112,10 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
 
 
 def check_num_classes(cfg: CfgNode) -> None:
-    """Check ``MODEL.NUM_CLASSES`` against every data set of the config, see `dataset_class_names`.
+    """Check the number of classes against every data set of the config.
+
+    It stands in ``MODEL.NUM_CLASSES``, for Detectron2's own detectors in a key of theirs. The
+    names of the classes are those of `dataset_class_names`.
 
     Args:
         cfg: the config.
@@ -120,14 +123,21 @@ def check_num_classes(cfg: CfgNode) -> None:
     Raises:
         ValueError: if a number differs; the message says what to set.
     """
+    counts = {
+        "RetinaNet": ("MODEL.RETINANET.NUM_CLASSES", cfg.MODEL.RETINANET.NUM_CLASSES),
+        "GeneralizedRCNN": ("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES),
+    }
+    key, count = counts.get(
+        cfg.MODEL.META_ARCHITECTURE, ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES)
+    )
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         classes = dataset_class_names(name)
-        if len(classes) != cfg.MODEL.NUM_CLASSES:
+        if len(classes) != count:
             first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
             raise ValueError(
-                f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but dataset '{name}' has "
-                f"{len(classes)} classes ({first}). Set MODEL.NUM_CLASSES {len(classes)}, or "
-                "choose another dataset in DATASETS.TRAIN and DATASETS.TEST."
+                f"{key} is {count}, but dataset '{name}' has {len(classes)} classes ({first}). "
+                f"Set {key} {len(classes)}, or choose another dataset in DATASETS.TRAIN and "
+                "DATASETS.TEST."
             )
 
 

@@ -15,6 +15,7 @@ from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator, inference_context
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch import nn
@@ -26,7 +27,7 @@ from mobileinst_d2.data.build import (
     check_num_classes,
     is_video_dataset,
 )
-from mobileinst_d2.evaluation import COCOMaskEvaluator, YTVISEvaluator
+from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
@@ -41,7 +42,7 @@ __all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
 
-EVALUATORS = {"coco": COCOMaskEvaluator, "ytvis": YTVISEvaluator}
+EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
 
 
 class Trainer(DefaultTrainer):
@@ -184,7 +185,7 @@ class Trainer(DefaultTrainer):
         """Build the evaluator that the data set's metadata asks for.
 
         Args:
-            cfg: the config; reads OUTPUT_DIR.
+            cfg: the config; reads OUTPUT_DIR and what the network predicts.
             dataset_name: registered name.
             output_folder: where the results go; by default ``inference`` in OUTPUT_DIR, and there
                 a folder of its own if there are several data sets.
@@ -206,7 +207,8 @@ class Trainer(DefaultTrainer):
             output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
             if len(cfg.DATASETS.TEST) > 1:
                 output_folder = os.path.join(output_folder, dataset_name)
-        return EVALUATORS[kind](dataset_name, output_dir=output_folder)
+        options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
+        return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
 
     @classmethod
     def build_predictor(
@@ -255,3 +257,13 @@ class Trainer(DefaultTrainer):
                 predictor = cls.build_predictor(cfg, model, name)
                 results[name] = super().test(one, predictor, [evaluator])
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
+    """What a network predicts that COCO evaluates.
+
+    The boxes of this project's networks, which have `raw_outputs`, are the bounds of their masks.
+    """
+    if hasattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "raw_outputs"):
+        return ("segm",)
+    return ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)

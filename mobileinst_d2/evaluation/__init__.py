@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import Any
 
 _MODULE_OF = {
-    "COCOMaskEvaluator": ".coco",
+    "COCOInstanceEvaluator": ".coco",
     "YTVISEvaluator": ".ytvis_evaluator",
     "evaluate_ytvis": ".ytvis",
 }
 
-__all__ = ["COCOMaskEvaluator", "YTVISEvaluator", "evaluate_ytvis"]
+__all__ = ["COCOInstanceEvaluator", "YTVISEvaluator", "evaluate_ytvis"]
 
 
 def __getattr__(name: str) -> Any:

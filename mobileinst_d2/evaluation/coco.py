@@ -1,4 +1,4 @@
-"""COCO evaluation of instance masks."""
+"""COCO evaluation of instance masks and boxes."""
 
 import contextlib
 import io
@@ -10,19 +10,25 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-__all__ = ["COCOMaskEvaluator"]
+__all__ = ["COCOInstanceEvaluator"]
 
 
-class COCOMaskEvaluator(COCOEvaluator):
-    """Mask AP by pycocotools, for models whose boxes are only the bounds of their masks.
+class COCOInstanceEvaluator(COCOEvaluator):
+    """Mask AP, box AP or both, by pycocotools.
 
+    Models whose boxes are only the bounds of their masks are evaluated on masks alone. Their
     ``coco_instances_results.json`` has no ``bbox``: with it, an evaluation of the file takes the
     area of an instance from its box, and small, medium and large change their meaning. A model
     that predicts nothing has AP 0, not an undefined one.
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str | None = None, distributed: bool = True
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        distributed: bool = True,
+        *,
+        tasks: Sequence[str] = ("segm",),
     ) -> None:
         """Read the ground truth.
 
@@ -32,10 +38,11 @@ class COCOMaskEvaluator(COCOEvaluator):
             output_dir: folder for the results; None writes none.
             distributed: collect the predictions of all processes and evaluate in the main one;
                 otherwise each process evaluates its own.
+            tasks: what to evaluate, "segm" and "bbox".
         """
         super().__init__(
             dataset_name,
-            tasks=("segm",),
+            tasks=tuple(tasks),
             distributed=distributed,
             output_dir=output_dir,
             use_fast_impl=False,
@@ -55,18 +62,20 @@ class COCOMaskEvaluator(COCOEvaluator):
         Args:
             inputs: the records that the model received, with ``image_id``.
             outputs: what it returned for each: ``instances`` of the original image size with
-                ``pred_masks``, ``pred_boxes``, ``scores`` and ``pred_classes``.
+                ``pred_boxes``, ``scores``, ``pred_classes`` and, if masks are to be evaluated,
+                ``pred_masks``.
 
         Raises:
-            ValueError: the instances have no masks.
+            ValueError: the instances have no masks to evaluate.
         """
         for record, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to(self._cpu_device)
-            if not instances.has("pred_masks"):
+            if "segm" in self._tasks and not instances.has("pred_masks"):
                 raise ValueError(f"the prediction of image {record['image_id']} has no masks")
             entries = instances_to_coco_json(instances, record["image_id"])
-            for entry in entries:
-                del entry["bbox"]
+            if "bbox" not in self._tasks:
+                for entry in entries:
+                    del entry["bbox"]
             self._predictions.append({"image_id": record["image_id"], "instances": entries})
 
     def _derive_coco_results(
@@ -77,19 +86,19 @@ class COCOMaskEvaluator(COCOEvaluator):
     ) -> dict[str, float]:
         """Metrics in percent; the base class gives up if there is no prediction at all."""
         return super()._derive_coco_results(
-            self._evaluate_nothing() if coco_eval is None else coco_eval,
+            self._evaluate_nothing(iou_type) if coco_eval is None else coco_eval,
             iou_type,
             class_names=class_names,
         )
 
-    def _evaluate_nothing(self) -> COCOeval:
+    def _evaluate_nothing(self, iou_type: str) -> COCOeval:
         """The evaluation of no prediction."""
         # pycocotools reports by print, and cannot load an empty list of results.
         with contextlib.redirect_stdout(io.StringIO()):
             nothing = COCO()
             nothing.dataset = dict(self._coco_api.dataset, annotations=[])
             nothing.createIndex()
-            evaluation = COCOeval(self._coco_api, nothing, "segm")
+            evaluation = COCOeval(self._coco_api, nothing, iou_type)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()

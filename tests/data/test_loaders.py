@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -311,6 +312,7 @@ def test_test_loader_of_images(cfg, workers):
 
 
 def test_number_of_classes(cfg):
+    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
     check_num_classes(cfg)
     cfg.MODEL.NUM_CLASSES = 80
     with pytest.raises(
@@ -321,6 +323,22 @@ def test_number_of_classes(cfg):
     check_num_classes(cfg)
     cfg.DATASETS.TEST = ("ytvis_2021_val",)
     with pytest.raises(ValueError, match=r"'ytvis_2021_val' has 40 classes \(airplane, .*40"):
+        check_num_classes(cfg)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "key"),
+    [
+        ("RetinaNet", "MODEL.RETINANET.NUM_CLASSES"),
+        ("GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES"),
+    ],
+)
+def test_number_of_classes_of_detectron2s_own_detectors(cfg, architecture, key):
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    cfg.merge_from_list([key, 4])
+    check_num_classes(cfg)
+    cfg.merge_from_list([key, 80])
+    with pytest.raises(ValueError, match=rf"{re.escape(key)} is 80.*Set {re.escape(key)} 4,"):
         check_num_classes(cfg)
 
 

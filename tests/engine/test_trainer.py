@@ -317,6 +317,25 @@ def test_wrong_number_of_evaluators(tmp_path, two_test_sets):
         ToyTrainer.test(cfg, ToyTrainer.build_model(cfg), [Collect()])
 
 
+@pytest.mark.parametrize(
+    ("architecture", "mask_on", "tasks"),
+    [
+        ("MobileInst", True, ("segm",)),
+        ("RetinaNet", False, ("bbox",)),
+        ("GeneralizedRCNN", False, ("bbox",)),
+        ("GeneralizedRCNN", True, ("bbox", "segm")),
+    ],
+)
+def test_images_are_evaluated_on_what_the_network_predicts(
+    tmp_path, monkeypatch, two_test_sets, architecture, mask_on, tasks
+):
+    evaluators = {"coco": lambda name, **options: options}
+    monkeypatch.setattr(trainer_module, "EVALUATORS", evaluators)
+    cfg = make_cfg(tmp_path, "MODEL.META_ARCHITECTURE", architecture, "MODEL.MASK_ON", mask_on)
+    options = ToyTrainer.build_evaluator(cfg, two_test_sets[0])
+    assert options == {"output_dir": str(tmp_path / "inference"), "tasks": tasks}
+
+
 @pytest.mark.parametrize("kind", [None, "lvis"])
 def test_an_unknown_evaluator_is_named(tmp_path, kind):
     name = "toy_test_other"

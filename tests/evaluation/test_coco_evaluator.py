@@ -1,4 +1,4 @@
-"""COCO mask AP: areas from masks, original category ids, zero without predictions."""
+"""COCO AP: areas from masks, original category ids, zero without predictions."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.evaluation import COCOMaskEvaluator
+from mobileinst_d2.evaluation import COCOInstanceEvaluator
 
 SIZE = (80, 100)
 CATEGORIES = [{"id": 90, "name": "zebra"}, {"id": 4, "name": "boat"}]
@@ -84,7 +84,7 @@ def test_areas_come_from_the_masks(dataset_name):
         11: instances((0.9, 1, cross()), (0.8, 0, cross())),
         12: instances((0.7, 0, block())),
     }
-    metrics = evaluate(COCOMaskEvaluator(dataset_name), predictions)
+    metrics = evaluate(COCOInstanceEvaluator(dataset_name), predictions)
     assert metrics.keys() == {"segm"}
     assert metrics["segm"]["APs"] == metrics["segm"]["APm"] == pytest.approx(100)
     assert metrics["segm"]["AP-zebra"] == pytest.approx(100)
@@ -93,7 +93,7 @@ def test_areas_come_from_the_masks(dataset_name):
 
 def test_results_file_has_original_ids_and_no_boxes(dataset_name, tmp_path):
     predictions = {11: instances((0.5, 1, cross())), 12: instances((0.25, 0, block()))}
-    evaluate(COCOMaskEvaluator(dataset_name, str(tmp_path / "out")), predictions)
+    evaluate(COCOInstanceEvaluator(dataset_name, str(tmp_path / "out")), predictions)
     results = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
     keys = {"image_id", "category_id", "score", "segmentation"}
     assert [entry.keys() for entry in results] == [keys, keys]
@@ -105,14 +105,16 @@ def test_results_file_has_original_ids_and_no_boxes(dataset_name, tmp_path):
 
 
 def test_no_predictions_score_zero(dataset_name):
-    metrics = evaluate(COCOMaskEvaluator(dataset_name), {11: instances(), 12: instances()})["segm"]
+    metrics = evaluate(COCOInstanceEvaluator(dataset_name), {11: instances(), 12: instances()})[
+        "segm"
+    ]
     assert metrics["AP"] == metrics["APs"] == metrics["APm"] == metrics["AP-boat"] == 0
     assert math.isnan(metrics["APl"])
 
 
 def test_empty_masks_are_evaluated(dataset_name):
     nothing = instances((0.9, 1, np.zeros(SIZE)))
-    metrics = evaluate(COCOMaskEvaluator(dataset_name), {11: nothing, 12: instances()})
+    metrics = evaluate(COCOInstanceEvaluator(dataset_name), {11: nothing, 12: instances()})
     assert metrics["segm"]["AP"] == 0
 
 
@@ -120,4 +122,33 @@ def test_instances_without_masks_are_refused(dataset_name):
     boxes = instances((0.9, 1, cross()))
     boxes.remove("pred_masks")
     with pytest.raises(ValueError, match="image 11 has no masks"):
-        evaluate(COCOMaskEvaluator(dataset_name), {11: boxes})
+        evaluate(COCOInstanceEvaluator(dataset_name), {11: boxes})
+
+
+def test_boxes_alone_are_evaluated_without_masks(dataset_name, tmp_path):
+    predictions = {11: instances((0.9, 1, cross())), 12: instances((0.7, 1, block()))}
+    for prediction in predictions.values():
+        prediction.remove("pred_masks")
+    evaluator = COCOInstanceEvaluator(dataset_name, str(tmp_path / "out"), tasks=("bbox",))
+    metrics = evaluate(evaluator, predictions)
+    assert metrics.keys() == {"bbox"}
+    assert metrics["bbox"]["AP-zebra"] == pytest.approx(100)
+    assert metrics["bbox"]["AP-boat"] == 0
+    results = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
+    assert [entry["bbox"] for entry in results] == [[10, 5, 80, 70], [10, 10, 60, 60]]
+
+
+def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
+    # A filled box has the bounds of the cross, and another shape.
+    filled = np.zeros(SIZE, bool)
+    filled[5:75, 10:90] = True
+    predictions = {11: instances((0.9, 1, filled)), 12: instances((0.7, 0, block()))}
+    metrics = evaluate(COCOInstanceEvaluator(dataset_name, tasks=("bbox", "segm")), predictions)
+    assert metrics["bbox"]["AP"] == pytest.approx(100)
+    assert metrics["segm"]["AP-boat"] == pytest.approx(100)
+    assert metrics["segm"]["AP-zebra"] == 0
+
+
+def test_no_boxes_score_zero(dataset_name):
+    evaluator = COCOInstanceEvaluator(dataset_name, tasks=("bbox",))
+    assert evaluate(evaluator, {11: instances(), 12: instances()})["bbox"]["AP"] == 0

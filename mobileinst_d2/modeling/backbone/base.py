@@ -7,6 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 
+from ..layers import BATCH_NORMS
 from ..options import check_option
 
 __all__ = ["MobileBackbone", "check_image_channels"]
@@ -23,19 +24,22 @@ class MobileBackbone(Backbone):
     """
 
     def __init__(
-        self, channels: Mapping[str, int], out_features: Sequence[str], *, section: str
+        self, channels: Mapping[str, int], out_features: Sequence[str], *, norm: str, section: str
     ) -> None:
         """Declare the outputs.
 
         Args:
             channels: channels of each of the four outputs.
             out_features: the outputs to return, in this order.
+            norm: normalisation of the convolutions, one of ``BATCH_NORMS``.
             section: section of ``cfg.MODEL`` with the settings, for messages.
 
         Raises:
-            ValueError: if an output is unknown or named twice, or none is named.
+            ValueError: if the normalisation or an output is unknown, an output is named twice, or
+                none is named.
         """
         super().__init__()
+        check_option(f"MODEL.{section}.NORM", norm, BATCH_NORMS)
         key = f"MODEL.{section}.OUT_FEATURES"
         for name in out_features:
             check_option(f"an entry of {key}", name, _STRIDES)

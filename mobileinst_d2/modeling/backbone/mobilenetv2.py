@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import BATCH_NORMS, ConvBN, InvertedResidual
+from ..layers import ConvBN, InvertedResidual
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
@@ -99,9 +99,8 @@ class MobileNetV2(MobileBackbone):
         Raises:
             ValueError: if ``global_feature`` or an output is unknown.
         """
-        super().__init__(_CHANNELS, out_features, section="MOBILENETV2")
+        super().__init__(_CHANNELS, out_features, norm=norm, section="MOBILENETV2")
         check_option("MODEL.MOBILENETV2.GLOBAL_FEATURE", global_feature, _GLOBAL_FEATURES)
-        check_option("MODEL.MOBILENETV2.NORM", norm, BATCH_NORMS)
         # x6 comes from the last layer.
         last = max(i for i, name in _OUT_LAYERS.items() if name <= max(out_features))
         layers = [_activated(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm))]

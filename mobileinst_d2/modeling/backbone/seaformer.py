@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import BATCH_NORMS, ConvBN, ConvTransformer, attend_by_head, inverted_residuals
+from ..layers import ConvBN, ConvTransformer, attend_by_head, inverted_residuals
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
@@ -204,12 +204,11 @@ class SeaFormer(MobileBackbone):
             ValueError: if ``variant`` or an output is unknown.
         """
         check_option("MODEL.SEAFORMER.VARIANT", variant, SEAFORMER_VARIANTS)
-        check_option("MODEL.SEAFORMER.NORM", norm, BATCH_NORMS)
         sizes = SEAFORMER_VARIANTS[variant]
         channels = {
             name: blocks[-1][2] for name, blocks in zip(_STAGE_OUTPUTS, sizes.stages, strict=True)
         }
-        super().__init__(channels, out_features, section="SEAFORMER")
+        super().__init__(channels, out_features, norm=norm, section="SEAFORMER")
         # Names of the modules of each stage. Stages and transformers are numbered from 1.
         self.stages: list[list[str]] = []
         in_channels = sizes.stem_channels

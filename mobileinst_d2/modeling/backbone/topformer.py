@@ -15,7 +15,6 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import (
-    BATCH_NORMS,
     ConvBN,
     ConvTransformer,
     SemanticInjection,
@@ -187,12 +186,11 @@ class TopFormer(MobileBackbone):
             ValueError: if ``variant`` or an output is unknown.
         """
         check_option("MODEL.TOPFORMER.VARIANT", variant, TOPFORMER_VARIANTS)
-        check_option("MODEL.TOPFORMER.NORM", norm, BATCH_NORMS)
         sizes = TOPFORMER_VARIANTS[variant]
         width = sum(sizes.token_channels)
         sim_channels = sim_channels or sizes.sim_channels
         channels = dict.fromkeys(("x3", "x4", "x5"), sim_channels) | {"x6": width}
-        super().__init__(channels, out_features, section="TOPFORMER")
+        super().__init__(channels, out_features, norm=norm, section="TOPFORMER")
         self.token_channels = sizes.token_channels
 
         self.tpm = TokenPyramid(sizes, norm)

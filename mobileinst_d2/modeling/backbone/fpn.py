@@ -1,0 +1,63 @@
+"""Feature pyramid on a mobile backbone, for Detectron2's own detectors."""
+
+import math
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+
+from ..options import check_option
+from .mobilenetv2 import MobileNetV2
+from .seaformer import SeaFormer
+from .topformer import TopFormer
+
+__all__ = ["MobileFPN", "build_mobile_fpn_backbone"]
+
+_BACKBONES = {cls.__name__: cls for cls in (TopFormer, SeaFormer, MobileNetV2)}
+
+
+class MobileFPN(FPN):
+    """Detectron2's FPN on a mobile backbone, with one level more on top by subsampling.
+
+    Of x3 to x6 it makes p3 to p7, at strides 8 to 128.
+    """
+
+    @property
+    def size_divisibility(self) -> int:
+        """That of the backbone: a pyramid without its coarsest map would ask for less."""
+        return self.bottom_up.size_divisibility
+
+
+@BACKBONE_REGISTRY.register()
+def build_mobile_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
+    """Build the pyramid that ``MODEL.MOBILE_FPN`` and Detectron2's ``MODEL.FPN`` describe.
+
+    Args:
+        cfg: the config.
+        input_shape: shape of the images.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        ValueError: if the backbone, or one of its outputs to use, is unknown, or none is named.
+    """
+    name, in_features = cfg.MODEL.MOBILE_FPN.BOTTOM_UP, cfg.MODEL.FPN.IN_FEATURES
+    check_option("MODEL.MOBILE_FPN.BOTTOM_UP", name, _BACKBONES)
+    bottom_up = _BACKBONES[name](cfg, input_shape)
+    shapes = bottom_up.output_shape()
+    if not in_features:
+        raise ValueError(f"MODEL.FPN.IN_FEATURES is empty; {name} gives {list(shapes)}")
+    for feature in in_features:
+        check_option("an entry of MODEL.FPN.IN_FEATURES", feature, shapes)
+    top_block = LastLevelMaxPool()
+    top_block.in_feature = f"p{int(math.log2(shapes[in_features[-1]].stride))}"
+    return MobileFPN(
+        bottom_up,
+        in_features,
+        cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=top_block,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
