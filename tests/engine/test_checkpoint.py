@@ -278,7 +278,7 @@ def test_code_in_a_file_is_not_run(tmp_path, name):
     path, mark = tmp_path / name, tmp_path / "mark"
     content = {"model": nn.Linear(2, 2).state_dict(), "x": Payload(mark)}
     if name.endswith(".pkl"):
-        path.write_bytes(pickle.dumps(content))
+        path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path)
     with pytest.raises(CheckpointError, match=rf"{name} holds more.*makedirs"):

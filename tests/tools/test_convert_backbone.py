@@ -1,0 +1,135 @@
+"""Converted backbones are found by stock Detectron2 in any model that contains them."""
+
+import pickle
+
+import pytest
+import torch
+from convert_backbone import main
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from public_checkpoints import (
+    seaformer_tiny,
+    timm_mobilenetv2,
+    topformer_backbone,
+    torchvision_mobilenetv2,
+    with_segmentation_head,
+)
+from tiny_models import build_tiny_model
+
+from mobileinst_d2 import add_mobileinst_config
+
+TOPFORMER = topformer_backbone("tiny", sim=True)
+SEAFORMER = seaformer_tiny()
+MOBILENETV2 = torchvision_mobilenetv2()
+# The content of a public file, and the names and tensors that it stands for.
+FILES = {
+    "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, TOPFORMER),
+    "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, SEAFORMER),
+    "MobileNetV2": (timm_mobilenetv2(MOBILENETV2), MOBILENETV2),
+}
+
+
+@pytest.fixture
+def public(tmp_path):
+    def save(name="TopFormer"):
+        torch.save(FILES[name][0], tmp_path / "public.pth")
+        return str(tmp_path / "public.pth")
+
+    return save
+
+
+def stock_detector(name, repository):
+    """Detectron2's RetinaNet on a feature pyramid on one of our backbones."""
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.merge_from_file(str(repository / "configs/detectron2/retinanet_topformer-b_fpn.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = name
+    cfg.MODEL.TOPFORMER.VARIANT = cfg.MODEL.SEAFORMER.VARIANT = "tiny"
+    return build_model(cfg)
+
+
+def mobileinst(name, _):
+    return build_tiny_model(MODEL__BACKBONE__NAME=name, MODEL__SEAFORMER__VARIANT="tiny")
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("build", "prefix"),
+    [(mobileinst, "backbone."), (stock_detector, "backbone.bottom_up.")],
+    ids=["mobileinst", "stock"],
+)
+def test_stock_detectron2_loads_all_of_it(
+    tmp_path, public, repository, name, build, prefix, suffix
+):
+    output = tmp_path / f"converted.{suffix}"
+    main([public(name), str(output)])
+    model = build(name, repository)
+    DetectionCheckpointer(model).load(str(output))
+    state, loaded = FILES[name][1], model.state_dict()
+    own = [n.removeprefix(prefix) for n in loaded if n.startswith(prefix)]
+    # What the public networks lack is MobileNetV2's way to stride 64.
+    own = [n for n in own if not n.startswith("global_layers.")]
+    assert len(own) > 200
+    for tensor in own:
+        torch.testing.assert_close(loaded[prefix + tensor], state[tensor], rtol=0, atol=0)
+
+
+def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
+    main([public(), str(tmp_path / "folder/converted.pkl"), "--arch", "TopFormer"])
+    content = pickle.loads((tmp_path / "folder/converted.pkl").read_bytes())
+    assert content["matching_heuristics"] is True
+    assert content["__author__"] == "TopFormer-Tiny"
+    assert content["model"].keys() == TOPFORMER.keys()
+    printed = capsys.readouterr().out
+    assert "converted: tpm (135), trans (128), SIM (45); left out: decode_head (6)" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ({"state_dict": {"conv.weight": torch.ones(2)}}, [], "no checkpoint of TopFormer.*conv"),
+        ({"epoch": 3}, [], "no checkpoint of TopFormer"),
+        (FILES["TopFormer"][0], ["--arch", "MobileNetV2"], "of TopFormer-Tiny, not of MobileNetV2"),
+        (torch.nn.Linear(2, 2), [], "holds more than plain data"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(tmp_path, content, options, message):
+    torch.save(content, tmp_path / "public.pth")
+    with pytest.raises(SystemExit, match=rf"public\.pth.*{message}"):
+        main([str(tmp_path / "public.pth"), str(tmp_path / "converted.pkl"), *options])
+    assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]
+
+
+def test_a_missing_input_is_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"gone\.pth"):
+        main([str(tmp_path / "gone.pth"), str(tmp_path / "converted.pkl")])
+
+
+def test_files_are_not_overwritten_unless_asked_for(tmp_path, public):
+    output = tmp_path / "converted.pth"
+    output.write_text("mine")
+    with pytest.raises(SystemExit, match=r"exists already; --overwrite"):
+        main([public(), str(output)])
+    assert output.read_text() == "mine"
+    main([public(), str(output), "--overwrite"])
+    assert torch.load(output)["__author__"] == "TopFormer-Tiny"
+
+
+def test_other_endings_are_refused(tmp_path, public):
+    with pytest.raises(SystemExit, match=r"must end in \.pkl or \.pth"):
+        main([public(), str(tmp_path / "converted.bin")])
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path, public, monkeypatch):
+    def write_half(content, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    path = public()
+    monkeypatch.setattr(torch, "save", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        main([path, str(tmp_path / "converted.pth")])
+    assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]
