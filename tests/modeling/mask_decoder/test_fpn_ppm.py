@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from naive_resize import naive_resize
-from pyramid_features import SHAPES, Scale, constant_features, random_features
+from pyramid_features import Scale, constant_features, random_features, small_decoder
 from tiny_models import build_tiny_model
 from torch import nn
 
@@ -21,8 +21,7 @@ class SumLevels(nn.Module):
 
 
 def decoder(**options: object) -> FPNPPMMaskDecoder:
-    options = {"hidden_dim": 12, "kernel_dim": 8, "ppm_dim": 5, **options}
-    return FPNPPMMaskDecoder(SHAPES, **options)
+    return small_decoder("FPNPPMMaskDecoder", **{"ppm_dim": 5, **options})
 
 
 def test_the_registry_lists_the_decoder():

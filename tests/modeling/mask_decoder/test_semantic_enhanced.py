@@ -1,11 +1,10 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from pyramid_features import SHAPES, Scale, constant_features, random_features
-from tiny_models import tiny_config
+from pyramid_features import SHAPES, Scale, constant_features, random_features, small_decoder
 from torch import nn
 
-from mobileinst_d2.modeling import MASK_DECODER_REGISTRY, build_mask_decoder
+from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
 from mobileinst_d2.modeling.mask_decoder import SemanticEnhancedMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.semantic_enhanced import Downsample, PyramidRound
 
@@ -26,11 +25,7 @@ def scales(*factors: float) -> nn.ModuleList:
 
 
 def decoder(**options: object) -> SemanticEnhancedMaskDecoder:
-    """A small decoder, built from the config with each option under its key."""
-    options = {"hidden_dim": 12, **options}
-    keys = {"MODEL__INSTANCE_DECODER__KERNEL_DIM": options.pop("kernel_dim", 8)}
-    keys |= {f"MODEL__MASK_DECODER__{name.upper()}": value for name, value in options.items()}
-    return build_mask_decoder(tiny_config(**keys), SHAPES)
+    return small_decoder("SemanticEnhancedMaskDecoder", **options)
 
 
 def test_the_registry_lists_the_decoder():
