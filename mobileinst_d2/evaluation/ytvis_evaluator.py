@@ -15,10 +15,9 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mobileinst_d2.utils.files import replacing
-from mobileinst_d2.utils.rle import to_rle
 
 from .ytvis import evaluate_ytvis
-from .ytvis_format import load_ground_truth
+from .ytvis_format import load_ground_truth, result_entries
 
 __all__ = ["YTVISEvaluator"]
 
@@ -128,10 +127,7 @@ class YTVISEvaluator(DatasetEvaluator):
         video = self._truth.videos.get(video_id)
         if video is None:
             raise ValueError(f"the data set '{self._dataset_name}' has no video {video_id}")
-        results = []
-        for score, label, rles in zip(
-            output["pred_scores"], output["pred_labels"], output["pred_rles"], strict=True
-        ):
+        for label, rles in zip(output["pred_labels"], output["pred_rles"], strict=True):
             if label not in self._category_ids:
                 raise ValueError(
                     f"the model predicts class {label}, but the data set '{self._dataset_name}' "
@@ -141,15 +137,7 @@ class YTVISEvaluator(DatasetEvaluator):
                 raise ValueError(
                     f"the prediction of video {video_id} has {len(rles)} of {video.length} frames"
                 )
-            results.append(
-                {
-                    "video_id": video_id,
-                    "category_id": self._category_ids[label],
-                    "score": float(score),
-                    "segmentations": [to_rle(rle, video.height, video.width) for rle in rles],
-                }
-            )
-        return results
+        return result_entries(output, self._category_ids, (video.height, video.width))
 
     def _merge(self, predictions: list[tuple[int, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
         """All entries, ordered by video, so that the file does not depend on the processes."""

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -27,7 +28,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_d2.utils.rle import to_rle
 
-__all__ = ["GroundTruth", "Video", "load_ground_truth", "load_results"]
+__all__ = ["GroundTruth", "Video", "load_ground_truth", "load_results", "result_entries"]
 
 Track = dict[str, Any]
 
@@ -130,6 +131,37 @@ def load_results(
         area = _mean_nonzero(track["mask_areas"].tolist())
         tracks.append(track | {"id": index + 1, "iscrowd": 0, "score": float(score), "area": area})
     return tracks
+
+
+def result_entries(
+    output: dict[str, Any],
+    category_ids: Sequence[int] | Mapping[int, int],
+    size: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """Entries of the results format for the predicted tracks of one video.
+
+    Args:
+        output: ``video_id`` and, per track, ``pred_scores``, ``pred_labels`` (contiguous) and
+            ``pred_rles`` (an RLE or None per frame).
+        category_ids: category id of each label.
+        size: (height, width) of the video in pixels.
+
+    Returns:
+        What JSON can hold, one entry per track.
+
+    Raises:
+        ValueError: a mask is malformed, or has another size.
+    """
+    columns = (output["pred_scores"], output["pred_labels"], output["pred_rles"])
+    return [
+        {
+            "video_id": output["video_id"],
+            "category_id": category_ids[label],
+            "score": float(score),
+            "segmentations": [to_rle(rle, *size) for rle in rles],
+        }
+        for score, label, rles in zip(*columns, strict=True)
+    ]
 
 
 def _read_json(source: Any, what: str) -> tuple[Any, str]:
