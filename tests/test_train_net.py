@@ -206,3 +206,23 @@ def test_random_weights_are_announced(config, tmp_path):
 def test_a_wrong_number_of_classes_is_named(config):
     with pytest.raises(ValueError, match=r"MODEL\.NUM_CLASSES is 7.*has 4 classes"):
         main(config, "MODEL.NUM_CLASSES", 7)
+
+
+def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):
+    output = tmp_path / "output"
+    missing = ("MODEL.BACKBONE.WEIGHTS", tmp_path / "gone.pth")
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.BACKBONE\.WEIGHTS.*gone\.pth"):
+        main(config, *missing)
+    main(config, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
+    main(config, "--resume", *missing, "SOLVER.MAX_ITER", 2, "DATASETS.TEST", "()")
+    whole = (*missing, "MODEL.WEIGHTS", output / "model_final.pth")
+    main(config, "--eval-only", *whole)
+    # A training that starts from these weights, with the rows of its own classes.
+    fine_tuned = tmp_path / "fine_tuned"
+    no_evaluation = ("DATASETS.TEST", "()", "OUTPUT_DIR", fine_tuned)
+    classes = ("MODEL.WARM_START_CLASSES", "toy_net_videos")
+    main(config, *whole, *no_evaluation, *classes, "SOLVER.MAX_ITER", 1)
+    log = (fine_tuned / "log.txt").read_text()
+    assert "gone.pth) is not used: the whole model comes from" in log
+    assert "The class layer (instance_decoder.class_head.weight" in log
+    assert f"starts from {len(SHAPE_CLASSES)} of the {len(SHAPE_CLASSES)} classes" in log

@@ -163,6 +163,7 @@ def test_saved_weights_and_names_are_used(demo, config, images, tmp_path, caplog
     arguments = ["--config-file", config, "--input", str(images / "img1.png")]
     options = ["--confidence-threshold", "0", "--opts", "MODEL.WEIGHTS", str(weights)]
     options += ["TEST.SCORE_THRESHOLD", "0.0", "TEST.MASK_RESCORE", "False"]
+    options += ["MODEL.BACKBONE.WEIGHTS", "not_needed.pth"]
     drawn = []
     for name in ("a.png", "b.png"):
         with caplog.at_level(logging.WARNING):
