@@ -53,7 +53,7 @@ def _add_backbone_config(cfg: CN) -> None:
     cfg.MODEL.TOPFORMER.NORM = "BN"
 
     cfg.MODEL.SEAFORMER = CN()
-    # "tiny" | "small" | "base" | "large".
+    # Open: "tiny" | "small" | "base" | "large"; the paper names no size.
     cfg.MODEL.SEAFORMER.VARIANT = "base"
     # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
     cfg.MODEL.SEAFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
@@ -284,3 +284,6 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.STREAMING.SMOOTHING = 0.8
     # The shown class changes when another one leads by this.
     cfg.TEST.STREAMING.CLASS_MARGIN = 0.1
+    # A frame becomes a key frame when it differs from the one before by more than this: the mean
+    # absolute difference of grey thumbnails of 32x18 pixels, in grey levels of 255. 0 = off.
+    cfg.TEST.STREAMING.SCENE_CUT_THRESHOLD = 0.0

@@ -124,9 +124,15 @@ def values(cfg: CfgNode, keys: dict[str, object]) -> dict[str, object]:
         ("mobileinst_topformer-b_coco", COCO),
         ("mobileinst_topformer-b_no-enhancer_coco", COCO),
         ("mobileinst_topformer-b_literal_coco", COCO),
+        ("mobileinst_seaformer-b_coco", COCO),
+        ("mobileinst_mobilenetv2_coco", COCO),
         ("base_ytvis", YTVIS19),
         ("mobileinst_topformer-b_ytvis19", YTVIS19),
+        ("mobileinst_seaformer-b_ytvis19", YTVIS19),
+        ("mobileinst_mobilenetv2_ytvis19", YTVIS19),
         ("mobileinst_topformer-b_ytvis21", YTVIS21),
+        ("mobileinst_seaformer-b_ytvis21", YTVIS21),
+        ("mobileinst_mobilenetv2_ytvis21", YTVIS21),
     ],
 )
 def test_training_and_evaluation_are_the_papers(name, expected):
