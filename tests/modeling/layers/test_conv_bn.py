@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from mobileinst_d2.modeling.layers import ConvBN, ConvNorm, DropPath, InvertedResidual
+from mobileinst_d2.modeling.layers import (
+    ConvBN,
+    ConvNorm,
+    DropPath,
+    InvertedResidual,
+    inverted_residuals,
+)
 
 
 @pytest.mark.parametrize(("norm", "has_bias"), [("BN", False), ("", True)])
@@ -49,6 +55,15 @@ def test_the_input_is_added_where_shapes_allow(stride, out_channels, residual):
 def test_an_expansion_of_one_has_no_expanding_convolution():
     layers = [InvertedResidual(8, 8, kernel_size=3, stride=1, expansion=t).conv for t in (1, 2)]
     assert [sum(isinstance(m, ConvBN) for m in layer) for layer in layers] == [2, 3]
+
+
+def test_a_chain_of_inverted_residuals_is_numbered_from_one():
+    layers = inverted_residuals(8, ((3, 1, 8, 1), (5, 4, 12, 2), (3, 2, 12, 1)))
+    assert list(layers) == ["layer1", "layer2", "layer3"]
+    assert [layer.residual for layer in layers.values()] == [True, False, True]
+    out = nn.Sequential(layers)(torch.randn(1, 8, 6, 10))
+    assert out.shape == (1, 12, 3, 5)
+    assert layers["layer2"].conv[2].c.weight.shape == (32, 1, 5, 5)
 
 
 def test_drop_path_keeps_the_mean_and_drops_whole_samples():
