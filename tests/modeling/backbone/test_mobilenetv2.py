@@ -1,7 +1,9 @@
 import pytest
 import torch
 import torchvision
+from detectron2.modeling import build_backbone
 from random_weights import randomise
+from tiny_models import tiny_config
 from torch import nn
 
 from mobileinst_d2.modeling import MobileNetV2
@@ -44,7 +46,8 @@ def test_weights_recovered_for_the_mobile_fit_the_backbone(shared_data):
 
 @pytest.mark.parametrize("kind", ["conv", "pool", "separable"])
 def test_the_global_feature_is_made_of_the_coarsest_local_one(kind):
-    model = randomise(MobileNetV2(global_feature=kind)).eval()
+    cfg = tiny_config(MODEL__BACKBONE__NAME="MobileNetV2", MODEL__MOBILENETV2__GLOBAL_FEATURE=kind)
+    model = randomise(build_backbone(cfg)).eval()
     with torch.no_grad():
         features = model(torch.randn(1, 3, 129, 190))  # 5x6 at stride 32
     x5, layers = features["x5"], model.global_layers
