@@ -122,9 +122,7 @@ class FrameStepper:
         self._restore(state)
 
     @torch.no_grad()
-    def __call__(
-        self, frames: Sequence[Array], *, force_keyframe: bool = False
-    ) -> list[SlotFrame]:
+    def __call__(self, frames: Sequence[Array], *, force_keyframe: bool = False) -> list[SlotFrame]:
         """Predict the next frames of the video, all of one size.
 
         A call that fails changes nothing: its frames can be given again.

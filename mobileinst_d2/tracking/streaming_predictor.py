@@ -1,32 +1,23 @@
 """Live tracking: one frame in, its visible instances out."""
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Instances
 
 from ..modeling.postprocess import maskness, paste_masks, to_instances, upsample_mask_logits
 from .kernel_tracker import KernelTracker
-from .step import FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
+from .lifecycle import SlotLifecycle
+from .preparation import FramePreparation
+from .step import Array, FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
 
 __all__ = ["StreamingPredictor"]
 
-
-class _FramePreparation:
-    """The evaluation transforms, on frames as OpenCV reads them."""
-
-    def __init__(self, augmentations: list[T.Augmentation], image_format: str) -> None:
-        self.augmentations = T.AugmentationList(augmentations)
-        self.flip_channels = image_format == "RGB"
-
-    def __call__(self, frame: np.ndarray) -> torch.Tensor:
-        augmented = T.AugInput(frame[:, :, ::-1] if self.flip_channels else frame)
-        self.augmentations(augmented)
-        return torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+_THUMBNAIL_SIZE = (18, 32)
 
 
 class StreamingPredictor:
@@ -36,6 +27,9 @@ class StreamingPredictor:
     visible and hidden with hysteresis, and get identities that are never used again.
 
     Attributes:
+        is_keyframe: the last frame went through the full network.
+        frame_index: number of the last frame, from 0; -1 at the start.
+        timings: seconds of the last step: "prepare", "network", "association" and "masks".
         slot_frame: the slots of the last frame, for a :class:`TrackCollector`; None at the start.
         image_size: (H, W) of the network's image of the last frame, without padding.
     """
@@ -46,10 +40,11 @@ class StreamingPredictor:
         *,
         keyframe: KeyframeFunction,
         reuse: ReuseFunction,
-        prepare: Callable[[np.ndarray], torch.Tensor],
+        prepare: Callable[[np.ndarray], Array],
         clip_len: int = 1,
         association_feature: str = "kernel",
         tracker: KernelTracker | None = None,
+        score_shape: tuple[int, int] | None = None,
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         score_on: float = 0.4,
@@ -58,16 +53,18 @@ class StreamingPredictor:
         max_instances: int = 20,
         smoothing: float = 0.8,
         class_margin: float = 0.1,
+        scene_cut_threshold: float = 0.0,
     ) -> None:
         """Set up for a first stream.
 
         Args:
-            keyframe: see :class:`FrameStepper`.
-            reuse: see :class:`FrameStepper`.
+            keyframe: see :class:`FrameStepper`; it is given one frame at a time.
+            reuse: see :class:`FrameStepper`; likewise.
             prepare: maps a frame (H, W, 3) to the network's image (3, h, w), in [0, 255].
             clip_len: T, the distance of key frames.
             association_feature: "kernel" or "query".
             tracker: see :class:`FrameStepper`.
+            score_shape: see :class:`FrameStepper`.
             mask_threshold: mask probability above which a pixel belongs to the instance.
             mask_rescore: multiply scores by the maskness.
             score_on: a slot becomes visible when its smoothed score reaches this.
@@ -76,47 +73,52 @@ class StreamingPredictor:
             max_instances: instances per frame at most, best first.
             smoothing: weight of the past in the moving average of the scores, in [0, 1).
             class_margin: the shown class changes when another one leads by this.
+            scene_cut_threshold: a frame becomes a key frame when its grey thumbnail of 32x18
+                pixels differs from that of the frame before by more than this on average, in grey
+                levels of 255; 0 = never.
 
         Raises:
-            ValueError: if ``score_off`` exceeds ``score_on`` or ``smoothing`` is out of range.
+            ValueError: if an option is out of range.
         """
-        if not 0 <= score_off <= score_on <= 1:
+        if scene_cut_threshold < 0:
             raise ValueError(
-                f"TEST.STREAMING: SCORE_OFF {score_off} and SCORE_ON {score_on} must satisfy "
-                "0 <= SCORE_OFF <= SCORE_ON <= 1"
+                f"TEST.STREAMING.SCENE_CUT_THRESHOLD is {scene_cut_threshold}, it must be at "
+                "least 0"
             )
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"TEST.STREAMING.SMOOTHING is {smoothing}, it must be in [0, 1)")
         self.stepper = FrameStepper(
             keyframe,
             reuse,
             clip_len=clip_len,
             association_feature=association_feature,
             tracker=tracker,
+            score_shape=score_shape,
+        )
+        self.lifecycle = SlotLifecycle(
+            score_on=score_on,
+            score_off=score_off,
+            max_lost=max_lost,
+            smoothing=smoothing,
+            class_margin=class_margin,
         )
         self.prepare = prepare
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
-        self.score_on = score_on
-        self.score_off = score_off
-        self.max_lost = max_lost
         self.max_instances = max_instances
-        self.smoothing = smoothing
-        self.class_margin = class_margin
+        self.scene_cut_threshold = scene_cut_threshold
         self.reset()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: object) -> dict:
-        """Keyword arguments from ``cfg.TEST`` and a model with ``keyframe`` and ``reuse``."""
+        """Keyword arguments from ``cfg`` and a model with ``keyframe`` and ``reuse``."""
         tracking, streaming = cfg.TEST.TRACKING, cfg.TEST.STREAMING
-        augmentations = build_augmentation(cfg, is_train=False)
         return {
             "keyframe": model.keyframe,
             "reuse": model.reuse,
-            "prepare": _FramePreparation(augmentations, cfg.INPUT.FORMAT),
+            "prepare": FramePreparation(cfg),
             "clip_len": tracking.CLIP_LEN,
             "association_feature": tracking.ASSOCIATION_FEATURE,
             "tracker": KernelTracker(cfg),
+            "score_shape": (cfg.MODEL.INSTANCE_DECODER.NUM_QUERIES, cfg.MODEL.NUM_CLASSES),
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "score_on": streaming.SCORE_ON,
@@ -125,26 +127,25 @@ class StreamingPredictor:
             "max_instances": streaming.MAX_INSTANCES,
             "smoothing": streaming.SMOOTHING,
             "class_margin": streaming.CLASS_MARGIN,
+            "scene_cut_threshold": streaming.SCENE_CUT_THRESHOLD,
         }
 
     def reset(self) -> None:
         """Start a new stream. Identities start at 1 again."""
         self.stepper.reset()
-        self.slot_frame: SlotFrame | None = None
-        self.image_size: tuple[int, int] | None = None
-        self._next_id = 1
-        self._scores: torch.Tensor | None = None  # slots, classes: smoothed
-        self._classes: torch.Tensor | None = None  # slots: shown class
-        self._visible: torch.Tensor | None = None  # slots: bool
-        self._ids: torch.Tensor | None = None  # slots: identity, 0 = none yet
-        self._periods: torch.Tensor | None = None  # slots: frames shown under the identity
-        self._hidden: torch.Tensor | None = None  # slots: key frames since last visible
+        self.lifecycle.reset()
+        self.frame_index = -1
+        self._thumbnail: torch.Tensor | None = None  # of the last frame, if scene cuts are sought
+        self._forget_last_step()
 
     def step(self, frame: np.ndarray, *, force_keyframe: bool = False) -> Instances:
         """Track the next frame.
 
+        A step that fails before the masks are made, for instance in the network, changes nothing:
+        the stream goes on with the next frame.
+
         Args:
-            frame: (H, W, 3), uint8, BGR as OpenCV reads it.
+            frame: (H, W, 3), uint8, BGR as OpenCV reads it. The size may change in mid-stream.
             force_keyframe: run the full network, whatever the schedule says.
 
         Returns:
@@ -158,65 +159,100 @@ class StreamingPredictor:
                 what OpenCV reads at the end of a video.
         """
         _check_frame(frame)
+        start = perf_counter()
         image = self.prepare(frame)
+        thumbnail = _thumbnail(image) if self.scene_cut_threshold else None
+        force_keyframe = force_keyframe or self._is_scene_cut(thumbnail)
+        prepared = perf_counter()
         result = self.stepper([image], force_keyframe=force_keyframe)[0]
+        stepped = perf_counter()
+        self._thumbnail = thumbnail
+        self.frame_index += 1
         self.slot_frame, self.image_size = result, tuple(image.shape[-2:])
-        logits = upsample_mask_logits(result.mask_logits[None])[0]
-        if result.is_keyframe:
-            self._update_slots(result, logits)
-        slots = self._visible.nonzero()[:, 0]
-        best = self._scores[slots, self._classes[slots]]
-        slots = slots[best.argsort(descending=True, stable=True)][: self.max_instances]
-        masks = paste_masks(
-            logits[slots.to(logits.device)],
-            self.image_size,
-            frame.shape[:2],
-            self.mask_threshold,
-        ).cpu()
+        instances = self._show(result, frame.shape[:2])
+        self.timings = {"prepare": prepared - start, **self.stepper.timings}
+        self.timings["masks"] += perf_counter() - stepped
+        return instances
+
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether the last frame went through the full network."""
+        return self.slot_frame is not None and self.slot_frame.is_keyframe
+
+    def ids_alive(self) -> list[int]:
+        """Identities that are visible or can become so again, in ascending order."""
+        return self.lifecycle.ids_alive()
+
+    def state_dict(self) -> dict:
+        """All that the next frames depend on, of a size independent of the stream's length.
+
+        It holds tensors, numbers and texts only, for ``torch.save`` and ``torch.load``.
+        """
+        return {
+            "stepper": self.stepper.state_dict(),
+            "lifecycle": self.lifecycle.state_dict(),
+            "frame_index": self.frame_index,
+            "thumbnail": self._thumbnail,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on where another stream stopped, with the same network and association.
+
+        Args:
+            state: what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if the state is not that of a stream, or of another network or association.
+        """
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(
+                f"this is no state of a StreamingPredictor: it lacks {', '.join(sorted(missing))}"
+            )
+        self.stepper.load_state_dict(state["stepper"])
+        self.lifecycle.load_state_dict(state["lifecycle"])
+        self.frame_index = state["frame_index"]
+        self._thumbnail = state["thumbnail"]
+        self._forget_last_step()
+
+    def _forget_last_step(self) -> None:
+        self.slot_frame: SlotFrame | None = None
+        self.image_size: tuple[int, int] | None = None
+        self.timings: dict[str, float] = {}
+
+    def _is_scene_cut(self, thumbnail: torch.Tensor | None) -> bool:
+        if thumbnail is None or self._thumbnail is None:
+            return False
+        return bool((thumbnail - self._thumbnail).abs().mean() > self.scene_cut_threshold)
+
+    def _show(self, frame: SlotFrame, output_size: tuple[int, int]) -> Instances:
+        """The visible instances of a frame, with masks of its size (H, W)."""
+        if frame.is_keyframe:
+            scores = frame.scores
+            if self.mask_rescore:
+                probs = upsample_mask_logits(frame.mask_logits[None])[0].sigmoid()
+                scores = scores * maskness(probs, self.mask_threshold)[:, None]
+            self.lifecycle.update(scores)
+        slots = self.lifecycle.visible(self.max_instances)
+        logits = frame.mask_logits[slots.to(frame.mask_logits.device)]
+        if len(slots):
+            logits = upsample_mask_logits(logits[None])[0]
+        masks = paste_masks(logits, self.image_size, output_size, self.mask_threshold).cpu()
         shown = masks.flatten(1).any(1)
-        slots, masks = slots[shown], masks[shown]
-        self._periods[slots] += 1
-        classes = self._classes[slots]
+        tracks = self.lifecycle.show(slots[shown])
         return to_instances(
-            masks,
-            classes,
-            self._scores[slots, classes],
-            ID=self._ids[slots].tolist(),
-            ID_period=self._periods[slots].tolist(),
-            lost_frame_count=[0] * len(slots),
+            masks[shown],
+            tracks["classes"],
+            tracks["scores"],
+            ID=tracks["ids"].tolist(),
+            ID_period=tracks["periods"].tolist(),
+            lost_frame_count=[0] * len(tracks["ids"]),
         )
 
-    def _update_slots(self, frame: SlotFrame, mask_logits: torch.Tensor) -> None:
-        """Smooth the scores of a key frame; decide on classes, visibility and identities."""
-        scores = frame.scores
-        if self.mask_rescore:
-            scores = scores * maskness(mask_logits.sigmoid(), self.mask_threshold)[:, None]
-        # One NaN would stay in the moving average for ever.
-        scores = scores.float().cpu().nan_to_num(0.0)
-        if self._scores is None:
-            count = len(scores)
-            self._scores = scores
-            self._classes = scores.argmax(dim=1)
-            self._visible = torch.zeros(count, dtype=torch.bool)
-            self._ids = torch.zeros(count, dtype=torch.int64)
-            self._periods = torch.zeros(count, dtype=torch.int64)
-            self._hidden = torch.zeros(count, dtype=torch.int64)
-        else:
-            self._scores = self.smoothing * self._scores + (1 - self.smoothing) * scores
-            leader = self._scores.max(dim=1)
-            shown = self._scores.gather(1, self._classes[:, None])[:, 0]
-            # A hidden slot has nothing on the screen that could flicker.
-            switch = ~self._visible | (leader.values >= shown + self.class_margin)
-            self._classes = torch.where(switch, leader.indices, self._classes)
-        best = self._scores.gather(1, self._classes[:, None])[:, 0]
-        self._visible = torch.where(self._visible, best >= self.score_off, best >= self.score_on)
-        fresh = self._visible & ((self._ids == 0) | (self._hidden > self.max_lost))
-        newcomers = fresh.nonzero()[:, 0]
-        for slot in newcomers[best[newcomers].argsort(descending=True, stable=True)].tolist():
-            self._ids[slot] = self._next_id
-            self._periods[slot] = 0
-            self._next_id += 1
-        self._hidden = torch.where(self._visible, 0, self._hidden + 1)
+
+def _thumbnail(image: Array) -> torch.Tensor:
+    """The grey levels of an image (3, h, w), averaged into a few pixels."""
+    grey = torch.as_tensor(image).float().mean(dim=0, keepdim=True)
+    return F.adaptive_avg_pool2d(grey, _THUMBNAIL_SIZE)[0].cpu()
 
 
 def _check_frame(frame: np.ndarray) -> None:

@@ -1,15 +1,19 @@
 """Prediction of whole videos: frames are pulled lazily, masks are kept small."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 from detectron2.config import CfgNode, configurable
 
 from .kernel_tracker import KernelTracker
-from .step import FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
+from .step import Array, FrameStepper, KeyframeFunction, ReuseFunction, SlotFrame
 from .track_collector import TrackCollector
 
 __all__ = ["VideoPredictor"]
+
+logger = logging.getLogger(__name__)
 
 
 class VideoPredictor:
@@ -17,7 +21,7 @@ class VideoPredictor:
 
     The same formulas as for images are used, so a video of one frame gives the image's instances.
     Resident memory is that of one chunk of frames, and of the mask logits at 1/8 of the network's
-    input for every slot and frame.
+    input for every slot and frame. Where a GPU has no memory for a chunk, it is halved.
     """
 
     @configurable
@@ -105,8 +109,8 @@ class VideoPredictor:
         """Predict videos in the form of the evaluation loaders.
 
         Args:
-            batched_inputs: per video ``image`` (a sequence of frames, see :meth:`predict`),
-                ``height``, ``width`` of the original frames and ``video_id``.
+            batched_inputs: per video ``image`` (its frames, see :meth:`predict`), ``height``,
+                ``width`` of the original frames and ``video_id``.
 
         Returns:
             The result of :meth:`predict` per video, with its ``video_id``.
@@ -118,12 +122,12 @@ class VideoPredictor:
         return results
 
     @torch.no_grad()
-    def predict(self, frames: Sequence[torch.Tensor], output_size: tuple[int, int]) -> dict:
+    def predict(self, frames: Iterable[Array], output_size: tuple[int, int]) -> dict:
         """Track the instances of one video.
 
         Args:
-            frames: images (3, H, W) in [0, 255], all of one size; they are taken one chunk at a
-                time, in order.
+            frames: images (3, H, W) in [0, 255], all of one size. They are taken one chunk at a
+                time and in one pass, so they may come from a generator.
             output_size: (H, W) of the masks to return.
 
         Returns:
@@ -133,16 +137,33 @@ class VideoPredictor:
 
         Raises:
             ValueError: if the video has no frame, or frames differ in size.
+            torch.cuda.OutOfMemoryError: if a GPU has no memory for a single frame.
         """
-        if len(frames) == 0:
-            raise ValueError("the video has no frames")
         self.stepper.reset()
         collector = self.new_collector()
-        image_size = None
-        for start in range(0, len(frames), self.chunk):
-            slot_frames, image_size = self._step_chunk(frames, start, image_size)
+        # Data sets of PyTorch need not end when they are iterated.
+        frames = islice(frames, len(frames)) if hasattr(frames, "__len__") else iter(frames)
+        image_size: tuple[int, int] | None = None
+        chunk, taken = self.chunk, 0
+        # Pulled frames that have not been predicted; only this list holds them.
+        waiting: list[Array] = []
+        while waiting or (waiting := list(islice(frames, chunk))):
+            image_size = image_size or tuple(waiting[0].shape[-2:])
+            _check_sizes(waiting, image_size, taken)
+            slot_frames = self._step_where_it_fits(waiting[:chunk])
+            if slot_frames is None:
+                chunk = min(chunk, len(waiting)) // 2
+                logger.warning(
+                    "The GPU has no memory for more frames at once: %d from now on in this video. "
+                    "TEST.TRACKING.CHUNK %d saves the attempt.",
+                    chunk,
+                    chunk,
+                )
+                continue
             for frame in slot_frames:
                 collector.add(frame)
+            taken += len(slot_frames)
+            del waiting[: len(slot_frames)]
         return collector.result(image_size, output_size)
 
     def new_collector(self) -> TrackCollector:
@@ -158,19 +179,23 @@ class VideoPredictor:
             max_detections=self.max_detections,
         )
 
-    def _step_chunk(
-        self,
-        frames: Sequence[torch.Tensor],
-        start: int,
-        image_size: tuple[int, int] | None,
-    ) -> tuple[list[SlotFrame], tuple[int, int]]:
-        """Step through the next chunk. Its frames are free again before the next is pulled."""
-        chunk = [frames[i] for i in range(start, min(start + self.chunk, len(frames)))]
-        image_size = image_size or tuple(chunk[0].shape[-2:])
-        for offset, image in enumerate(chunk):
-            if tuple(image.shape[-2:]) != image_size:
-                raise ValueError(
-                    f"frame {start + offset} has the size {tuple(image.shape[-2:])}, the "
-                    f"first frame {image_size}: all frames of a video need one size"
-                )
-        return self.stepper(chunk), image_size
+    def _step_where_it_fits(self, frames: Sequence[Array]) -> list[SlotFrame] | None:
+        """Step through frames; None where a GPU has no memory for so many."""
+        try:
+            return self.stepper(frames)
+        except torch.cuda.OutOfMemoryError:
+            if len(frames) == 1:
+                raise
+        # Here nothing holds on to what was computed.
+        torch.cuda.empty_cache()
+        return None
+
+
+def _check_sizes(frames: Sequence[Array], image_size: tuple[int, int], first: int) -> None:
+    """All frames of a video have one size. ``first`` is the number of the first of these."""
+    for number, image in enumerate(frames, first):
+        if tuple(image.shape[-2:]) != image_size:
+            raise ValueError(
+                f"frame {number} has the size {tuple(image.shape[-2:])}, the first frame "
+                f"{image_size}: all frames of a video need one size"
+            )

@@ -306,12 +306,15 @@ def test_the_predictor_reads_its_config():
         TEST__STREAMING__MAX_INSTANCES=4,
         TEST__STREAMING__SMOOTHING=0.5,
         TEST__STREAMING__CLASS_MARGIN=0.2,
+        TEST__STREAMING__SCENE_CUT_THRESHOLD=25.0,
         TEST__TRACKING__CLIP_LEN=6,
     )
     predictor = StreamingPredictor(cfg, build_tiny_model())
-    assert (predictor.score_on, predictor.score_off) == (0.7, 0.6)
-    assert (predictor.max_lost, predictor.max_instances) == (3, 4)
-    assert (predictor.smoothing, predictor.class_margin) == (0.5, 0.2)
+    lifecycle = predictor.lifecycle
+    assert (lifecycle.score_on, lifecycle.score_off) == (0.7, 0.6)
+    assert (lifecycle.max_lost, predictor.max_instances) == (3, 4)
+    assert (lifecycle.smoothing, lifecycle.class_margin) == (0.5, 0.2)
+    assert predictor.scene_cut_threshold == 25.0
     assert predictor.stepper.clip_len == 6
 
 
