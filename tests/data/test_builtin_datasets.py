@@ -175,6 +175,13 @@ def test_class_list_of_2019_is_that_of_real_files(shared_data):
     assert names == dict(enumerate(builtin.THING_CLASSES["ytvis_2019"], start=1))
 
 
+def test_a_part_of_the_classes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    place(tmp_path, "ovis/annotations/val_sub.json", "ovis/train", classes_of("ovis")[:-1])
+    with pytest.raises(ValueError, match=r"val_sub\.json.*has 24 categories, expected 25"):
+        DatasetCatalog.get("ovis_val_sub")
+
+
 def test_a_file_with_other_classes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     classes = [*builtin.THING_CLASSES["ovis"][:-1], "Vehicle"]

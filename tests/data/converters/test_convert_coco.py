@@ -89,6 +89,13 @@ def test_video_and_frame_ids_go_before_names(convert, coco):
     ]
 
 
+def test_folders_of_windows(convert, coco):
+    expected = convert(coco)
+    for entry in coco["images"]:
+        entry["file_name"] = entry["file_name"].replace("/", "\\")
+    assert convert(coco) == expected
+
+
 def test_video_ids_without_frame_ids(convert, coco):
     for entry in coco["images"]:
         entry["video_id"] = 1

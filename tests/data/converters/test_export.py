@@ -126,10 +126,11 @@ def test_many_objects_need_more_bits(content, write_frames, tmp_path):
     write_frames("v", ["0.jpg"], size=(20, 20))
     export_id_masks(content, tmp_path / "masks")
     assert decoded(from_masks(tmp_path / "masks", tmp_path / "images")) == decoded(content)
-    content["annotations"] = content["annotations"][:254]
-    export_id_masks(content, tmp_path / "masks")
-    assert Image.open(tmp_path / "masks/v/0.png").mode == "P"
-    assert decoded(from_masks(tmp_path / "masks", tmp_path / "images")) == decoded(content)
+    for number, mode in ((255, "I;16"), (254, "P")):
+        content["annotations"] = content["annotations"][:number]
+        export_id_masks(content, tmp_path / "masks")
+        assert Image.open(tmp_path / "masks/v/0.png").mode == mode
+        assert decoded(from_masks(tmp_path / "masks", tmp_path / "images")) == decoded(content)
 
 
 def rename(video, *names):
