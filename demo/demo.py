@@ -9,7 +9,9 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 # First, as it tells how to get Detectron2 where that is missing.
 import mobileinst_d2  # noqa: F401
@@ -17,18 +19,23 @@ import mobileinst_d2  # noqa: F401
 # isort: split
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultPredictor
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
-from mobileinst_d2.engine.checkpoint import CheckpointError, TrainingCheckpointer
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg, without_backbone_weights
-from mobileinst_d2.tracking import StreamingPredictor
-from mobileinst_d2.utils.classes import class_names
+from mobileinst_d2.engine.checkpoint import CheckpointError
+from mobileinst_d2.engine.predictor import load_predictor
+from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+from mobileinst_d2.evaluation.results_file import VideoResultsFile
+from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
+from mobileinst_d2.utils import file_args
+from mobileinst_d2.utils.arguments import positive_number, probability, whole_number
+from mobileinst_d2.utils.classes import category_ids, class_names
 from mobileinst_d2.utils.display import Window
-from mobileinst_d2.utils.file_args import expand_inputs, image_targets, video_target
-from mobileinst_d2.utils.image_io import VideoIOError, read_frame, write_image
+from mobileinst_d2.utils.id_maps import IdMapWriter
+from mobileinst_d2.utils.image_io import VideoIOError, prepare_output, read_frame, write_image
+from mobileinst_d2.utils.stage_timer import StageTimer
+from mobileinst_d2.utils.track_outputs import TrackOutputs, Visualizer
 from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
 from mobileinst_d2.utils.visualizer import TrackVisualizer
 
@@ -45,27 +52,30 @@ class DemoError(RuntimeError):
 def get_parser() -> argparse.ArgumentParser:
     """The command line, with the names that Detectron2's demo has."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml")
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="the model's yaml")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input", nargs="+", metavar="IMAGE", help="image files, a folder of images or a glob"
     )
     source.add_argument(
-        "--video-input", metavar="FILE", help="video file, folder of frames or stream address"
+        "--video-input",
+        nargs="+",
+        metavar="FILE",
+        help="video file, folder of frames, stream address; or images or a glob: frames of one "
+        "video in natural order",
     )
     source.add_argument(
         "--webcam",
         nargs="?",
         const=0,
-        type=camera_index,
+        type=whole_number(0),
         metavar="INDEX",
         help="camera, by default 0",
     )
-    parser.add_argument(
-        "--output", metavar="PATH", help="file or folder to write; without it a window opens"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-    parser.add_argument(
+    add("--output", metavar="PATH", help="file or folder to write; without it a window opens")
+    add("--overwrite", action="store_true", help="replace existing files")
+    add(
         "--confidence-threshold",
         type=probability,
         default=0.4,
@@ -73,9 +83,9 @@ def get_parser() -> argparse.ArgumentParser:
         help="score from which objects are shown, default 0.4; in videos an object appears at this "
         "score and stays until it falls clearly below (TEST.STREAMING)",
     )
-    parser.add_argument("--fps", type=positive_number, help="frame rate of the output video")
-    parser.add_argument("--codec", help="FourCC of the output video, by default mp4v for .mp4")
-    parser.add_argument(
+    add("--detectron2-visualizer", action="store_true", help="draw as Detectron2 does, slowly")
+    add_video_arguments(parser.add_argument_group("for videos and cameras"))
+    add(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
@@ -83,6 +93,40 @@ def get_parser() -> argparse.ArgumentParser:
         help="config overrides, at the end: --opts MODEL.WEIGHTS model_final.pth",
     )
     return parser
+
+
+# Those that `add_video_arguments` adds; they make no sense for single images.
+VIDEO_OPTIONS = ("clip_len", "start", "end", "stride", "save_json", "video_id", "save_masks")
+VIDEO_OPTIONS += ("show", "mark_keyframes", "timings", "fps", "codec")
+
+
+def add_video_arguments(group: argparse._ArgumentGroup) -> None:
+    """The options `VIDEO_OPTIONS`."""
+    add, count = group.add_argument, whole_number(1)
+    add("--clip-len", type=count, metavar="T", help="distance of key frames")
+    add("--start", type=whole_number(0), metavar="N", help="first frame, counted from 0")
+    add("--end", type=count, metavar="N", help="stop before this frame")
+    add("--stride", type=count, metavar="N", help="take every N-th frame")
+    add(
+        "--save-json",
+        type=Path,
+        metavar="FILE",
+        help="write the tracks in the YouTube-VIS results format, chosen as in evaluation: by "
+        "scores over the whole video, whatever the threshold for showing",
+    )
+    add("--video-id", type=whole_number(0), metavar="ID", help="in that file, by default 1")
+    add(
+        "--save-masks",
+        type=Path,
+        metavar="DIR",
+        help="write a 16-bit PNG per frame with the object's number in each pixel, 0 = none; the "
+        "highest score is on top",
+    )
+    add("--show", action="store_true", help="open a window even if files are written")
+    add("--mark-keyframes", action="store_true", help="write on key frames that they are")
+    add("--timings", action="store_true", help="print how long each stage takes, and frame rates")
+    add("--fps", type=positive_number, help="frame rate of the output video")
+    add("--codec", help="FourCC of the output video, by default mp4v for .mp4")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,11 +140,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = get_parser()
     args = parser.parse_args(argv)
-    if args.input and (args.fps or args.codec):
-        parser.error("--fps and --codec are for videos, not for --input")
+    for name in VIDEO_OPTIONS:
+        value = getattr(args, name)
+        if args.input and value is not None and value is not False:
+            parser.error(f"--{name.replace('_', '-')} is for videos, not for --input")
+    if args.end is not None and args.end <= (args.start or 0):
+        parser.error("--end must be above --start")
+    if args.video_id is not None and not args.save_json:
+        parser.error("--video-id is for --save-json")
     setup_logger(name="mobileinst_d2")
     try:
-        cfg = setup_cfg(args.config_file, args.opts)
+        tracking = ["TEST.TRACKING.CLIP_LEN", str(args.clip_len)] if args.clip_len else []
+        cfg = setup_cfg(args.config_file, [*args.opts, *tracking])
         run = run_images if args.input else run_video
         run(args, cfg)
     except KeyboardInterrupt:
@@ -123,14 +174,16 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
         DemoError: inputs are missing or unreadable, or the output does not suit them.
         VideoIOError: an output cannot be written.
     """
-    paths = expand_inputs(args.input)
-    targets = image_targets(paths, args.output, overwrite=args.overwrite) if args.output else None
+    paths = file_args.expand_inputs(args.input)
+    targets = None
+    if args.output:
+        targets = file_args.image_targets(paths, args.output, overwrite=args.overwrite)
     failures = []
     with contextlib.ExitStack() as stack:
         # First of all: where there is no display, that is known at once.
         window = None if targets else stack.enter_context(Window(TITLE))
         predict = build_image_predictor(cfg)
-        visualizer = TrackVisualizer(names_of(cfg))
+        visualizer = build_visualizer(args, cfg)
         for index, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1)):
             try:
                 frame = read_frame(path)
@@ -151,93 +204,121 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
 
 
 def run_video(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Track the objects of a video or camera and write or show it.
+    """Track the objects of a video or camera and write or show them.
 
     Args:
         args: the command line, with ``video_input`` or ``webcam``.
         cfg: the model's config.
 
     Raises:
-        DemoError: the model cannot track, or the output is the input.
-        VideoIOError: the source cannot be read or the output not be written.
+        DemoError: the model cannot track, or frames were passed over.
+        VideoIOError: the source cannot be read or an output not be written.
     """
-    source = args.video_input if args.webcam is None else args.webcam
-    with VideoReader(source, fps=args.fps) as reader:
-        if args.output is None:
-            with Window(TITLE) as window:
-                for drawn in tracked_frames(reader, cfg, args.confidence_threshold):
-                    if not window.show(drawn):
-                        break
-            return
-        target = video_target(source, reader.name, args.output)
-        frames = tracked_frames(reader, cfg, args.confidence_threshold)
-        with VideoWriter(
-            target,
-            fps=reader.fps,
-            size=(reader.width, reader.height),
-            codec=args.codec,
-            overwrite=args.overwrite,
-        ) as writer:
-            try:
-                for drawn in frames:
-                    writer.write(drawn)
-            except KeyboardInterrupt:
-                logger.warning("%s holds the first %d frames.", target, writer.num_frames)
-                raise
-    logger.info("%s: %d frames written.", target, writer.num_frames)
+    source = file_args.video_source(args.video_input) if args.video_input else args.webcam
+    selection = {"start": args.start or 0, "end": args.end, "stride": args.stride or 1}
+    timer = StageTimer()
+    with VideoReader(source, fps=args.fps, **selection) as reader, contextlib.ExitStack() as stack:
+        target = file_args.video_target(reader.name, args.output) if args.output else None
+        check_outputs(args, source, target, live=reader.live)
+        outputs = TrackOutputs(mark_keyframes=args.mark_keyframes)
+        if args.show or not (target or args.save_json or args.save_masks):
+            # Where there is no display, that is known before the model is built.
+            outputs.window = stack.enter_context(Window(TITLE))
+        if args.save_masks:
+            outputs.maps = IdMapWriter(args.save_masks, overwrite=args.overwrite)
+        predictor, collector = build_video_predictor(cfg, args.confidence_threshold)
+        if target or outputs.window:
+            outputs.visualizer = build_visualizer(args, cfg)
+        size = (reader.width, reader.height)
+        if args.save_json:
+            video_id = 1 if args.video_id is None else args.video_id
+            ids = from_metadata(category_ids, cfg)
+            results = VideoResultsFile(args.save_json, collector, video_id, ids, size[::-1])
+            outputs.results = stack.enter_context(results)
+        if target:
+            outputs.video = VideoWriter(
+                target, fps=reader.fps, size=size, codec=args.codec, overwrite=args.overwrite
+            )
+            stack.enter_context(outputs.video)
+        try:
+            track(reader, predictor, outputs, timer)
+        finally:
+            if outputs.video:
+                logger.info("%s: %d frames.", target, outputs.video.num_frames)
+            if reader.live:
+                logger.info(
+                    "%d of %d frames were dropped, as the model was busy.",
+                    reader.num_dropped,
+                    reader.position,
+                )
+            if args.timings:
+                print(timer.table())
+    if reader.num_damaged:
+        raise DemoError(
+            f"{reader.num_damaged} of {reader.position} frames could not be decoded, see the "
+            "warnings. The others are done; a video repeats the frame before each."
+        )
 
 
-def tracked_frames(reader: VideoReader, cfg: CfgNode, threshold: float) -> Iterator[np.ndarray]:
-    """Draw the tracked objects on each frame of a reader, under a progress bar.
+def check_outputs(
+    args: argparse.Namespace, source: str | int | Sequence[Path], target: Path | None, *, live: bool
+) -> None:
+    """See that everything can be written, before the time for the model is spent.
+
+    Args:
+        args: the command line.
+        source: what is read.
+        target: the video to write.
+        live: the source has no end.
+
+    Raises:
+        VideoIOError: an output cannot be written, or replaces the input or another output.
+        DemoError: the results file cannot be made of this source, or has another suffix.
+    """
+    targets = {"--output": target, "--save-json": args.save_json, "--save-masks": args.save_masks}
+    file_args.check_targets(source, targets)
+    if args.save_json and args.save_json.suffix.lower() != ".json":
+        raise DemoError(f"--save-json {args.save_json}: the name must end with .json.")
+    if args.save_json and live and args.end is None:
+        raise DemoError(
+            "--save-json keeps something of every frame until the last one, so a camera or stream "
+            "needs an --end."
+        )
+    for path in (target, args.save_json):
+        if path:
+            prepare_output(path, overwrite=args.overwrite)
+
+
+def track(
+    reader: VideoReader, predictor: StreamingPredictor, outputs: TrackOutputs, timer: StageTimer
+) -> None:
+    """Track all frames of a reader, under a progress bar, until the end or the user's wish.
 
     Args:
         reader: the source.
-        cfg: the model's config.
-        threshold: score at which a track appears.
-
-    Returns:
-        An iterator over (H, W, 3) uint8 BGR frames. The model is built before it is returned.
+        predictor: a tracker that has seen nothing.
+        outputs: where everything goes.
+        timer: measures.
     """
-    predictor = build_video_predictor(cfg, threshold)
-    visualizer = TrackVisualizer(names_of(cfg))
+    for frame in timer.frames(tqdm(reader, total=reader.num_frames, unit="frame")):
+        start = time.perf_counter()
+        instances = predictor.step(frame)
+        # Finer where the predictor tells.
+        timer.add(getattr(predictor, "timings", {"predict": time.perf_counter() - start}))
+        if not outputs.write(reader, frame, instances, predictor, timer):
+            return
+    outputs.finish(reader)
 
-    def draw_all() -> Iterator[np.ndarray]:
-        for frame in tqdm(reader, total=reader.num_frames, unit="frame"):
-            yield visualizer.draw(frame, predictor.step(frame))
 
-    return draw_all()
+def build_visualizer(args: argparse.Namespace, cfg: CfgNode) -> Visualizer:
+    """The visualizer that the command line asks for."""
+    names = from_metadata(class_names, cfg)
+    if not args.detectron2_visualizer:
+        return TrackVisualizer(names)
+    # Matplotlib takes a while to import, so not without need.
+    from mobileinst_d2.utils.detectron2_visualizer import Detectron2Visualizer
 
-
-def load_predictor(cfg: CfgNode) -> DefaultPredictor:
-    """Build the model and load ``MODEL.WEIGHTS``.
-
-    Args:
-        cfg: the model's config.
-
-    Returns:
-        Detectron2's predictor of single images, which resizes as in evaluation.
-
-    Raises:
-        DemoError: the config describes no model that can be built, or the weights are missing.
-        CheckpointError: the weights are damaged or belong to another model.
-    """
-    if not cfg.MODEL.WEIGHTS:
-        logger.warning(
-            "MODEL.WEIGHTS is empty: the model is RANDOM and so is what it shows. "
-            "Give trained weights with --opts MODEL.WEIGHTS model_final.pth."
-        )
-    try:
-        # The weights are loaded below, with errors that say more.
-        without_weights = _replaced(without_backbone_weights(cfg), ["MODEL.WEIGHTS", ""])
-        predictor = DefaultPredictor(without_weights)
-    except (KeyError, OSError, ValueError) as error:
-        raise DemoError(f"the model cannot be built: {error}") from error
-    try:
-        if cfg.MODEL.WEIGHTS:
-            TrainingCheckpointer(predictor.model).load(cfg.MODEL.WEIGHTS)
-    except OSError as error:
-        raise DemoError(f"cannot load the weights: {error}") from error
-    return predictor
+    return Detectron2Visualizer(names)
 
 
 def build_image_predictor(cfg: CfgNode) -> Callable[[np.ndarray], Instances]:
@@ -246,8 +327,10 @@ def build_image_predictor(cfg: CfgNode) -> Callable[[np.ndarray], Instances]:
     return lambda frame: predictor(frame)["instances"].to("cpu")
 
 
-def build_video_predictor(cfg: CfgNode, threshold: float) -> StreamingPredictor:
-    """A tracker of live frames, see `StreamingPredictor`, whose tracks appear at a threshold."""
+def build_video_predictor(
+    cfg: CfgNode, threshold: float
+) -> tuple[StreamingPredictor, TrackCollector]:
+    """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
     model = load_predictor(cfg).model
     if not hasattr(model, "keyframe"):
         raise DemoError(
@@ -260,7 +343,8 @@ def build_video_predictor(cfg: CfgNode, threshold: float) -> StreamingPredictor:
     thresholds = ["TEST.STREAMING.SCORE_ON", threshold]
     thresholds += ["TEST.STREAMING.SCORE_OFF", threshold * share]
     try:
-        return StreamingPredictor(_replaced(cfg, thresholds), model)
+        collector = VideoPredictor(cfg, model).new_collector()
+        return StreamingPredictor(_replaced(cfg, thresholds), model), collector
     except ValueError as error:
         raise DemoError(str(error)) from error
 
@@ -272,36 +356,12 @@ def _replaced(cfg: CfgNode, opts: list) -> CfgNode:
     return cfg
 
 
-def names_of(cfg: CfgNode) -> list[str]:
-    """Class names, see `class_names`, with errors for the user of the demo."""
+def from_metadata(read: Callable[[CfgNode], list], cfg: CfgNode) -> list:
+    """What `class_names` or `category_ids` reads, with errors for the user of the demo."""
     try:
-        return class_names(cfg)
+        return read(cfg)
     except ValueError as error:
         raise DemoError(str(error)) from error
-
-
-def probability(text: str) -> float:
-    """An argument in [0, 1]."""
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is outside [0, 1]")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """An argument above 0."""
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
-
-
-def camera_index(text: str) -> int:
-    """An argument that is a whole number from 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("cameras are counted from 0")
-    return value
 
 
 if __name__ == "__main__":

@@ -93,11 +93,12 @@ def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool =
 
     Args:
         path: the file; its suffix (see `IMAGE_SUFFIXES`) chooses the format.
-        image: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR; or (H, W) uint16, which PNG and TIFF can hold.
         overwrite: replace an existing file.
 
     Raises:
-        VideoIOError: the file cannot be written: unknown suffix, no permission, it exists.
+        VideoIOError: the file cannot be written: unknown suffix, no permission, it exists, the
+            disk is full.
     """
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -106,8 +107,14 @@ def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool =
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
     prepare_output(path, overwrite=overwrite)
-    if not cv2.imwrite(str(path), image):
-        raise VideoIOError(f"OpenCV cannot write {path}. Is the disk full?")
+    ok, content = cv2.imencode(path.suffix, image)
+    if not ok:
+        raise VideoIOError(f"OpenCV cannot encode {path}.")
+    try:
+        # OpenCV's own writing does not report a full disk.
+        path.write_bytes(content)
+    except OSError as error:
+        raise VideoIOError(f"cannot write {path}: {error.strerror}.") from error
 
 
 def prepare_output(path: Path, *, overwrite: bool) -> None:

@@ -1,20 +1,22 @@
 """Reading and writing of frames, one at a time, with errors where OpenCV only keeps quiet."""
 
-import contextlib
 import logging
 import math
 import os
-import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .image_io import IMAGE_SUFFIXES, VideoIOError, list_images, prepare_output, read_frame
+from .frame_sources import LatestIterator, StreamLostError, open_source, quiet_opencv
+from .image_io import VideoIOError, prepare_output
 
 __all__ = [
     "VIDEO_SUFFIXES",
+    "StreamLostError",
     "VideoIOError",
     "VideoReader",
     "VideoWriter",
@@ -32,130 +34,122 @@ _DEFAULT_CODECS = {
     ".webm": "VP80",
 }
 VIDEO_SUFFIXES = tuple(_DEFAULT_CODECS)
-_FALLBACK_FPS = 25.0
-_FOLDER_FPS = 10.0
-
-
-@contextlib.contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV from logging what is turned into an error here."""
-    # OpenCV 5 moved the two functions.
-    logs = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
-    level = logs.getLogLevel()
-    logs.setLogLevel(0)
-    try:
-        yield
-    finally:
-        logs.setLogLevel(level)
-
-
-class _CaptureSource:
-    """Frames of a file, stream or camera through OpenCV."""
-
-    def __init__(self, source: str | int, label: str, hint: str) -> None:
-        with _quiet_opencv():
-            self._capture = cv2.VideoCapture(source)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise VideoIOError(f"cannot open {label}. {hint}")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fallback_fps = _FALLBACK_FPS
-        live = isinstance(source, int) or "://" in source
-        count = 0 if live else int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.num_frames = count if count > 0 else None
-
-    def read(self) -> np.ndarray | None:
-        ok, frame = self._capture.read()
-        return frame if ok else None
-
-    def close(self) -> None:
-        self._capture.release()
-
-
-class _FolderSource:
-    """Frames of a folder of images, in natural order of their names."""
-
-    def __init__(self, folder: Path) -> None:
-        paths = list_images(folder)
-        self._paths = iter(paths)
-        self.fps = _FOLDER_FPS
-        self.fallback_fps = _FOLDER_FPS
-        self.num_frames = len(paths)
-
-    def read(self) -> np.ndarray | None:
-        path = next(self._paths, None)
-        return None if path is None else read_frame(path)
-
-    def close(self) -> None:
-        self._paths = iter(())
+# Containers write their index at the end, so a disk must not fill up before.
+_RESERVED_BYTES = 16 * 2**20
+_FRAMES_BETWEEN_DISK_CHECKS = 32
 
 
 class VideoReader:
-    """The frames of a video file, a folder of frames, a stream or a camera, in one pass.
+    """The frames of a video file, of image files, of a stream or of a camera, in one pass.
 
     Memory does not grow with the length: no frame is kept. The first one is decoded at once, so
     that what cannot be read is known before anything expensive is started.
 
+    Damaged frames are passed over with a warning, and so are frames of a live source that come
+    while the caller is busy; `position` counts them, so the timing is not lost. Frames of another
+    size are fitted into the size of the first, with bars.
+
     Attributes:
         name: what to call outputs made of it: the file's stem, the folder's name, "camera0".
-        fps: frames per second, positive and finite.
-        num_frames: how many frames the source declares, or None if it does not (cameras).
+        fps: frames per second of the selected frames, positive and finite.
+        num_frames: how many selected frames the source declares, or None if it does not (cameras).
         width: of the first frame, in pixels.
         height: of the first frame, in pixels.
+        live: the source is a camera or stream, which does not wait.
+        position: selected frames so far: those given, damaged and dropped.
+        num_damaged: how many of them could not be decoded.
     """
 
-    def __init__(self, source: str | os.PathLike | int, *, fps: float | None = None) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike | int | Sequence[Path],
+        *,
+        fps: float | None = None,
+        start: int = 0,
+        end: int | None = None,
+        stride: int = 1,
+    ) -> None:
         """Open a source.
 
         Args:
-            source: path of a video file or of a folder of images, an address with "://", or the
-                index of a camera.
+            source: path of a video file or of a folder of images, image files in order, an address
+                with "://", or the index of a camera.
             fps: frame rate to report instead of the source's own.
+            start: number of the first frame to take, from 0.
+            end: number of the frame before which to stop; None = at the end of the source.
+            stride: take every so-many-th frame; the frame rate goes down with it.
 
         Raises:
             VideoIOError: the source cannot be opened or yields no frame.
         """
-        label, self.name = _describe(source)
-        self._source = _open(source, label)
-        self.num_frames = self._source.num_frames
-        self.fps = self._source.fps if fps is None else fps
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            logger.warning(
-                "%s reports %g frames per second; %g are assumed (--fps sets another rate).",
-                label,
-                self.fps,
-                self._source.fallback_fps,
-            )
-            self.fps = self._source.fallback_fps
+        self._source = open_source(source)
+        self.name = self._source.name
+        self._start, self._end, self._stride = start, end, stride
+        self.live = self._source.live
+        self.position = self.num_damaged = self._passed = 0
+        self._latest: LatestIterator | None = None
+        self._size: tuple[int, int] | None = None
+        self._warned_of_size = False
+        declared = self._source.num_frames
+        self.num_frames = None
+        if declared is not None or end is not None:
+            stop = min(x for x in (declared, end) if x is not None)
+            self.num_frames = len(range(start, stop, stride))
+        self.fps = self._rate() if fps is None else fps
+        self._items = self._read()
         try:
-            self._next = self._source.read()
+            if declared is not None and start >= declared:
+                raise VideoIOError(
+                    f"there is no frame {start} to start at: {self._source.label} has {declared} "
+                    "frames."
+                )
+            self._next = next(self._items, None)
             if self._next is None:
-                raise VideoIOError(f"no frame of {label} can be decoded.")
+                raise VideoIOError(f"no frame of {self._source.label} can be decoded.")
         except VideoIOError:
             self.close()
             raise
-        self._label = label
-        self.height, self.width = self._next.shape[:2]
+        self.width, self.height = self._size
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames of a live source that came while the caller was busy."""
+        return self._latest.dropped if self._latest else 0
+
+    @property
+    def frame_name(self) -> str:
+        """What to call the last frame: the stem of its image file, or its six-digit number."""
+        number = self._start + (self.position - 1) * self._stride
+        return self._source.names[number] if self._source.names else f"{number:06d}"
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield (H, W, 3) uint8 BGR frames. A second iteration goes on where the first stopped."""
-        count = 0
+        """Yield (H, W, 3) uint8 BGR frames. A second iteration goes on where the first stopped.
+
+        Raises:
+            StreamLostError: after the last frame of a camera or stream, unless ``end`` was reached.
+        """
+        if self._next is None:
+            return
+        if self.live and self._latest is None:
+            # Not before: whoever opens a camera may take some time until the first frame.
+            self._items = self._latest = LatestIterator(self._items)
         while self._next is not None:
-            frame, self._next = self._next, None
-            count += 1
+            (self.position, frame), self._next = self._next, None
             yield frame
-            self._next = self._source.read()
-        if self.num_frames is not None and 0 < count != self.num_frames:
+            self._next = next(self._items, None)
+        self.position = self._passed
+        if self._source.num_frames is not None and self._passed != self.num_frames:
             logger.warning(
                 "%s declares %d frames, but %d could be decoded.",
-                self._label,
+                self._source.label,
                 self.num_frames,
-                count,
+                self._passed,
             )
 
     def close(self) -> None:
         """Release the file or the camera."""
-        self._source.close()
+        if self._latest is None or self._latest.close():
+            self._source.close()
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -163,41 +157,71 @@ class VideoReader:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def _read(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Selected frames that can be decoded, with their positions from 1."""
+        decoders = islice(self._source.decoders(), self._start, self._end, self._stride)
+        for self._passed, decode in enumerate(decoders, 1):
+            try:
+                frame = decode()
+            except VideoIOError as error:
+                logger.warning("%s This frame is passed over.", error)
+                self.num_damaged += 1
+                continue
+            yield self._passed, self._fit(frame)
 
-def _describe(source: str | os.PathLike | int) -> tuple[str, str]:
-    """How to call a source in messages, and in the names of files made of it."""
-    if isinstance(source, int):
-        return f"camera {source}", f"camera{source}"
-    path = Path(source)
-    name = path.resolve().name if path.is_dir() else path.stem
-    return str(source), re.sub(r"[^\w.-]+", "_", name) or "video"
+    def _fit(self, frame: np.ndarray) -> np.ndarray:
+        """The frame in the size of the first."""
+        height, width = frame.shape[:2]
+        if self._size is None:
+            self._size = (width, height)
+        if (width, height) == self._size:
+            return frame
+        if not self._warned_of_size:
+            self._warned_of_size = True
+            logger.warning(
+                "%s changes its size from %dx%d to %dx%d; such frames are fitted into the first "
+                "size, with bars.",
+                self._source.label,
+                *self._size,
+                width,
+                height,
+            )
+        return _letterbox(frame, self._size)
+
+    def _rate(self) -> float:
+        """Frames per second of the selected frames, or what to assume instead."""
+        fps = self._source.fps
+        if not (math.isfinite(fps) and fps > 0):
+            logger.warning(
+                "%s reports %g frames per second; %g are assumed (--fps sets another rate).",
+                self._source.label,
+                fps,
+                self._source.fallback_fps,
+            )
+            fps = self._source.fallback_fps
+        return fps / self._stride
 
 
-def _open(source: str | os.PathLike | int, label: str) -> _CaptureSource | _FolderSource:
-    if isinstance(source, int):
-        hint = "Is it plugged in, allowed for this user and not in use by another program?"
-        return _CaptureSource(source, label, hint)
-    path = Path(source)
-    if path.is_dir():
-        return _FolderSource(path)
-    if "://" in str(source):
-        return _CaptureSource(str(source), label, "Is the address right and reachable?")
-    if not path.is_file():
-        raise VideoIOError(f"there is no video file {path}.")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise VideoIOError(f"{path} is an image, not a video.")
-    if not os.access(path, os.R_OK):
-        raise VideoIOError(f"no permission to read {path}.")
-    return _CaptureSource(str(path), label, "It is damaged, or no video that OpenCV can decode.")
+def _letterbox(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale a frame into the middle of a black one of a size (width, height)."""
+    width, height = size
+    scale = min(width / frame.shape[1], height / frame.shape[0])
+    inner = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(
+        frame, inner, interpolation=cv2.INTER_AREA
+    )
+    return canvas
 
 
 class VideoWriter:
     """A video file that is written completely or complained about.
 
     OpenCV drops frames of the wrong size and does not report a full disk; this class checks
-    every frame, and at the end opens the file again and counts. Odd sizes, which video codecs
-    cannot hold, get one more row or column by repeating the last. A file to which no frame was
-    written is removed.
+    every frame and the space on the disk, and at the end opens the file again and counts. Odd
+    sizes, which video codecs cannot hold, get one more row or column by repeating the last. A
+    file to which no frame was written is removed.
     """
 
     def __init__(
@@ -239,7 +263,8 @@ class VideoWriter:
         prepare_output(self.path, overwrite=overwrite)
         padded = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._padded = padded
-        with _quiet_opencv():
+        self._last = np.zeros((padded[1], padded[0], 3), np.uint8)
+        with quiet_opencv():
             self._writer = cv2.VideoWriter(
                 str(self.path), cv2.VideoWriter_fourcc(*codec), float(fps), padded
             )
@@ -257,7 +282,7 @@ class VideoWriter:
             frame: (H, W, 3) uint8, BGR, of the size given at the start.
 
         Raises:
-            VideoIOError: the frame has another size or type.
+            VideoIOError: the frame has another size or type, or the disk is nearly full.
         """
         width, height = self._size
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
@@ -269,7 +294,29 @@ class VideoWriter:
         if self._padded != self._size:
             bottom, right = self._padded[1] - height, self._padded[0] - width
             frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        self._append(frame)
+
+    def fill(self, num_frames: int) -> None:
+        """Repeat the last frame, or black before the first, up to a length of the video.
+
+        Args:
+            num_frames: the length; nothing happens if the video is as long.
+
+        Raises:
+            VideoIOError: the disk is nearly full.
+        """
+        while self.num_frames < num_frames:
+            self._append(self._last)
+
+    def _append(self, frame: np.ndarray) -> None:
+        if self.num_frames % _FRAMES_BETWEEN_DISK_CHECKS == 0:
+            free = shutil.disk_usage(self.path.parent).free
+            if free < _RESERVED_BYTES:
+                raise VideoIOError(
+                    f"the disk is full: {self.path} ends after {self.num_frames} frames."
+                )
         self._writer.write(frame)
+        self._last = frame
         self.num_frames += 1
 
     def close(self) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-__all__ = ["TrackVisualizer", "instance_color"]
+__all__ = ["TrackVisualizer", "instance_color", "instance_colors", "label_texts"]
 
 _GOLDEN_RATIO = 0.618034  # steps of it spread over the circle of hues without ever repeating
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _DARK_TEXT = (25, 25, 25)
 _LIGHT_TEXT = (255, 255, 255)
+_MARK_COLOR = (40, 40, 40)
 
 
 @lru_cache(maxsize=4096)
@@ -32,6 +33,36 @@ def instance_color(identity: int) -> tuple[int, int, int]:
     saturation, value = ((0.7, 1.0), (0.85, 0.85), (0.45, 0.95))[(identity - 1) // 8 % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def instance_colors(instances: Instances) -> list[tuple[int, int, int]]:
+    """One colour per instance: of its ``ID``, or of its index plus one where there is none."""
+    identities = instances.ID if instances.has("ID") else range(1, len(instances) + 1)
+    return [instance_color(int(identity)) for identity in identities]
+
+
+def label_texts(instances: Instances, class_names: Sequence[str]) -> list[str]:
+    """One text per instance, "#ID class .87", of the fields that there are.
+
+    Args:
+        instances: with ``ID``, ``pred_classes`` and ``scores``, or some of them.
+        class_names: names by contiguous class index; others are shown as "class 7".
+
+    Returns:
+        As many texts as instances.
+    """
+    parts: list[list[str]] = [[] for _ in range(len(instances))]
+    if instances.has("ID"):
+        for part, identity in zip(parts, instances.ID, strict=True):
+            part.append(f"#{int(identity)}")
+    if instances.has("pred_classes"):
+        for part, index in zip(parts, instances.pred_classes.tolist(), strict=True):
+            known = 0 <= index < len(class_names)
+            part.append(class_names[index] if known else f"class {index}")
+    if instances.has("scores"):
+        for part, score in zip(parts, instances.scores.tolist(), strict=True):
+            part.append(f"{score:.2f}".removeprefix("0"))
+    return [" ".join(part) for part in parts]
 
 
 class TrackVisualizer:
@@ -60,7 +91,9 @@ class TrackVisualizer:
         self.alpha = alpha
         self.show_labels = show_labels
 
-    def draw(self, frame: np.ndarray, instances: Instances) -> np.ndarray:
+    def draw(
+        self, frame: np.ndarray, instances: Instances, *, mark: str | None = None
+    ) -> np.ndarray:
         """Draw instances over a copy of a frame.
 
         Args:
@@ -68,6 +101,7 @@ class TrackVisualizer:
             instances: ``pred_masks`` bool (n, H, W), and optionally ``scores`` (n,),
                 ``pred_classes`` (n,) and ``ID`` (n integers). Without ``ID``, as for single
                 images, colours follow the index and labels carry no number.
+            mark: a word about the frame itself, for its corner.
 
         Returns:
             (H, W, 3) uint8, BGR.
@@ -80,16 +114,20 @@ class TrackVisualizer:
                 f"a frame is an (H, W, 3) uint8 array, not {frame.shape} {frame.dtype}."
             )
         canvas = np.array(frame, order="C")
-        if len(instances) == 0:
-            return canvas
+        if len(instances):
+            self._draw_instances(canvas, instances)
+        if mark:
+            _draw_label(canvas, mark, (0, 0, 0, 0), _MARK_COLOR, [])
+        return canvas
+
+    def _draw_instances(self, canvas: np.ndarray, instances: Instances) -> None:
         masks = _mask_arrays(instances.pred_masks)
-        if masks.shape[1:] != frame.shape[:2]:
+        if masks.shape[1:] != canvas.shape[:2]:
             raise ValueError(
-                f"the masks are {masks.shape[1:]}, but the frame is {frame.shape[:2]} "
+                f"the masks are {masks.shape[1:]}, but the frame is {canvas.shape[:2]} "
                 "(height, width)."
             )
-        identities = instances.ID if instances.has("ID") else range(1, len(instances) + 1)
-        colors = [instance_color(int(identity)) for identity in identities]
+        colors = instance_colors(instances)
         # Large objects first, so that small ones in front of them stay visible.
         areas = [cv2.countNonZero(mask) for mask in masks]
         order = [i for i in np.argsort(areas)[::-1] if areas[i]]
@@ -97,11 +135,10 @@ class TrackVisualizer:
         for i in order:
             self._paint_mask(canvas, masks[i], boxes[i], colors[i])
         if self.show_labels:
-            texts = self._label_texts(instances)
+            texts = label_texts(instances, self.class_names)
             taken: list[tuple[int, int, int, int]] = []
             for i in sorted(order):
                 _draw_label(canvas, texts[i], boxes[i], colors[i], taken)
-        return canvas
 
     def _paint_mask(
         self,
@@ -123,21 +160,6 @@ class TrackVisualizer:
         kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
         edge = crop - cv2.erode(crop, kernel)
         cv2.copyTo(np.full_like(region, color), edge, region)
-
-    def _label_texts(self, instances: Instances) -> list[str]:
-        """One text per instance, of the fields that there are."""
-        parts: list[list[str]] = [[] for _ in range(len(instances))]
-        if instances.has("ID"):
-            for part, identity in zip(parts, instances.ID, strict=True):
-                part.append(f"#{int(identity)}")
-        if instances.has("pred_classes"):
-            for part, index in zip(parts, instances.pred_classes.tolist(), strict=True):
-                known = 0 <= index < len(self.class_names)
-                part.append(self.class_names[index] if known else f"class {index}")
-        if instances.has("scores"):
-            for part, score in zip(parts, instances.scores.tolist(), strict=True):
-                part.append(f"{score:.2f}".removeprefix("0"))
-        return [" ".join(part) for part in parts]
 
 
 def _mask_arrays(masks: torch.Tensor) -> np.ndarray:

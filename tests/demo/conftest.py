@@ -2,13 +2,16 @@
 
 import importlib.util
 import logging
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
+from pycocotools import mask as mask_util
 
 SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5
@@ -86,6 +89,82 @@ def find_square(frame, *, identity=None, score=0.9):
     return instances
 
 
+class FakeCollector:
+    """Says of each frame whether it was predicted."""
+
+    def __init__(self):
+        self.frames = []
+
+    def add(self, slot_frame):
+        self.frames.append(slot_frame)
+
+    def result(self, image_size, output_size):
+        assert image_size == output_size == (HEIGHT, WIDTH)
+        full = mask_util.encode(np.ones((HEIGHT, WIDTH), np.uint8, order="F"))
+        track = [None if frame is None else full for frame in self.frames]
+        return {"pred_scores": [0.5], "pred_labels": [1], "pred_rles": [track]}
+
+
+class FakeCamera:
+    """Stands in for cv2.VideoCapture of a device."""
+
+    def __init__(self, frames):
+        self.frames = list(frames)
+        self.exhausted = threading.Event()
+        self.released = False
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def get(self, _key):
+        return 0.0
+
+    def grab(self):
+        if not self.frames:
+            self.exhausted.set()
+        return bool(self.frames)
+
+    def retrieve(self):
+        return True, self.frames.pop(0)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    """Camera 3, with six frames before it breaks off."""
+    camera = FakeCamera(_moving_square(index) for index in range(6))
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda src: camera if src == 3 else real(src))
+    return camera
+
+
+@pytest.fixture
+def window(demo, monkeypatch):
+    """A window in which the user presses Escape after `stop_after` pictures."""
+
+    class FakeWindow:
+        stop_after = None
+        shown: list = []  # noqa: RUF012
+
+        def __init__(self, title):
+            FakeWindow.shown = []
+
+        def show(self, image, *, wait_for_key=False):
+            self.shown.append(image)
+            return len(self.shown) != FakeWindow.stop_after
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(demo, "Window", FakeWindow)
+    return FakeWindow
+
+
 @pytest.fixture
 def fake(demo, monkeypatch):
     """Replace the network, and record how it was built."""
@@ -95,18 +174,23 @@ def fake(demo, monkeypatch):
         frames = 0
         score = 0.9
         stop_at = None
+        image_size = (HEIGHT, WIDTH)
+        slot_frame = None
 
         def step(self, frame):
             if self.frames == self.stop_at:
                 raise KeyboardInterrupt
+            self.slot_frame = SimpleNamespace(is_keyframe=self.frames % 3 == 0)
             self.frames += 1
             return find_square(frame, identity=5)
 
     state = Fake()
 
-    def build_video(_cfg, threshold):
+    def build_video(cfg, threshold):
         state.threshold = threshold
-        return state
+        state.clip_len = cfg.TEST.TRACKING.CLIP_LEN
+        state.collector = FakeCollector()
+        return state, state.collector
 
     monkeypatch.setattr(demo, "build_video_predictor", build_video)
     monkeypatch.setattr(

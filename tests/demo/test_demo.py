@@ -1,6 +1,8 @@
 """The demo as its users call it: what comes out, with a perfect model and with a random one."""
 
+import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -82,51 +84,109 @@ def test_several_images_and_a_glob(demo, fake, config, images, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-def test_window_shows_every_frame_until_the_user_stops(demo, fake, config, video, monkeypatch):
-    shown = []
+def test_images_in_any_order_are_one_video(demo, fake, config, images, tmp_path):
+    frames = [str(images / f"img{index}.png") for index in (10, 2, 1)]
+    arguments = ["--config-file", config, "--output", str(tmp_path / "out"), "--video-input"]
+    for inputs in (frames, [str(images / "*.png")]):
+        assert demo.main([*arguments, *inputs, "--overwrite"]) == 0
+        drawn, _ = read_all(tmp_path / "out" / "pictures.mp4")
+        expected = instance_color(5)
+        for frame, index in zip(drawn, (1, 2, 2), strict=True):
+            center = frame[36:40, 8 * index + 6 : 8 * index + 10].reshape(-1, 3).mean(axis=0)
+            assert np.abs(center - 0.5 * 255 - 0.5 * np.array(expected)).max() < 25
 
-    class FakeWindow:
-        def __init__(self, title):
-            pass
 
-        def show(self, image, *, wait_for_key=False):
-            shown.append(image)
-            return len(shown) < 4
+def test_part_of_a_video_keeps_its_speed(demo, fake, config, video, tmp_path):
+    output = tmp_path / "out.mp4"
+    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
+    assert demo.main([*arguments, "--start", "1", "--end", "6", "--stride", "2"]) == 0
+    frames, fps = read_all(output)
+    assert len(frames) == fake.frames == 3
+    assert fps == pytest.approx(FPS / 2)
 
-        def __enter__(self):
-            return self
 
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(demo, "Window", FakeWindow)
+def test_window_shows_every_frame_until_the_user_stops(demo, fake, config, video, window):
+    window.stop_after = 4
     assert demo.main(["--config-file", config, "--video-input", video]) == 0
-    assert len(shown) == 4
+    assert len(window.shown) == 4
 
 
-def test_camera_is_tracked_into_a_file(demo, fake, config, moving_square, tmp_path, monkeypatch):
-    frames = [moving_square(index) for index in range(4)]
+@pytest.mark.parametrize(("extra", "shown"), [([], 0), (["--show"], FRAMES)])
+def test_a_window_opens_beside_files_only_if_told(
+    demo, fake, config, video, window, tmp_path, extra, shown
+):
+    arguments = ["--config-file", config, "--video-input", video, *extra]
+    assert demo.main([*arguments, "--save-masks", str(tmp_path / "masks")]) == 0
+    assert len(window.shown) == shown
 
-    class Camera:
-        def isOpened(self):  # noqa: N802
-            return True
 
-        def get(self, _key):
-            return 0.0
+def test_clip_length_is_the_config_key(demo, fake, config, video, tmp_path):
+    arguments = ["--config-file", config, "--video-input", video, "--clip-len", "3"]
+    assert demo.main([*arguments, "--save-masks", str(tmp_path / "masks")]) == 0
+    assert fake.clip_len == 3
 
-        def read(self):
-            return (True, frames.pop(0)) if frames else (False, None)
 
-        def release(self):
-            pass
+def test_key_frames_are_marked_on_request(demo, fake, config, images, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
+    arguments = ["--config-file", config, "--video-input", str(images), "--mark-keyframes"]
+    assert demo.main([*arguments, "--output", str(tmp_path / "o.mp4")]) == 0
+    label = "#5 class 1 .90"
+    assert written == [label, "key frame", label, label]
 
-    real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda src: Camera() if src == 3 else real(src))
-    arguments = ["--config-file", config, "--webcam", "3", "--output", str(tmp_path / "out")]
-    assert demo.main(arguments) == 0
-    drawn, fps = read_all(tmp_path / "out" / "camera3.mp4")
-    assert len(drawn) == 4
-    assert fps == pytest.approx(25)
+
+def test_detectron2_draws_on_request(demo, fake, config, images, tmp_path):
+    source, drawn = images / "img1.png", []
+    for name, extra in (("a.png", []), ("b.png", ["--detectron2-visualizer"])):
+        arguments = ["--config-file", config, "--input", str(source)]
+        assert demo.main([*arguments, "--output", str(tmp_path / name), *extra]) == 0
+        drawn.append(cv2.imread(str(tmp_path / name)).astype(int))
+    plain = cv2.imread(str(source)).astype(int)
+    assert drawn[0].shape == drawn[1].shape == plain.shape
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[1], plain)
+
+
+def test_masks_are_named_like_their_frames(demo, fake, config, images, video, tmp_path):
+    for source, names in (
+        (images, ["img1.png", "img10.png", "img2.png"]),
+        (video, [f"{index:06d}.png" for index in range(1, 7, 2)]),
+    ):
+        folder = tmp_path / "masks" / names[0]
+        arguments = ["--config-file", config, "--video-input", str(source)]
+        if source == video:
+            arguments += ["--start", "1", "--stride", "2"]
+        assert demo.main([*arguments, "--save-masks", str(folder)]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == names
+    picture = cv2.imread(str(folder / "000003.png"), cv2.IMREAD_UNCHANGED)
+    assert picture.dtype == np.uint16
+    assert picture.shape == (HEIGHT, WIDTH)
+    assert (picture[32:44, 26:38] == 5).all()
+    assert (picture[:20] == 0).all()
+
+
+def test_results_take_the_ids_of_the_weights(demo, fake, config, video, tmp_path):
+    save_class_names(tmp_path, ["a", "b", "c"], [10, 20, 30])
+    path = tmp_path / "new" / "results.json"
+    arguments = ["--config-file", config, "--video-input", video, "--save-json", str(path)]
+    weights = ["--opts", "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    assert demo.main([*arguments, "--video-id", "7", *weights]) == 0
+    (entry,) = json.loads(path.read_text())
+    assert (entry["video_id"], entry["category_id"], entry["score"]) == (7, 20, 0.5)
+    assert len(entry["segmentations"]) == FRAMES
+    assert entry["segmentations"][0]["size"] == [HEIGHT, WIDTH]
+
+
+def test_timings_are_a_table(demo, fake, config, video, tmp_path, capsys):
+    arguments = ["--config-file", config, "--video-input", video, "--timings"]
+    assert demo.main([*arguments, "--output", str(tmp_path / "o.mp4")]) == 0
+    printed = capsys.readouterr().out
+    for stage in ("read", "predict", "draw", "write", "total"):
+        assert f"\n{stage} " in printed
+    assert f"without drawing and writing (medians of {FRAMES} frames)" in printed
+    fake.timings = {"prepare": 0.001, "network": 0.5, "association": 0.001, "masks": 0.001}
+    assert demo.main([*arguments, "--save-masks", str(tmp_path / "m")]) == 0
+    assert re.search(r"\nnetwork +500\.0\n", capsys.readouterr().out)
 
 
 def test_interrupt_keeps_what_was_done(demo, fake, config, video, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """What users of the demo read when something is wrong."""
 
+import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -16,11 +18,19 @@ import torch
         (["--input", "a.jpg"], "--config-file"),
         (["--config-file", "c.yaml", "--input", "a.jpg", "--webcam"], "not allowed with"),
         (["--config-file", "c.yaml", "--video-input", "a.mp4", "--webcam", "0"], "not allowed"),
-        (["--config-file", "c.yaml", "--webcam", "-1"], "from 0"),
+        (["--config-file", "c.yaml", "--webcam", "-1"], "below 0"),
         (["--config-file", "c.yaml", "--webcam", "--confidence-threshold", "1.2"], "[0, 1]"),
         (["--config-file", "c.yaml", "--webcam", "--confidence-threshold", "nan"], "[0, 1]"),
         (["--config-file", "c.yaml", "--webcam", "--fps", "0"], "not positive"),
-        (["--config-file", "c.yaml", "--input", "a.jpg", "--fps", "5"], "are for videos"),
+        (["--config-file", "c.yaml", "--input", "a.jpg", "--fps", "5"], "--fps is for videos"),
+        (["--config-file", "c.yaml", "--input", "a.jpg", "--start", "0"], "--start is for videos"),
+        (["--config-file", "c.yaml", "--input", "a.jpg", "--save-json", "r.json"], "for videos"),
+        (["--config-file", "c.yaml", "--webcam", "--stride", "0"], "0 is below 1"),
+        (["--config-file", "c.yaml", "--webcam", "--start", "-1"], "-1 is below 0"),
+        (["--config-file", "c.yaml", "--webcam", "--clip-len", "0"], "0 is below 1"),
+        (["--config-file", "c.yaml", "--webcam", "--end", "x"], "invalid whole number"),
+        (["--config-file", "c.yaml", "--webcam", "--start", "5", "--end", "5"], "above --start"),
+        (["--config-file", "c.yaml", "--webcam", "--video-id", "5"], "is for --save-json"),
     ],
 )
 def test_wrong_arguments(demo, capsys, arguments, message):
@@ -51,6 +61,7 @@ def test_sources_that_cannot_be_opened(demo, fake, config, tmp_path, capsys, mon
         (["--input", tmp_path / "empty"], "holds no image"),
         (["--input", tmp_path / "bad.mp4"], "--video-input"),
         (["--webcam", "97"], "cannot open camera 97"),
+        (["--video-input", "http://localhost:9/a.mp4"], "reachable"),
     ):
         assert message in failing(demo, capsys, ["--config-file", config, *source, *output])
 
@@ -86,10 +97,103 @@ def test_unreadable_image_is_named_and_the_others_are_drawn(
     assert len(list(output.iterdir())) == 3
 
 
-def test_frames_of_different_sizes_are_an_error(demo, fake, config, images, tmp_path, capsys):
+def test_a_start_behind_the_end_is_refused(demo, fake, config, video, tmp_path, capsys):
+    arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
+    assert "has 7 frames" in failing(demo, capsys, [*arguments, "--start", "7"])
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_results_and_masks_that_cannot_be_written(demo, fake, config, images, tmp_path, capsys):
+    (tmp_path / "there.json").write_text("precious")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x.png").touch()
+    for option, output, message in (
+        ("--save-json", "r.txt", "must end with .json"),
+        ("--save-json", "there.json", "--overwrite"),
+        ("--save-json", "there.json/r.json", "cannot write"),
+        ("--save-masks", "there.json/m", "cannot write"),
+        ("--save-masks", "full", "--overwrite"),
+        ("--save-masks", "pictures", "replace the input"),
+    ):
+        arguments = ["--config-file", config, "--video-input", images, option, tmp_path / output]
+        assert message in failing(demo, capsys, arguments)
+    assert (tmp_path / "there.json").read_text() == "precious"
+    assert fake.frames == 0
+
+
+def test_a_disk_that_fills_up_leaves_a_video_that_plays(
+    demo, fake, config, video, tmp_path, capsys, monkeypatch
+):
+    free = iter([2**30, 0])
+    usage = lambda _: SimpleNamespace(free=next(free))  # noqa: E731
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    monkeypatch.setattr("mobileinst_d2.utils.video_io._FRAMES_BETWEEN_DISK_CHECKS", 4)
+    output, results = tmp_path / "o.mp4", tmp_path / "r.json"
+    arguments = ["--config-file", config, "--video-input", video, "--output", output]
+    message = failing(demo, capsys, [*arguments, "--save-json", results])
+    assert "the disk is full" in message
+    assert "ends after 4 frames" in message
+    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+    assert not results.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+def test_a_full_disk_is_named_for_pictures_too(demo, fake, config, images, tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "img1.png").symlink_to("/dev/full")
+    arguments = ["--config-file", config, "--video-input", images, "--overwrite"]
+    message = failing(demo, capsys, [*arguments, "--save-masks", tmp_path / "masks"])
+    assert "No space left" in message
+    assert "img1.png" in message
+
+
+def test_damaged_frames_are_named_and_the_video_keeps_its_length(
+    demo, fake, config, images, tmp_path, capsys, caplog
+):
+    (images / "img5.png").write_bytes(b"no picture")
+    output, results = tmp_path / "o.mp4", tmp_path / "r.json"
+    arguments = ["--config-file", config, "--video-input", images, "--output", output]
+    message = failing(demo, capsys, [*arguments, "--save-json", results])
+    assert "1 of 4 frames could not be decoded" in message
+    assert "img5.png" in caplog.text
+    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+    (entry,) = json.loads(results.read_text())
+    assert [mask is None for mask in entry["segmentations"]] == [False, False, True, False]
+
+
+def test_frames_of_another_size_are_fitted(demo, fake, config, images, tmp_path, caplog):
     cv2.imwrite(str(images / "img99.png"), np.zeros((32, 32, 3), np.uint8))
-    arguments = ["--config-file", config, "--video-input", images, "--output", tmp_path / "o.mp4"]
-    assert "one size" in failing(demo, capsys, arguments)
+    output = tmp_path / "o.mp4"
+    arguments = ["--config-file", config, "--video-input", images, "--output", output]
+    assert demo.main([str(argument) for argument in arguments]) == 0
+    assert "fitted into the first" in caplog.text
+    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+
+
+def test_unusable_frame_rates_are_replaced(demo, fake, config, camera, tmp_path, caplog):
+    output = tmp_path / "o.mp4"
+    arguments = ["--config-file", config, "--webcam", "3", "--end", "2", "--output", str(output)]
+    assert demo.main(arguments) == 0
+    assert "reports 0 frames per second; 25 are assumed" in caplog.text
+    assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FPS) == pytest.approx(25)
+
+
+def test_unknown_classes_are_numbered(demo, fake, config, video, tmp_path, caplog, monkeypatch):
+    written = []
+    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
+    arguments = ["--config-file", config, "--video-input", video, "--end", "1"]
+    outputs = ["--output", str(tmp_path / "o.mp4"), "--save-json", str(tmp_path / "r.json")]
+    assert demo.main([*arguments, *outputs]) == 0
+    assert written == ["#5 class 1 .90"]
+    assert "numbered 1 to 3" in caplog.text
+    assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
+
+
+def test_damaged_class_names_are_an_error(demo, fake, config, video, tmp_path, capsys):
+    (tmp_path / "metadata.json").write_text("{")
+    arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
+    weights = ["--opts", "MODEL.WEIGHTS", tmp_path / "model.pth"]
+    assert "metadata.json is damaged" in failing(demo, capsys, [*arguments, *weights])
 
 
 def test_missing_display_is_explained(demo, fake, config, video, images, capsys, monkeypatch):

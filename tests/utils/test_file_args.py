@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mobileinst_d2.utils.file_args import expand_inputs, image_targets, video_target
+from mobileinst_d2.utils.file_args import (
+    check_targets,
+    expand_inputs,
+    image_targets,
+    video_source,
+    video_target,
+)
 from mobileinst_d2.utils.image_io import VideoIOError
 
 
@@ -79,8 +85,20 @@ def test_inputs_are_never_replaced():
         with pytest.raises(VideoIOError, match="would replace the input"):
             image_targets([Path("a.jpg")], output, overwrite=True)
     for output in ("v.mp4", ".", os.path.abspath("v.mp4")):
-        with pytest.raises(VideoIOError, match="would replace the input"):
-            video_target("v.mp4", "v", output)
+        targets = {"--output": video_target("v", output)}
+        with pytest.raises(VideoIOError, match=r"--output would replace the input v\.mp4"):
+            check_targets("v.mp4", targets)
+    for source in ("pics", [Path("pics/p1.png")]):
+        with pytest.raises(VideoIOError, match="--save-masks would replace the input pics"):
+            check_targets(source, {"--output": Path("o.mp4"), "--save-masks": Path("pics")})
+    with pytest.raises(VideoIOError, match="--save-json would replace the input"):
+        check_targets([Path("pics/p1.png")], {"--save-json": Path("pics/../pics/p1.png")})
+
+
+def test_outputs_do_not_replace_each_other():
+    check_targets(0, {"--output": Path("o"), "--save-json": None, "--save-masks": Path("p")})
+    with pytest.raises(VideoIOError, match="--save-masks would replace the output o"):
+        check_targets(0, {"--output": Path("o"), "--save-masks": Path("pics/../o")})
 
 
 def test_existing_outputs_need_overwrite():
@@ -90,7 +108,47 @@ def test_existing_outputs_need_overwrite():
 
 
 def test_video_goes_to_a_file_or_into_a_folder():
-    assert video_target("v.mp4", "v", "b.avi") == Path("b.avi")
-    assert video_target("v.mp4", "v", "out") == Path("out/v.mp4")
-    assert video_target("v.mp4", "v", "pics") == Path("pics/v.mp4")
-    assert video_target(0, "camera0", "out/") == Path("out/camera0.mp4")
+    assert video_target("v", "b.avi") == Path("b.avi")
+    assert video_target("v", "out") == Path("out/v.mp4")
+    assert video_target("v", "pics") == Path("pics/v.mp4")
+    assert video_target("camera0", "out/") == Path("out/camera0.mp4")
+
+
+@pytest.mark.parametrize("text", ["v.mp4", "pics", "rtsp://host/a?b=*", "gone.mp4", "gone*.mp4"])
+def test_one_video_folder_or_address_stays_as_it_is(text):
+    assert video_source([text]) == text
+
+
+def test_a_glob_may_name_a_video():
+    assert video_source(["?.mp4"]) == "v.mp4"
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ["pics/*.png"],
+        ["pics/p10.png", "pics/p1.png", "pics/p2.png"],
+        ["pics/p?.png", "pics/p10.png"],
+    ],
+)
+def test_images_are_the_frames_of_one_video_in_natural_order(inputs):
+    assert names(video_source(inputs)) == ["pics/p1.png", "pics/p2.png", "pics/p10.png"]
+
+
+def test_frames_of_several_folders_stay_together():
+    for name in ("b10/1.png", "b9/2.png", "b9/1.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert names(video_source(["b*/*.png"])) == ["b9/1.png", "b9/2.png", "b10/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (["v.mp4", "v.mp4"], "and alone"),
+        (["a.jpg", "gone.jpg"], r"--video-input gone\.jpg: no such image"),
+    ],
+)
+def test_several_inputs_must_be_existing_images(inputs, reason):
+    with pytest.raises(VideoIOError, match=reason):
+        video_source(inputs)

@@ -2,12 +2,20 @@
 
 import logging
 import os
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from mobileinst_d2.utils.video_io import VIDEO_SUFFIXES, VideoIOError, VideoReader, VideoWriter
+from mobileinst_d2.utils import video_io
+from mobileinst_d2.utils.video_io import (
+    VIDEO_SUFFIXES,
+    StreamLostError,
+    VideoIOError,
+    VideoReader,
+    VideoWriter,
+)
 
 SIZE = (64, 48)  # width, height
 
@@ -40,8 +48,11 @@ class FakeCapture:
     def get(self, key):
         return self.fps if key == cv2.CAP_PROP_FPS else -1.0
 
-    def read(self):
-        return (True, self.frames.pop(0)) if self.frames else (False, None)
+    def grab(self):
+        return bool(self.frames)
+
+    def retrieve(self):
+        return True, self.frames.pop(0)
 
     def release(self):
         self.released = True
@@ -79,9 +90,11 @@ def test_reader_rate_can_be_set(tmp_path):
 def test_reader_of_a_camera(monkeypatch):
     camera = FakeCapture(frames=grey_frames(3))
     monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 2 else None)
-    with VideoReader(2) as reader:
-        assert (reader.name, reader.num_frames, reader.fps) == ("camera2", None, 30.0)
-        assert len(list(reader)) == 3
+    with VideoReader(2, end=3) as reader:
+        assert (reader.name, reader.num_frames, reader.fps) == ("camera2", 3, 30.0)
+        assert reader.live
+        frames = list(reader)
+        assert reader.position == 3 == len(frames) + reader.num_dropped
     assert camera.released
 
 
@@ -129,11 +142,125 @@ def test_what_cannot_be_read_is_named(tmp_path):
         VideoReader(tmp_path / "empty")
 
 
-def test_damaged_frame_of_a_folder_is_an_error_and_not_skipped(tmp_path):
-    cv2.imwrite(str(tmp_path / "0.png"), grey_frames(1)[0])
-    (tmp_path / "1.png").write_bytes(b"no picture")
-    with pytest.raises(VideoIOError, match=r"1\.png"):
-        list(VideoReader(tmp_path))
+@pytest.mark.parametrize("damaged", [(1,), (0, 1), (2, 3), (0, 3)])
+def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged):
+    for i, frame in enumerate(grey_frames(4)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), frame)
+    for i in damaged:
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    reader = VideoReader(tmp_path)
+    read = [(reader.position - 1, reader.frame_name, int(f[0, 0, 0])) for f in reader]
+    assert read == [(i, str(i), 10 + 8 * i) for i in range(4) if i not in damaged]
+    assert (reader.position, reader.num_damaged) == (4, len(damaged))
+    assert all(f"{i}.png" in caplog.text for i in damaged)
+
+
+def test_images_that_are_all_damaged_are_an_error(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    with pytest.raises(VideoIOError, match="no frame of"):
+        VideoReader(tmp_path)
+
+
+def test_frames_behind_a_damaged_part_of_a_file_are_read(tmp_path):
+    frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(40)]
+    content = bytearray(write_plain(tmp_path / "a.mp4", frames).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + len(content) // 8] = bytes(len(content) // 8)
+    (tmp_path / "b.mp4").write_bytes(content)
+    reader = VideoReader(tmp_path / "b.mp4")
+    positions = [reader.position for _ in reader]
+    assert 1 <= reader.num_damaged <= 8
+    assert positions[-1] == reader.position == 40 == len(positions) + reader.num_damaged
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stride", "expected"),
+    [
+        (0, None, 1, range(10)),
+        (3, None, 1, range(3, 10)),
+        (0, 4, 1, range(4)),
+        (2, 9, 3, range(2, 9, 3)),
+        (9, 99, 5, [9]),
+        (0, None, 4, [0, 4, 8]),
+    ],
+)
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_part_of_the_frames_can_be_selected(tmp_path, folder, start, end, stride, expected):
+    frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(10)]
+    source = tmp_path
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{i:06d}.png"), frame)
+    if not folder:
+        source = write_plain(tmp_path / "a.mp4", frames)
+    with VideoReader(source, start=start, end=end, stride=stride) as reader:
+        native = 10.0 if folder else 12.5
+        assert reader.fps == pytest.approx(native / stride)
+        assert reader.num_frames == len(expected)
+        read = [(reader.frame_name, round(frame.mean() / 20)) for frame in reader]
+    assert read == [(f"{i:06d}", i) for i in expected]
+    assert reader.position == len(expected)
+
+
+def test_a_start_behind_the_end_is_an_error(tmp_path):
+    path = write_plain(tmp_path / "a.mp4", grey_frames(4))
+    with pytest.raises(VideoIOError, match=r"no frame 4 to start at: .* has 4 frames"):
+        VideoReader(path, start=4)
+
+
+def test_image_files_are_a_video_named_after_their_folder(tmp_path):
+    folder = tmp_path / "my clip"
+    paths = []
+    for i in (3, 1):
+        paths.append(folder / f"x{i}.png")
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(paths[-1]), np.full((8, 12, 3), i, np.uint8))
+    reader = VideoReader(paths)
+    assert (reader.name, reader.num_frames) == ("my_clip", 2)
+    assert [(reader.frame_name, int(f[0, 0, 0])) for f in reader] == [("x3", 3), ("x1", 1)]
+
+
+def test_frames_with_equal_names_are_numbered(tmp_path):
+    paths = [tmp_path / name / "f.png" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        cv2.imwrite(str(path), np.zeros((8, 12, 3), np.uint8))
+    reader = VideoReader(paths)
+    assert [reader.frame_name for _ in reader] == ["000000", "000001"]
+
+
+def test_frames_of_another_size_are_fitted_into_the_first(tmp_path, caplog):
+    for i, size in enumerate([(48, 64), (96, 64), (24, 32), (48, 64)]):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((*size, 3), 200, np.uint8))
+    frames = list(VideoReader(tmp_path))
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    # The tall one is in the middle third to half, the small one fills the frame.
+    assert frames[1][24, 32, 0] == 200
+    assert frames[1][24, 4, 0] == frames[1][24, 60, 0] == 0
+    assert (frames[2] == 200).all()
+    assert caplog.text.count("changes its size from 64x48 to 64x96") == 1
+
+
+def test_a_lost_camera_is_an_error_after_its_last_frame(monkeypatch):
+    camera = FakeCapture(frames=grey_frames(1))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
+    reader = VideoReader(0)
+    frames = iter(reader)
+    assert next(frames).shape == (48, 64, 3)
+    with pytest.raises(StreamLostError, match="camera 0 gives no more frames after 1"):
+        next(frames)
+    reader.close()
+    assert camera.released
+
+
+def test_an_address_with_a_length_is_a_file_and_one_without_is_live(monkeypatch):
+    stream = FakeCapture(frames=grey_frames(2))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: stream)
+    with VideoReader("rtsp://camera/1") as reader:
+        assert reader.live
+    stream.get = lambda _: 2.0
+    with VideoReader("https://host/clip.mp4") as reader:
+        assert not reader.live
+        assert reader.name == "clip"
 
 
 # ---- writing ----
@@ -150,6 +277,32 @@ def test_every_container_keeps_count_rate_and_size(tmp_path, suffix, fps):
     assert reader.fps == pytest.approx(fps, abs=2e-3)
     assert (reader.width, reader.height) == SIZE
     assert len(list(reader)) == 11
+
+
+def test_a_video_can_be_filled_up_with_its_last_frame(tmp_path):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, fps=10, size=SIZE) as writer:
+        writer.fill(2)
+        writer.write(np.full((48, 64, 3), 200, np.uint8))
+        writer.fill(5)
+        writer.fill(1)
+    assert [round(frame.mean() / 50) for frame in VideoReader(path)] == [0, 0, 4, 4, 4]
+
+
+def test_a_full_disk_ends_the_video_while_it_can_still_be_finished(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    free = [2**30, 2**10]
+    usage = lambda _: SimpleNamespace(free=free.pop(0))  # noqa: E731
+    monkeypatch.setattr(video_io.shutil, "disk_usage", usage)
+
+    def write_all():
+        with VideoWriter(path, fps=10, size=SIZE) as writer:
+            for _ in range(100):
+                writer.write(grey_frames(1)[0])
+
+    with pytest.raises(VideoIOError, match=r"the disk is full: .* ends after 32 frames"):
+        write_all()
+    assert len(list(VideoReader(path))) == 32
 
 
 def test_odd_sizes_are_padded_to_even_ones(tmp_path):

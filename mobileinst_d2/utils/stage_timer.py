@@ -1,0 +1,107 @@
+"""How long the stages of a loop over frames take."""
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tabulate import tabulate
+
+__all__ = ["StageTimer"]
+
+Item = TypeVar("Item")
+
+# Enough for any median; a camera may run for days.
+_KEPT_FRAMES = 10_000
+
+
+class StageTimer:
+    """Collects the seconds of each stage for each frame, and shows their medians."""
+
+    def __init__(self) -> None:
+        """Start without frames."""
+        self._frames: deque[Counter[str]] = deque(maxlen=_KEPT_FRAMES)
+        self._current: Counter[str] = Counter()
+
+    def frames(self, items: Iterable[Item], stage: str = "read") -> Iterator[Item]:
+        """Go through the frames; what is measured meanwhile belongs to the frame at hand.
+
+        Args:
+            items: the frames.
+            stage: under which to count the time until the next one is there.
+
+        Yields:
+            The frames.
+        """
+        iterator = iter(items)
+        end = object()
+        while True:
+            self._current = Counter()
+            with self.measure(stage):
+                item = next(iterator, end)
+            if item is end:
+                return
+            self._frames.append(self._current)
+            yield item
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Measure a block.
+
+        Args:
+            stage: what it does.
+        """
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._current[stage] += time.perf_counter() - start
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what was measured elsewhere.
+
+        Args:
+            seconds: per stage.
+        """
+        self._current.update(seconds)
+
+    def medians(self, *, without: Iterable[str] = ()) -> dict[str, float]:
+        """Medians over the frames.
+
+        Args:
+            without: stages to leave out.
+
+        Returns:
+            Seconds per stage in the order of their first appearance, a stage counting as 0 in
+            frames without it, and last the "total".
+        """
+        left_out = set(without)
+        stages = [s for s in dict.fromkeys(s for f in self._frames for s in f) if s not in left_out]
+        if not stages:
+            return {}
+        medians = {s: statistics.median(f[s] for f in self._frames) for s in stages}
+        medians["total"] = statistics.median(sum(f[s] for s in stages) for f in self._frames)
+        return medians
+
+    def table(self, drawing: Iterable[str] = ("draw", "write")) -> str:
+        """The medians as a table, with the frame rates that they mean.
+
+        Args:
+            drawing: stages that only serve to watch the results.
+
+        Returns:
+            Text of several lines.
+        """
+        medians = self.medians()
+        if not medians:
+            return "no frame was timed"
+        rows = [(stage, f"{1000 * seconds:.1f}") for stage, seconds in medians.items()]
+        headers, align = ("stage", "median ms"), ("left", "right")
+        table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+        whole, undrawn = (1 / x["total"] for x in (medians, self.medians(without=drawing)))
+        return (
+            f"{table}\n{whole:.1f} frames per second, {undrawn:.1f} without drawing and writing "
+            f"(medians of {len(self._frames)} frames)"
+        )

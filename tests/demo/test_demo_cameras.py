@@ -1,0 +1,104 @@
+"""The demo on a camera: what is dropped, and how it ends."""
+
+import json
+import logging
+import threading
+
+import cv2
+import pytest
+
+
+def count_frames(path):
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    return count, capture.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_stays():
+    yield
+    assert "latest frame" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.fixture
+def slow_model(fake, camera):
+    """A model that is busy with the first frame until the camera has given all others."""
+    step = fake.step
+
+    def wait_and_step(frame):
+        camera.exhausted.wait(10)
+        return step(frame)
+
+    fake.step = wait_and_step
+    return fake
+
+
+@pytest.fixture
+def arguments(config, tmp_path):
+    return ["--config-file", config, "--webcam", "3", "--output", str(tmp_path / "out.mp4")]
+
+
+def test_a_camera_is_tracked_until_the_last_frame_asked_for(
+    demo, fake, camera, arguments, tmp_path
+):
+    assert demo.main([*arguments, "--end", "4"]) == 0
+    assert count_frames(tmp_path / "out.mp4") == (4, 25)
+    assert len(camera.frames) == 2
+    assert camera.released
+
+
+def test_a_slow_model_drops_frames_and_the_video_keeps_its_length(
+    demo, slow_model, camera, arguments, tmp_path, caplog
+):
+    with caplog.at_level(logging.INFO):
+        demo.main([*arguments, "--save-masks", str(tmp_path / "masks")])
+    assert slow_model.frames == 2  # the first and the last of six
+    assert "4 of 6 frames were dropped" in caplog.text
+    assert count_frames(tmp_path / "out.mp4")[0] == 6
+    names = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert names == ["000000.png", "000005.png"]
+
+
+def test_a_camera_that_breaks_off_leaves_what_was_done(
+    demo, slow_model, camera, arguments, tmp_path, capsys
+):
+    results = tmp_path / "results.json"
+    assert demo.main([*arguments, "--end", "100", "--save-json", str(results)]) == 1
+    assert "error: camera 3 gives no more frames after 6" in capsys.readouterr().err
+    assert count_frames(tmp_path / "out.mp4")[0] == 6
+    (entry,) = json.loads(results.read_text())
+    assert [mask is None for mask in entry["segmentations"]] == [False, *[True] * 4, False]
+    assert camera.released
+
+
+def test_interrupt_releases_the_camera(demo, fake, camera, arguments, tmp_path, capsys):
+    fake.stop_at = 1
+    assert demo.main(arguments) == 130
+    assert count_frames(tmp_path / "out.mp4")[0] == 1
+    assert "Interrupted" in capsys.readouterr().err
+    assert camera.released
+
+
+def test_escape_ends_a_camera_well(demo, fake, camera, window, arguments, tmp_path):
+    window.stop_after = 1
+    assert demo.main([*arguments, "--show"]) == 0
+    assert count_frames(tmp_path / "out.mp4")[0] == 1
+    assert camera.released
+
+
+def test_an_error_of_the_model_releases_the_camera(demo, fake, camera, arguments):
+    def fail(_frame):
+        raise RuntimeError("out of memory")
+
+    fake.step = fail
+    with pytest.raises(RuntimeError, match="out of memory"):
+        demo.main(arguments)
+    assert camera.released
+
+
+def test_results_of_a_camera_need_an_end(demo, fake, camera, arguments, tmp_path, capsys):
+    assert demo.main([*arguments, "--save-json", str(tmp_path / "r.json")]) == 1
+    assert "needs an --end" in capsys.readouterr().err
+    assert camera.released
