@@ -14,8 +14,13 @@ class DropPath(nn.Module):
 
         Args:
             probability: chance in [0, 1) that the branch of a sample is dropped.
+
+        Raises:
+            ValueError: if ``probability`` is not in that range.
         """
         super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"a DROP_PATH must be in [0, 1), got {probability}")
         self.probability = probability
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -78,3 +78,9 @@ def test_drop_path_is_the_identity_in_evaluation():
     x = torch.randn(4, 3)
     assert torch.equal(DropPath(0.5).eval()(x), x)
     assert torch.equal(DropPath(0.0)(x), x)
+
+
+@pytest.mark.parametrize("probability", [1.0, -0.1])
+def test_drop_path_cannot_drop_everything(probability):
+    with pytest.raises(ValueError, match=rf"DROP_PATH.*\[0, 1\), got {probability}"):
+        DropPath(probability)
