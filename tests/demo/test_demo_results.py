@@ -1,0 +1,85 @@
+"""What the demo writes about a video is what the evaluation of its data set writes."""
+
+import json
+
+import pytest
+import torch
+from tiny_models import build_lively_model, tiny_config
+
+from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_d2.engine.trainer import Trainer
+from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
+from mobileinst_d2.utils.classes import save_class_names
+
+CATEGORY_IDS = (7, 20, 30, 45)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two videos, whose categories have ids with gaps."""
+    folder = make_moving_shapes(
+        tmp_path / "shapes",
+        num_videos=1,
+        num_val_videos=2,
+        num_frames=7,
+        height=64,
+        width=96,
+    )
+    path = folder / "val" / "instances.json"
+    content = json.loads(path.read_text())
+    new_ids = dict(zip((x["id"] for x in content["categories"]), CATEGORY_IDS, strict=True))
+    for category in content["categories"]:
+        category["id"] = new_ids[category["id"]]
+    path.write_text(json.dumps(content | {"annotations": []}))
+    return folder / "val"
+
+
+def annotate(truth, results):
+    """Make every third result an annotation, so that random weights are right now and then."""
+    tracks = [{**entry, "id": i} for i, entry in enumerate(results[::3], 1)]
+    content = json.loads(truth.read_text())
+    truth.write_text(json.dumps(content | {"annotations": tracks}))
+
+
+@pytest.mark.parametrize("clip_len", [1, 3])
+def test_results_are_those_of_the_evaluation(demo, dataset, tmp_path, clip_len):
+    name = f"demo_results_{clip_len}"
+    truth, images = dataset / "instances.json", dataset / "JPEGImages"
+    custom = {"NAME": name, "FORMAT": "ytvis", "JSON": str(truth), "IMAGE_ROOT": str(images)}
+    cfg = tiny_config(
+        TEST__TRACKING__CLIP_LEN=clip_len,
+        # One frame at a time, as the demo does; another batch size rounds differently.
+        TEST__TRACKING__CHUNK=1,
+        MODEL__WEIGHTS=str(tmp_path / "model.pth"),
+        OUTPUT_DIR=str(tmp_path / "output"),
+    )
+    cfg.DATASETS.CUSTOM = [custom]
+    cfg.DATASETS.TEST = (name,)
+    model = build_lively_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    save_class_names(tmp_path, ["a", "b", "c", "d"], CATEGORY_IDS)
+    config = tmp_path / "config.yaml"
+    config.write_text(cfg.dump())
+
+    merged = []
+    for video in json.loads(truth.read_text())["videos"]:
+        results = tmp_path / f"{video['id']}.json"
+        folder = (images / video["file_names"][0]).parent
+        arguments = ["--config-file", str(config), "--video-input", str(folder)]
+        arguments += ["--save-json", str(results), "--video-id", str(video["id"])]
+        # What is drawn, and from which score, is of no account.
+        arguments += ["--output", str(tmp_path / "drawn/"), "--confidence-threshold", "0.9"]
+        assert demo.main(arguments) == 0
+        merged += json.loads(results.read_text())
+
+    annotate(truth, merged)
+    demo.setup_cfg(str(config))  # registers the data set
+    metrics = Trainer.test(cfg, model)["segm"]
+    evaluated = json.loads((tmp_path / "output" / "inference" / "results.json").read_text())
+    assert len(evaluated) > 10
+    assert sum(mask is not None for e in evaluated for mask in e["segmentations"]) > 50
+    assert merged == evaluated
+    found = evaluate_ytvis(truth, merged).summary
+    for key, value in found.items():
+        assert value == pytest.approx(metrics[key], nan_ok=True)
+    assert metrics["AP"] > 10
