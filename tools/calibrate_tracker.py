@@ -2,7 +2,9 @@
 
 The network runs once over the frames of a video data set with ground truth, best a training split
 or the part of it that tools/split_ytvis.py keeps aside. Queries that show an object are found as in
-training, and every option is then tried on what was recorded.
+training, and every option is then tried on what was recorded. The mode "none" is no option: there
+each query is a slot. Where it does as well, the network hardly needs an association, and the data
+cannot tell one from another.
 
 Example::
 
@@ -43,6 +45,7 @@ from mobileinst_d2.modeling.postprocess import instance_scores
 from mobileinst_d2.modeling.targets import prepare_targets
 from mobileinst_d2.tracking.calibration import (
     Calibration,
+    IdentityCounts,
     RecordedFrame,
     association_grid,
     separation,
@@ -200,22 +203,35 @@ def cosine_rows(calibration: Calibration) -> list[dict]:
 
 
 def identity_rows(calibration: Calibration) -> list[dict]:
-    """One row per setting."""
+    """One row per setting, and for each T one first in which each query is a slot."""
     rows = []
-    for result in calibration.results:
-        total = result.total
-        names = ("T", "feature", "mode", "m", "L", "threshold")
-        row = dict(zip(names, result.setting, strict=True))
-        row |= {"switches": total.switches, "of": total.continuations}
-        row |= {"after gaps": total.return_switches, "of gaps": total.returns}
-        rows.append(row | {"accuracy": total.accuracy})
+    for clip_len, videos in calibration.unassociated.items():
+        none = (clip_len, None, "none", None, None, None)
+        rows.append(identity_row(none, sum(videos, IdentityCounts())))
+        rows += [
+            identity_row(result.setting, result.total)
+            for result in calibration.results
+            if result.setting.clip_len == clip_len
+        ]
     return rows
+
+
+def identity_row(setting: tuple, total: IdentityCounts) -> dict:
+    """A setting and its counts."""
+    names = ("T", "feature", "mode", "m", "L", "threshold")
+    return dict(zip(names, setting, strict=True)) | {
+        "switches": total.switches,
+        "of": total.continuations,
+        "after gaps": total.return_switches,
+        "of gaps": total.returns,
+        "accuracy": total.accuracy,
+    }
 
 
 def suggestion_rows(calibration: Calibration) -> list[dict]:
     """What to use, and why, for each T."""
     rows = []
-    for clip_len in dict.fromkeys(result.setting.clip_len for result in calibration.results):
+    for clip_len, unassociated in calibration.unassociated.items():
         of_length = [r for r in calibration.results if r.setting.clip_len == clip_len]
         suggestion = suggest(of_length)
         rows.append(
@@ -225,6 +241,7 @@ def suggestion_rows(calibration: Calibration) -> list[dict]:
                 "best": suggestion.best.setting.config(),
                 "best_switches": suggestion.best.total.switches,
                 "paper_switches": suggestion.paper.total.switches,
+                "unassociated_switches": sum(counts.switches for counts in unassociated),
                 "p_value": suggestion.p_value,
             }
         )
@@ -235,7 +252,8 @@ def describe(row: dict) -> str:
     """A suggestion as text, with config overrides that can be copied."""
     numbers = (
         f"{row['best_switches']} identity switches instead of the {row['paper_switches']} of the "
-        f"paper's association (sign test over the videos: p = {row['p_value']:.2g})"
+        f"paper's association (sign test over the videos: p = {row['p_value']:.2g}) and of the "
+        f"{row['unassociated_switches']} without any"
     )
     if row["config"] == row["best"]:
         why = numbers

@@ -165,6 +165,9 @@ class Calibration:
 
     Attributes:
         results: one per setting, in the order of the grid.
+        unassociated: for each T the counts of each video without any association, each query being
+            a slot. Switches that remain there are of objects that another query has taken over; an
+            association that hardly differs from it was hardly tested.
         similarities: for each T and feature of the grid.
     """
 
@@ -179,6 +182,7 @@ class Calibration:
         """
         self._trackers = [setting.tracker() for setting in grid]
         self.results = [AssociationResult(setting, []) for setting in grid]
+        self.unassociated: dict[int, list[IdentityCounts]] = {s.clip_len: [] for s in grid}
         self.similarities = {
             (setting.clip_len, setting.association_feature): Similarities([], [], [])
             for setting in grid
@@ -190,6 +194,8 @@ class Calibration:
         Args:
             frames: all frames of the video.
         """
+        for clip_len, videos in self.unassociated.items():
+            videos.append(count_identities([frame.query_of for frame in frames[::clip_len]]))
         for (clip_len, feature), collected in self.similarities.items():
             found = measure_similarities(frames, feature=feature, clip_len=clip_len)
             for values, more in zip(collected, found, strict=True):

@@ -127,9 +127,13 @@ def test_objects_are_found_and_followed(config, oracle, tmp_path, capsys):
     appearances = Counter(oracle.shown)
     assert len(appearances) > 3
     rows = content["identities"]
+    grid = [(f, m) for f in ("kernel", "query") for m in ("prev", "ema", "bank")]
     assert [(r["T"], r["feature"], r["mode"]) for r in rows] == [
-        (t, f, m) for t in (1, 2) for f in ("kernel", "query") for m in ("prev", "ema", "bank")
+        (t, f, m) for t in (1, 2) for f, m in [(None, "none"), *grid]
     ]
+    # Each object is shown by another query in every frame.
+    none = rows.pop(0)
+    assert none["switches"] == none["of"] > 0
     for row in rows[:3]:
         assert row["of"] == sum(appearances.values()) - len(appearances)
         assert (row["switches"], row["accuracy"]) == (0, 1.0)

@@ -245,6 +245,15 @@ def test_a_calibration_finds_what_is_better():
     assert suggestion.p_value == pytest.approx(2 * 0.5**8)
 
 
+def test_what_happens_without_association_is_measured_too():
+    calibration = Calibration(association_grid(**GRID))
+    for script in (CROSSING, RETURN_ON_ITS_QUERY, RETURN_ON_ANOTHER_QUERY):
+        calibration.add_video(record_script(script, 4))
+    assert [c.switches for c in calibration.unassociated[1]] == [2, 0, 1]
+    assert [c.switches for c in calibration.unassociated[3]] == [2, 0, 0]  # frames 0 and 3
+    assert calibration.results[0].switches == [0, 0, 1]
+
+
 def test_without_evidence_the_papers_association_is_suggested():
     paper, other = (AssociationSetting(1, "kernel", mode) for mode in ("prev", "bank"))
     worse, better = IdentityCounts(9, 8, 3), IdentityCounts(9, 8, 1)
