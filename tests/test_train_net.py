@@ -139,7 +139,8 @@ def test_train_then_evaluate(config, tmp_path):
         "model_0000003.pth",
         "model_final.pth",
     }
-    for name in ("config.yaml", "log.txt", "last_checkpoint", "inference/results.json"):
+    files = ("config.yaml", "log.txt", "metadata.json", "last_checkpoint", "inference/results.json")
+    for name in files:
         assert (output / name).exists(), name
 
     # The dumped config with the final weights gives the same metrics again.

@@ -198,7 +198,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                 self._load_backbone(checkpoint)
                 return None
             if self._starts_training:
-                checkpoint["model"] = dict(self.adapt(self.model, checkpoint["model"]))
+                checkpoint["model"] = self.adapt(self.model, checkpoint["model"])
         in_file = list(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         parameters = [name for name, _ in self.model.named_parameters()]
@@ -209,12 +209,15 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                 f"The file has names like {in_file[:3]}, the model {parameters[:3]}."
             )
         if incompatible.incorrect_shapes and not self._starts_training:
-            name, in_file, in_model = incompatible.incorrect_shapes[0]
+            shapes = "; ".join(
+                f"{name} is {in_file} in the file and {in_model} in the model"
+                for name, in_file, in_model in incompatible.incorrect_shapes[:3]
+            )
             raise CheckpointError(
-                f"{self._source} does not fit {type(self.model).__name__}: {name} is {in_file} in "
-                f"the file and {in_model} in the model, and so for "
-                f"{len(incompatible.incorrect_shapes)} tensors. Use the config that it was "
-                "trained with; shapes depend on MODEL.NUM_CLASSES among others."
+                f"{self._source} does not fit {type(self.model).__name__}, as "
+                f"{len(incompatible.incorrect_shapes)} tensors have another shape: {shapes}. Use "
+                "the config that it was trained with; MODEL.NUM_CLASSES is among what shapes "
+                "depend on."
             )
         return incompatible
 

@@ -85,10 +85,8 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
-        if comm.is_main_process() and cfg.DATASETS.TRAIN:
-            # So that the demo knows the names without the data.
-            names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes
-            save_class_names(cfg.OUTPUT_DIR, names)
+        if cfg.MODEL.WARM_START_CLASSES and not cfg.MODEL.WEIGHTS:
+            logger.warning("MODEL.WARM_START_CLASSES has no effect, as MODEL.WEIGHTS is empty.")
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, after one that seeds each step and one that mends folded norms."""
@@ -101,6 +99,11 @@ class Trainer(DefaultTrainer):
         Returns:
             The results of the last evaluation if TEST.EXPECTED_RESULTS asks to check them.
         """
+        if comm.is_main_process() and self.cfg.DATASETS.TRAIN:
+            # So that the demo knows the names without the data. Not before the weights are loaded,
+            # which may lie in the same folder, with the names of other classes.
+            names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
+            save_class_names(self.cfg.OUTPUT_DIR, names)
         if hasattr(self.data_loader, "start_at"):
             self.data_loader.start_at(self.start_iter, self.seed)
         elif self.start_iter > 0:

@@ -22,12 +22,12 @@ __all__ = ["adapt_class_layers", "match_classes"]
 
 logger = logging.getLogger(__name__)
 
+Tensors = Mapping[str, torch.Tensor]
+
 _COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
 
 
-def adapt_class_layers(
-    cfg: CfgNode, model: nn.Module, tensors: Mapping[str, torch.Tensor]
-) -> Mapping[str, torch.Tensor]:
+def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tensors:
     """Make the class layers of a checkpoint fit a model of other classes.
 
     Without ``MODEL.WARM_START_CLASSES`` a layer of another number of classes keeps the model's
@@ -47,19 +47,19 @@ def adapt_class_layers(
             that the checkpoint was trained on.
     """
     own = model.state_dict()
-    source = cfg.MODEL.WARM_START_CLASSES
-    if not source and all(
-        tensors[name].shape == own[name].shape for name in tensors if name in own
-    ):
-        return tensors
-    layers = [name for name in _class_layers(cfg, own) if name in tensors]
-    if source:
+    shared = [name for name in tensors if name in own]
+    if cfg.MODEL.WARM_START_CLASSES:
+        layers = _class_layers(cfg, own, tensors)
         rows = _matching_rows(cfg, layers, tensors)
         adapted = {name: own[name].clone() for name in layers}
         for name, layer in adapted.items():
             for new, old in rows.items():
                 layer[new] = torch.as_tensor(tensors[name][old])
         return {**tensors, **adapted}
+    if all(tensors[name].shape == own[name].shape for name in shared):
+        _warn_of_other_classes(cfg)
+        return tensors
+    layers = _class_layers(cfg, own, tensors)
     changed = [name for name in layers if tensors[name].shape != own[name].shape]
     if changed:
         logger.warning(
@@ -114,8 +114,11 @@ def _match_coco(coco: list[str], new: list[str], id_map: dict[int, int]) -> dict
     return rows
 
 
-def _class_layers(cfg: CfgNode, own: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of the tensors with a row per class: those that grow in a model of one class more."""
+def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
+    """Names of the tensors with a row per class: those that grow in a model of one class more.
+
+    Those that the checkpoint lacks, or has with rows of another shape, are left out.
+    """
     other = cfg.clone()
     other.defrost()
     other.MODEL.NUM_CLASSES += 1
@@ -127,13 +130,32 @@ def _class_layers(cfg: CfgNode, own: Mapping[str, torch.Tensor]) -> list[str]:
     return [
         name
         for name, value in own.items()
-        if value.ndim and (value.shape[0], larger[name].shape[0]) == (count, count + 1)
+        if value.ndim
+        and (value.shape[0], larger[name].shape[0]) == (count, count + 1)
+        and name in tensors
+        and tensors[name].shape[1:] == value.shape[1:]
     ]
 
 
-def _matching_rows(
-    cfg: CfgNode, layers: Sequence[str], tensors: Mapping[str, torch.Tensor]
-) -> dict[int, int]:
+def _warn_of_other_classes(cfg: CfgNode) -> None:
+    """Say so where the class layer fits by its number of classes only."""
+    recorded = class_names_of_weights(cfg.MODEL.WEIGHTS)
+    if len(recorded) != cfg.MODEL.NUM_CLASSES:
+        return
+    new = dataset_class_names(cfg.DATASETS.TRAIN[0])
+    if [_plain(name) for name in recorded] != [_plain(name) for name in new]:
+        logger.warning(
+            "%s was trained on as many classes as %s has, but on others: %s, ... instead of %s, "
+            "... Its class layer is loaded as it is. To give each class its own row, name the "
+            "data set that it was trained on in MODEL.WARM_START_CLASSES.",
+            cfg.MODEL.WEIGHTS,
+            cfg.DATASETS.TRAIN[0],
+            ", ".join(recorded[:3]),
+            ", ".join(new[:3]),
+        )
+
+
+def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dict[int, int]:
     """Check ``MODEL.WARM_START_CLASSES`` against the checkpoint, and match the classes."""
     source, weights = cfg.MODEL.WARM_START_CLASSES, cfg.MODEL.WEIGHTS
     if source not in DatasetCatalog:

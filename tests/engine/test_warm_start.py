@@ -8,6 +8,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from tiny_models import build_tiny_model, tiny_config
 from torch import nn
+from toy_training import ToyTrainer, make_cfg
 
 from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
 from mobileinst_d2.engine import CheckpointError, ConfigError, TrainingCheckpointer
@@ -127,9 +128,27 @@ def test_names_match_but_for_their_writing():
     assert match_classes(COCO, ["tennis-racket", "wombat"]) == {0: COCO.index("tennis racket")}
 
 
-def test_equal_classes_without_a_source_are_loaded_as_they_are(start):
-    state, fresh = start(marked_state(40), "ytvis_2021_train", "")
+@pytest.mark.parametrize("trained_on", ["ytvis_2019", "ytvis_2021", None])
+def test_equal_numbers_without_a_source_are_loaded_as_they_are(start, trained_on, caplog):
+    with caplog.at_level(logging.WARNING):
+        state, fresh = start(
+            marked_state(40), "ytvis_2021_train", "", classes=THING_CLASSES.get(trained_on)
+        )
     assert rows_of(state, fresh) == list(range(40))
+    # Where it is known that the classes are others, that is said.
+    assert ("as many classes as ytvis_2021_train has" in caplog.text) == (
+        trained_on == "ytvis_2019"
+    )
+
+
+def test_a_class_layer_of_another_width_is_left_out(start, caplog):
+    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 30}
+    state = marked_state(80)
+    state[WEIGHT] = torch.zeros(80, 3)
+    with caplog.at_level(logging.WARNING):
+        new, fresh = start(state, "ytvis_2019_train", "", **options)
+    assert torch.equal(new[WEIGHT], fresh[WEIGHT])
+    assert f"Skip loading parameter '{WEIGHT}'" in caplog.text
 
 
 def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
@@ -208,3 +227,9 @@ def test_models_without_a_class_layer_start_as_they_are(tmp_path):
     cfg = tiny_config(DATASETS__TRAIN=("ytvis_2019_train",))
     state = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
     assert adapt_class_layers(cfg, nn.Linear(2, 2), state) is state
+
+
+def test_a_source_without_a_checkpoint_is_pointed_out(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        ToyTrainer(make_cfg(tmp_path, "MODEL.WARM_START_CLASSES", "coco_2017_train"))
+    assert "MODEL.WARM_START_CLASSES has no effect" in caplog.text
