@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from mobileinst_d2.data.datasets.split import split_videos
 from mobileinst_d2.utils.files import read_json, write_json
+from mobileinst_d2.utils.image_io import VideoIOError, prepare_output
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,12 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = [folder / "train_sub.json", folder / "val_sub.json"]
     if args.json.resolve() in [path.resolve() for path in paths]:
         sys.exit(f"split_ytvis: {args.json} would be replaced; give the whole training file.")
-    taken = [str(path) for path in paths if path.exists()]
-    if taken and not args.overwrite:
-        sys.exit(f"split_ytvis: {' and '.join(taken)} exist already; --overwrite replaces them.")
     try:
+        for path in paths:
+            prepare_output(path, overwrite=args.overwrite)
         content = read_json(args.json)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, VideoIOError) as error:
         sys.exit(f"split_ytvis: {error}")
     try:
         parts = split_videos(

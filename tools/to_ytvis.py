@@ -27,7 +27,7 @@ from mobileinst_d2.data.converters import (
     export_id_masks,
 )
 from mobileinst_d2.utils.files import read_json, write_json
-from mobileinst_d2.utils.image_io import VideoIOError
+from mobileinst_d2.utils.image_io import VideoIOError, prepare_output
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -95,6 +95,7 @@ def open_source(args: argparse.Namespace) -> CocoVideos | IdMaskVideos | Labelme
 
 def convert(args: argparse.Namespace) -> None:
     """Write a YouTube-VIS file."""
+    prepare_output(args.output, overwrite=args.overwrite)
     source = open_source(args)
     content = build_content(tqdm(source, unit="video"), source.categories)
     write_json(args.output, content)
@@ -107,6 +108,10 @@ def convert(args: argparse.Namespace) -> None:
 
 def convert_back(args: argparse.Namespace) -> None:
     """Write masks of object numbers, and a COCO file if wanted."""
+    if args.output.exists() and not args.overwrite and any(args.output.iterdir()):
+        raise FileExistsError(f"{args.output} is not empty; --overwrite replaces what it holds.")
+    if args.coco:
+        prepare_output(args.coco, overwrite=args.overwrite)
     content = read_json(args.json)
     try:
         lost = export_id_masks(content, args.output, partial(tqdm, unit="video"))
@@ -123,13 +128,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    outputs = [path for path in (args.output, vars(args).get("coco")) if path]
-    for path in outputs:
-        exists = any(path.iterdir()) if path.is_dir() else path.exists()
-        if exists and not args.overwrite:
-            sys.exit(f"to_ytvis: {path} exists already; --overwrite replaces it.")
     try:
-        (convert_back if args.command == "frames" else convert)(args)
+        if args.command == "frames":
+            convert_back(args)
+        else:
+            convert(args)
     except (OSError, ValueError, VideoIOError) as error:
         sys.exit(f"to_ytvis: {error}")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
-__all__ = ["encode_mask", "rle_area", "to_rle"]
+__all__ = ["MIN_POLYGON_NUMBERS", "encode_mask", "rle_area", "to_rle"]
 
 # Three points with two coordinates each.
-_MIN_POLYGON_NUMBERS = 6
+MIN_POLYGON_NUMBERS = 6
 # Compressed text holds groups of five bits, each moved up by this code point ...
 _CODE_OFFSET = 48
 # ... with a sixth bit that says that the number goes on. No run of an image needs more groups.
@@ -125,7 +125,7 @@ def _counts_from_polygons(polygons: list[Any], height: int, width: int) -> bytes
                 "a polygon must be a flat list [x0, y0, x1, y1, ...] of finite numbers, "
                 f"not {str(polygon)[:60]}"
             )
-        if len(points) >= _MIN_POLYGON_NUMBERS:
+        if len(points) >= MIN_POLYGON_NUMBERS:
             valid.append(points.tolist())
     if not valid:
         return b""

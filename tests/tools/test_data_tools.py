@@ -48,7 +48,7 @@ def test_split_replaces_nothing_unless_told(shapes, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "val_sub.json").write_text("mine")
-    with pytest.raises(SystemExit, match=r"val_sub\.json exist already; --overwrite"):
+    with pytest.raises(SystemExit, match=r"val_sub\.json exists already; --overwrite"):
         split_ytvis.main(["--json", str(path), "--output-dir", str(folder)])
     assert [p.name for p in folder.iterdir()] == ["val_sub.json"]
     options = ["--json", str(path), "--output-dir", str(folder), "--overwrite"]
@@ -138,6 +138,20 @@ def test_conversions_go_round(shapes, tmp_path, capsys):
         for key in ("segmentations", "areas", "bboxes", "category_id", "video_id"):
             assert [t[key] for t in tracks] == [t[key] for t in expected]
     assert "from_coco.json: 6 videos with 18 frames" in capsys.readouterr().out
+
+
+def test_masks_and_coco_files_replace_nothing_unless_told(shapes, tmp_path):
+    path, _ = shapes
+    masks, frames = tmp_path / "masks", tmp_path / "frames.json"
+    arguments = ["frames", "--json", str(path), "--output", str(masks), "--coco", str(frames)]
+    frames.write_text("mine")
+    with pytest.raises(SystemExit, match=r"frames\.json exists already; --overwrite"):
+        to_ytvis.main(arguments)
+    assert not masks.exists()
+    to_ytvis.main([*arguments, "--overwrite"])
+    assert "images" in read_json(frames)
+    with pytest.raises(SystemExit, match="masks is not empty; --overwrite"):
+        to_ytvis.main(arguments[:-2])
 
 
 def test_labelme_and_its_options(tmp_path, generated):

@@ -12,7 +12,7 @@ from typing import Any
 
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.utils.rle import rle_area, to_rle
+from mobileinst_d2.utils.rle import MIN_POLYGON_NUMBERS, rle_area, to_rle
 
 __all__ = [
     "Finding",
@@ -26,9 +26,6 @@ __all__ = [
     "read_videos",
     "stop_at_error",
 ]
-
-# Numbers of a polygon of three points.
-_MIN_POLYGON_NUMBERS = 6
 
 
 @dataclass(frozen=True)
@@ -325,7 +322,7 @@ def _read_mask(segmentation: Any, video: dict, what: str, report: Report) -> dic
         return None
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            if len(polygon) < _MIN_POLYGON_NUMBERS:
+            if len(polygon) < MIN_POLYGON_NUMBERS:
                 message = f"{what}: a polygon of fewer than three points, which is left out"
                 report(Finding("polygons", message, is_error=False))
     return rle
