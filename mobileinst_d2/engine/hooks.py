@@ -1,8 +1,6 @@
 """Hooks of the training loop."""
 
-import itertools
 import logging
-import math
 
 import torch
 from detectron2.engine import HookBase
@@ -37,13 +35,13 @@ class RefitFoldedNorms(HookBase):
     is done where no batch norm is folded.
     """
 
-    def __init__(self, num_images: int) -> None:
+    def __init__(self, num_samples: int) -> None:
         """Set up.
 
         Args:
-            num_images: images, or clips, to take the statistics over, at least; 0 = do nothing.
+            num_samples: images, or clips, to take the statistics over; 0 = do nothing.
         """
-        self.num_images = num_images
+        self.num_samples = num_samples
 
     def before_train(self) -> None:
         """Refit the batch norms at the beginning of a training; a resumed one has been so."""
@@ -51,21 +49,23 @@ class RefitFoldedNorms(HookBase):
         if isinstance(model, DistributedDataParallel):
             model = model.module
         layers = folded_norms(model)
-        if self.num_images <= 0 or self.trainer.start_iter > 0 or not layers:
+        if self.num_samples <= 0 or self.trainer.start_iter > 0 or not layers:
             return
-        batch_size = self.trainer.cfg.SOLVER.IMS_PER_BATCH
-        num_batches = math.ceil(self.num_images / batch_size)
         logger.info(
             "%d batch norms have their statistics folded into the convolutions: taking them anew "
             "over %d training samples (MODEL.BACKBONE.REFIT_FOLDED_NORM).",
             len(layers),
-            num_batches * batch_size,
+            self.num_samples,
         )
 
         @torch.no_grad()
         def run() -> None:
-            for batch in itertools.islice(iter(self.trainer.data_loader), num_batches):
+            seen = 0
+            for batch in self.trainer.data_loader:
                 model(batch)
+                seen += len(batch) * comm.get_world_size()
+                if seen >= self.num_samples:
+                    break
 
         # The inputs of the other layers are right only where no layer normalises by its batch.
         model.train()
