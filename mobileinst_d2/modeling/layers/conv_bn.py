@@ -1,5 +1,6 @@
 """Convolution blocks that several networks share."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,22 @@ from torch import nn
 
 from .norm import build_norm
 
-__all__ = ["ConvBN", "ConvNorm", "InvertedResidual", "inverted_residuals"]
+__all__ = ["ConvBN", "ConvNorm", "InvertedResidual", "init_conv", "inverted_residuals"]
+
+
+def init_conv(conv: nn.Conv2d) -> None:
+    """Draw weights for a ReLU network: normal with variance 2 / fan-out; the bias becomes 0.
+
+    The fan-out counts the outputs that an input has within its group. PyTorch's own
+    ``kaiming_normal_`` does not know of groups and starts depthwise convolutions near 0.
+
+    Args:
+        conv: a convolution with a square window.
+    """
+    fan_out = conv.kernel_size[0] ** 2 * conv.out_channels // conv.groups
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 class ConvBN(nn.Sequential):
@@ -45,7 +61,7 @@ class ConvBN(nn.Sequential):
         conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
         )
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        init_conv(conv)
         self.add_module("c", conv)
         layer = build_norm(norm, out_channels)
         if getattr(layer, "weight", None) is not None:

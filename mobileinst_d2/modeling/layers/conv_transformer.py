@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .conv_bn import ConvBN
+from .conv_bn import ConvBN, init_conv
 from .drop_path import DropPath
 
 __all__ = ["ConvTransformer", "attend_by_head"]
@@ -41,8 +41,7 @@ class _ConvMlp(nn.Module):
         super().__init__()
         self.fc1 = ConvBN(dim, hidden, norm=norm)
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        nn.init.kaiming_normal_(self.dwconv.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.dwconv.bias)
+        init_conv(self.dwconv)
         self.act = nn.ReLU6()
         self.fc2 = ConvBN(hidden, dim, norm=norm)
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .conv_bn import init_conv
 from .norm import build_norm
 from .resize import bilinear_resize
 
@@ -25,7 +26,7 @@ class _Conv1x1Norm(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__()
         conv = nn.Conv2d(in_channels, out_channels, 1, bias=not norm)
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        init_conv(conv)
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)
         self.add_module("conv", conv)

@@ -84,3 +84,11 @@ def test_drop_path_is_the_identity_in_evaluation():
 def test_drop_path_cannot_drop_everything(probability):
     with pytest.raises(ValueError, match=rf"DROP_PATH.*\[0, 1\), got {probability}"):
         DropPath(probability)
+
+
+@pytest.mark.parametrize(("groups", "std"), [(1, 0.0589), (64, 0.4714)])
+def test_weights_start_at_the_scale_of_their_group(groups, std):
+    """sqrt(2 / (9 * 64)), and sqrt(2 / 9) for a depthwise convolution."""
+    torch.manual_seed(0)
+    conv = ConvBN(64, 64, 3, groups=groups).c
+    assert conv.weight.std().item() == pytest.approx(std, rel=0.1)
