@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -301,10 +300,8 @@ def track(
         timer: measures.
     """
     for frame in timer.frames(tqdm(reader, total=reader.num_frames, unit="frame")):
-        start = time.perf_counter()
         instances = predictor.step(frame)
-        # Finer where the predictor tells.
-        timer.add(getattr(predictor, "timings", {"predict": time.perf_counter() - start}))
+        timer.add(predictor.timings)
         if not outputs.write(reader, frame, instances, predictor, timer):
             return
     outputs.finish(reader)

@@ -79,14 +79,13 @@ class TrackOutputs:
         Raises:
             VideoIOError: a file cannot be written.
         """
-        slot_frame = predictor.slot_frame
         if self.results:
             with timer.measure("collect"):
                 self.results.fill(reader.position - 1)
-                self.results.add(slot_frame, predictor.image_size)
+                self.results.add(predictor.slot_frame, predictor.image_size)
         if self.visualizer:
             with timer.measure("draw"):
-                mark = "key frame" if self.mark_keyframes and slot_frame.is_keyframe else None
+                mark = "key frame" if self.mark_keyframes and predictor.is_keyframe else None
                 drawn = self.visualizer.draw(frame, instances, mark=mark)
         with timer.measure("write"):
             if self.maps:

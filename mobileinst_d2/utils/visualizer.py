@@ -132,8 +132,9 @@ class TrackVisualizer:
         areas = [cv2.countNonZero(mask) for mask in masks]
         order = [i for i in np.argsort(areas)[::-1] if areas[i]]
         boxes = {i: cv2.boundingRect(masks[i]) for i in order}
+        scratch = np.empty_like(canvas)
         for i in order:
-            self._paint_mask(canvas, masks[i], boxes[i], colors[i])
+            self._paint_mask(canvas, masks[i], boxes[i], colors[i], scratch)
         if self.show_labels:
             texts = label_texts(instances, self.class_names)
             taken: list[tuple[int, int, int, int]] = []
@@ -146,8 +147,12 @@ class TrackVisualizer:
         mask: np.ndarray,
         box: tuple[int, int, int, int],
         color: tuple[int, int, int],
+        scratch: np.ndarray,
     ) -> None:
-        """Blend one mask (H, W) 0/1 into the canvas, with an outline on its inner edge."""
+        """Blend one mask (H, W) 0/1 into the canvas, with an outline on its inner edge.
+
+        ``scratch`` is a picture to be used up: new memory would cost more than the drawing.
+        """
         thickness = _line_width(canvas)
         x, y, width, height = box
         # The margin gives the erosion background to eat from; the frame's border gives none.
@@ -156,10 +161,13 @@ class TrackVisualizer:
         region, crop = canvas[window], mask[window]
         levels = np.arange(256)[:, None]  # 256, 1
         table = (1.0 - self.alpha) * levels + self.alpha * np.array(color)  # 256, 3
-        cv2.copyTo(cv2.LUT(region, table.round().astype(np.uint8)[None]), crop, region)
+        blend = scratch[: region.shape[0], : region.shape[1]]
+        cv2.LUT(region, table.round().astype(np.uint8)[None], blend)
+        cv2.copyTo(blend, crop, region)
         kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
         edge = crop - cv2.erode(crop, kernel)
-        cv2.copyTo(np.full_like(region, color), edge, region)
+        cv2.rectangle(blend, (0, 0), blend.shape[1::-1], color, cv2.FILLED)
+        cv2.copyTo(blend, edge, region)
 
 
 def _mask_arrays(masks: torch.Tensor) -> np.ndarray:

@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -176,11 +175,13 @@ def fake(demo, monkeypatch):
         stop_at = None
         image_size = (HEIGHT, WIDTH)
         slot_frame = None
+        is_keyframe = False
+        timings: dict = {}  # noqa: RUF012
 
         def step(self, frame):
             if self.frames == self.stop_at:
                 raise KeyboardInterrupt
-            self.slot_frame = SimpleNamespace(is_keyframe=self.frames % 3 == 0)
+            self.slot_frame, self.is_keyframe = frame, self.frames % 3 == 0
             self.frames += 1
             return find_square(frame, identity=5)
 

@@ -154,6 +154,15 @@ def test_labels_fit_frames_of_any_size(size, corner):
     assert not np.array_equal(drawn, frame)
 
 
+def test_a_mark_stands_in_the_corner_and_nowhere_else(frame, monkeypatch):
+    nothing = make_instances(np.zeros((0, HEIGHT, WIDTH), bool))
+    drawn = TrackVisualizer().draw(frame, nothing, mark="key frame")
+    rows, columns = np.nonzero((drawn != frame).any(axis=2))
+    assert len(rows) > 0
+    assert rows.max() < 20
+    assert columns.max() < 100
+
+
 def test_labels_of_objects_in_one_place_do_not_cover_each_other():
     frame = np.zeros((360, 640, 3), np.uint8)
     mask = disc(320, 180, 60, 360, 640)

@@ -1,0 +1,41 @@
+"""Loading a trained model, and what is said when that fails."""
+
+import pytest
+import torch
+from tiny_models import build_lively_model, noise_image, tiny_config
+
+from mobileinst_d2.engine.checkpoint import CheckpointError
+from mobileinst_d2.engine.predictor import load_predictor
+from mobileinst_d2.engine.setup import ConfigError
+
+
+def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
+    model = build_lively_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    cfg = tiny_config(MODEL__WEIGHTS=str(tmp_path / "model.pth"))
+    predictor = load_predictor(cfg)
+    assert not predictor.model.training
+    assert cfg.MODEL.WEIGHTS  # is left as it was
+    image = noise_image(96, 128)
+    with torch.no_grad():
+        expected = model([{"image": image}])[0]["instances"]
+        found = predictor.model([{"image": image}])[0]["instances"]
+    assert len(found) > 0
+    assert torch.equal(found.scores, expected.scores)
+
+
+def test_a_random_model_is_said_to_be_random(caplog, monkeypatch):
+    load_predictor(tiny_config())
+    assert "RANDOM" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"MODEL__META_ARCHITECTURE": "MobilInst"}, ConfigError, "MobilInst"),
+        ({"MODEL__WEIGHTS": "gone.pth"}, CheckpointError, r"gone\.pth"),
+    ],
+)
+def test_what_cannot_be_built_or_loaded_is_named(overrides, error, message):
+    with pytest.raises(error, match=message):
+        load_predictor(tiny_config(**overrides))
