@@ -144,3 +144,39 @@ def test_results_carry_no_gradient():
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         stepper_of(scripted(), **options)
+
+
+@pytest.mark.parametrize("failing", ["keyframe", "reuse", "tracker", "masks"])
+def test_a_call_that_fails_changes_nothing_and_can_be_repeated(failing):
+    network = scripted().permuted([torch.randperm(4) for _ in range(12)])
+    expected = stepper_of(network, clip_len=3)(video_of(12))
+    stepper = stepper_of(network, clip_len=3)
+    stepper(video_of(2))
+
+    class Broken(ScriptedNetwork):
+        def keyframe(self, frames):
+            if failing == "keyframe":
+                raise OSError("no keyframe")
+            answers = super().keyframe(frames)
+            if failing == "tracker":  # the second key frame of the call
+                answers["queries"] = answers["kernels"][:1]
+            if failing == "masks":
+                answers["mask_features"] = answers["mask_features"][:1]
+            return answers
+
+        def reuse(self, frames):
+            if failing == "reuse":
+                raise OSError("no reuse")
+            return super().reuse(frames)
+
+    broken = Broken(network.scores, network.kernels, network.mask_features, network.queries)
+    stepper._keyframe, stepper._reuse = broken.keyframe, broken.reuse
+    stepper.association_feature = "query" if failing == "tracker" else "kernel"
+    with pytest.raises((OSError, IndexError)):
+        stepper(video_of(12)[2:])
+    stepper._keyframe, stepper._reuse = network.keyframe, network.reuse
+    stepper.association_feature = "kernel"
+    for result, wanted in zip(stepper(video_of(12)[2:]), expected[2:], strict=True):
+        assert result.is_keyframe == wanted.is_keyframe
+        assert torch.equal(result.scores, wanted.scores)
+        torch.testing.assert_close(result.mask_logits, wanted.mask_logits)

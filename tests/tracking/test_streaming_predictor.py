@@ -1,38 +1,13 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
 from scripted_network import FRAME_SIZE, ScriptedNetwork
+from scripted_stream import identities, picture, predictor_of, prepare, script
 from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
 
-from mobileinst_d2.tracking import StreamingPredictor
-
-
-def prepare(frame: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(frame.transpose(2, 0, 1).copy())
-
-
-def picture(number: int, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
-    """A frame that carries its number in its pixels."""
-    return np.full((*size, 3), number, dtype=np.uint8)
-
-
-def predictor_of(network: ScriptedNetwork, **options: object) -> StreamingPredictor:
-    """A predictor without smoothing, so that scores are those of the script."""
-    defaults = {"smoothing": 0.0, "mask_rescore": False, "score_on": 0.5, "score_off": 0.3}
-    return StreamingPredictor(
-        keyframe=network.keyframe, reuse=network.reuse, prepare=prepare, **(defaults | options)
-    )
-
-
-def script(*tracks: Sequence[float]) -> ScriptedNetwork:
-    """One query per track with one class, and its score in every frame."""
-    return ScriptedNetwork(torch.tensor(tracks).T[..., None])
-
-
-def identities(predictor: StreamingPredictor, length: int) -> list[list[int]]:
-    return [predictor.step(picture(t)).ID for t in range(length)]
+from mobileinst_d2.tracking import StreamingPredictor, step, streaming_predictor
 
 
 def test_instances_have_every_field():
@@ -152,6 +127,119 @@ def test_a_key_frame_can_be_forced():
     assert network.key_frames == [[0], [1]]
 
 
+def test_the_last_step_is_described():
+    predictor = predictor_of(script([0.9] * 4), clip_len=2)
+    assert (predictor.frame_index, predictor.is_keyframe) == (-1, False)
+    assert predictor.timings == {}
+    described = []
+    for t in range(4):
+        predictor.step(picture(t), force_keyframe=t == 3)
+        described.append((predictor.frame_index, predictor.is_keyframe))
+    assert described == [(0, True), (1, False), (2, True), (3, True)]
+    predictor.reset()
+    assert (predictor.frame_index, predictor.is_keyframe) == (-1, False)
+
+
+def test_times_are_counted_where_they_arise(monkeypatch):
+    now = 0.0
+
+    def advancing(function: Callable, seconds: float) -> Callable:
+        def call(*args: object) -> object:
+            nonlocal now
+            now += seconds
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(step, "perf_counter", lambda: now)
+    monkeypatch.setattr(streaming_predictor, "perf_counter", lambda: now)
+    monkeypatch.setattr(step, "mask_product", advancing(step.mask_product, 16.0))
+    paste_masks = advancing(streaming_predictor.paste_masks, 32.0)
+    monkeypatch.setattr(streaming_predictor, "paste_masks", paste_masks)
+    network = script([0.9] * 2)
+    network.keyframe = advancing(network.keyframe, 2.0)
+    network.reuse = advancing(network.reuse, 4.0)
+    predictor = predictor_of(network, prepare=advancing(prepare, 1.0), clip_len=2)
+    predictor.stepper.tracker.keyframe = advancing(predictor.stepper.tracker.keyframe, 8.0)
+
+    predictor.step(picture(0))
+    expected = {"prepare": 1.0, "network": 2.0, "association": 8.0, "masks": 48.0}
+    assert predictor.timings == expected
+    predictor.step(picture(1))
+    assert predictor.timings == expected | {"network": 4.0, "association": 0.0}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 10.0, 60.0])
+def test_a_scene_cut_makes_a_key_frame(threshold):
+    levels = [100, 109, 120, 180, 181]  # the mean of a frame; it differs by 9, 11, 60 and 1
+    network = script([0.9] * 256)
+    predictor = predictor_of(network, clip_len=9, scene_cut_threshold=threshold)
+    for level in levels:
+        predictor.step(picture(level))
+    cuts = {0.0: [], 10.0: [120, 180], 60.0: []}[threshold]
+    assert [number for (number,) in network.key_frames] == [100, *cuts]
+
+
+def test_a_change_of_size_is_no_scene_cut():
+    def gradient(size: tuple[int, int]) -> np.ndarray:
+        columns = np.linspace(0, 200, size[1]).astype(np.uint8)
+        return np.broadcast_to(columns[None, :, None], (*size, 3)).copy()
+
+    sizes = [(48, 64), (90, 120), (10, 16), (48, 64)]
+    predictor = predictor_of(script([0.9]), clip_len=9, scene_cut_threshold=10.0)
+    keys = []
+    for size in sizes:
+        predictor.step(gradient(size))
+        keys.append(predictor.is_keyframe)
+    assert keys == [True, False, False, False]
+
+
+def test_frames_lost_to_a_failure_are_no_part_of_the_stream():
+    network = script([0.9] * 4, [0.8] * 4)
+    predictor = predictor_of(network, clip_len=2)
+    predictor.step(picture(0))
+    with pytest.raises(IndexError):
+        predictor.step(picture(9))  # no such frame in the script
+    assert predictor.frame_index == 0
+    assert predictor.step(picture(1)).ID_period == [2, 2]
+    assert not predictor.is_keyframe
+    predictor.step(picture(2))
+    assert predictor.is_keyframe
+
+
+class NumpyNetwork:
+    """A network outside of PyTorch: images, answers and all in between are NumPy arrays."""
+
+    def __init__(self) -> None:
+        self.network = script([0.9] * 4, [0.8] * 4)
+
+    def prepare(self, frame: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(frame.transpose(2, 0, 1))
+
+    def keyframe(self, frames: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        assert all(type(frame) is np.ndarray for frame in frames)
+        answers = self.network.keyframe(frames)
+        del answers["queries"]  # only the association by queries needs them
+        return {name: x.numpy() for name, x in answers.items()}
+
+    def reuse(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        assert all(type(frame) is np.ndarray for frame in frames)
+        return self.network.reuse(frames).numpy()
+
+
+def test_the_network_need_not_be_one_of_pytorch():
+    options = {"clip_len": 2, "scene_cut_threshold": 50.0, "mask_rescore": True}
+    exported = NumpyNetwork()
+    predictor = predictor_of(exported, prepare=exported.prepare, **options)
+    expected = predictor_of(script([0.9] * 4, [0.8] * 4), **options)
+    for t in range(4):
+        shown, wanted = predictor.step(picture(t)), expected.step(picture(t))
+        assert shown.ID == wanted.ID == [1, 2]
+        assert torch.equal(shown.scores, wanted.scores)
+        assert torch.equal(shown.pred_masks, wanted.pred_masks)
+    assert exported.network.key_frames == [[0], [2]]
+
+
 def test_masks_rescore_the_scores():
     network = script([0.9], [0.8])
     network.mask_features[0, 0] *= 0.1
@@ -218,30 +306,6 @@ def test_a_reset_starts_a_new_stream():
     assert result.pred_masks[:, 20, 48].tolist() == [True, False]
 
 
-def elements_in(value: object) -> int:
-    """Numbers and entries that can be reached from an object's attributes."""
-    if isinstance(value, torch.Tensor):
-        return value.numel()
-    if isinstance(value, dict):
-        return sum(1 + elements_in(x) for x in value.values())
-    if isinstance(value, (list, tuple, set)):
-        return sum(1 + elements_in(x) for x in value)
-    if type(value).__module__.startswith("mobileinst_d2.tracking"):
-        return elements_in(vars(value))
-    return 0
-
-
-def test_the_state_does_not_grow_with_the_stream():
-    length = 60
-    predictor = predictor_of(ScriptedNetwork(torch.rand(length, 4, 3)), clip_len=2, max_lost=1)
-    sizes = set()
-    for t in range(length):
-        predictor.step(picture(t))
-        sizes.add(elements_in(predictor))
-    assert len(sizes) == 1
-    assert sizes.pop() > 4 * 3  # the scores at least: the state has been found
-
-
 @pytest.mark.parametrize(
     "frame",
     [
@@ -273,6 +337,7 @@ def test_a_refused_frame_does_not_disturb_the_stream():
         ({"score_on": 1.2}, "SCORE_ON 1.2"),
         ({"smoothing": 1.0}, r"SMOOTHING is 1\.0"),
         ({"clip_len": 0}, "CLIP_LEN is 0"),
+        ({"scene_cut_threshold": -1.0}, r"SCENE_CUT_THRESHOLD is -1\.0"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -1,4 +1,5 @@
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -309,3 +310,75 @@ def test_a_video_of_gaps_only_is_refused():
     collector.add(None)
     with pytest.raises(ValueError, match="no frames"):
         collector.result(FRAME_SIZE, FRAME_SIZE)
+
+
+def test_frames_may_come_from_a_generator():
+    network = scripted()
+    expected = predictor_of(network, chunk=4).predict(video_of(6), FRAME_SIZE)
+    result = predictor_of(network, chunk=4).predict((x for x in video_of(6)), FRAME_SIZE)
+    assert result == expected
+    with pytest.raises(ValueError, match="no frames"):
+        predictor_of(network).predict(iter(()), FRAME_SIZE)
+
+
+class SmallGpu:
+    """A network on a GPU with memory for so many key frames at once; counts attempts."""
+
+    def __init__(self, network: ScriptedNetwork, limit: int) -> None:
+        self.network = network
+        self.limit = limit
+        self.attempts: list[int] = []
+        self.reuse = network.reuse
+
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        self.attempts.append(len(frames))
+        if len(frames) > self.limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return self.network.keyframe(frames)
+
+
+@pytest.mark.parametrize(
+    ("limit", "attempts"),
+    [
+        (8, [8, 8, 3]),
+        (7, [8, 4, 4, 4, 4, 3]),
+        (3, [8, 4, *[2] * 9, 1]),
+        (1, [8, 4, 2, *[1] * 19]),
+    ],
+)
+def test_chunks_are_halved_where_a_gpu_has_no_memory_for_them(limit, attempts, caplog):
+    network = scripted(19).permuted([torch.randperm(4) for _ in range(19)])
+    expected = predictor_of(network).predict(video_of(19), FRAME_SIZE)
+    gpu = SmallGpu(network, limit)
+    video = CountingVideo(19)
+    predictor = predictor_of(gpu)
+    assert predictor.predict(video, FRAME_SIZE) == expected
+    assert gpu.attempts == attempts
+    assert video.reads == list(range(19))  # each frame once, in order
+    assert video.most_alive <= 8
+    halvings = sum(a > limit for a in attempts)
+    assert caplog.text.count("no memory for more frames at once") == halvings
+
+
+def test_a_failed_attempt_does_not_move_the_key_frames():
+    network = scripted(12)
+    gpu = SmallGpu(network, 1)
+    expected = predictor_of(network, clip_len=3).predict(video_of(12), FRAME_SIZE)
+    network.key_frames.clear()
+    assert predictor_of(gpu, clip_len=3).predict(video_of(12), FRAME_SIZE) == expected
+    assert network.key_frames == [[0], [3], [6], [9]]
+
+
+def test_no_memory_for_one_frame_is_an_error():
+    predictor = predictor_of(SmallGpu(scripted(), 0))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):
+        predictor.predict(video_of(3), FRAME_SIZE)
+
+
+def test_the_next_video_is_tried_with_whole_chunks_again():
+    gpu = SmallGpu(scripted(), 4)
+    predictor = predictor_of(gpu, chunk=6)
+    predictor.predict(video_of(6), FRAME_SIZE)
+    gpu.limit = 6
+    predictor.predict(video_of(6), FRAME_SIZE)
+    assert gpu.attempts == [6, 3, 3, 6]
