@@ -33,6 +33,7 @@ CASES = [
     ({MASKS + "PYRAMID_NORM": ""}, ["fused"]),
     ({MASKS + "LATERAL_NORM": "BN"}, ["fused"]),
     ({MASKS + "NORM": "GN"}, ["fused", "x_mask", "passing_queries"]),
+    ({MASKS + "GLOBAL_FEATURE": "x5"}, ["fused", "passing_queries"]),
     ({MASKS + "ENHANCERS": []}, ["fused"]),
     ({MASKS + "ENHANCERS": ["input"]}, ["fused"]),
     ({MASKS + "ENHANCERS": ["output"]}, ["fused"]),
