@@ -239,9 +239,11 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         return False
 
     def _load_backbone(self, checkpoint: dict[str, Any]) -> None:
-        backbone = self.model.backbone
         # In Detectron2's FPN the network itself is one level deeper.
-        load_backbone_content(getattr(backbone, "bottom_up", backbone), checkpoint, self._source)
+        backbone = getattr(self.model.backbone, "bottom_up", self.model.backbone)
+        # Detectron2 puts the whole content of files that are not its own under "model".
+        content = checkpoint["model"] if checkpoint.keys() == {"model"} else checkpoint
+        load_backbone_content(backbone, content, self._source)
         del checkpoint["model"]
         self.logger.warning(
             "%s holds a backbone only: all other parts of %s stay random.",
@@ -267,14 +269,18 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
 def _read_zoo_file(path: str) -> dict[str, Any]:
     """Read a file of Detectron2's, Detectron's or pycls's model zoo, as Detectron2 does."""
     content = read_checkpoint(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no mapping of names to weights.")
-    if path.endswith(".pkl") and "model" in content and "__author__" in content:
-        return content
-    if path.endswith(".pkl"):
-        author, weights, left_out = "Caffe2", content.get("blobs", content), "_momentum"
+    loaded = content if isinstance(content, dict) else {}
+    if path.endswith(".pyth"):
+        author, weights = "pycls", loaded.get("model_state")
+    elif "model" in loaded and "__author__" in loaded:
+        author, weights = None, loaded["model"]
     else:
-        author, weights, left_out = "pycls", content["model_state"], "num_batches_tracked"
+        author, weights = "Caffe2", loaded.get("blobs", loaded)
+    if not weights or not _is_plain(weights):
+        raise CheckpointError(f"{path} holds no plain mapping of names to weights.")
+    if author is None:
+        return loaded
+    left_out = ("_momentum", "num_batches_tracked")
     weights = {name: value for name, value in weights.items() if not name.endswith(left_out)}
     return {"model": weights, "__author__": author, "matching_heuristics": True}
 

@@ -263,6 +263,15 @@ def test_files_of_pycls_are_matched_as_detectron2_does(tmp_path):
     assert (model.head.weight == 7).all()
 
 
+@pytest.mark.parametrize("content", [{"epoch": 1}, [1], {}, {"model": 3, "__author__": "me"}])
+@pytest.mark.parametrize("suffix", ["pkl", "pyth"])
+def test_zoo_files_without_weights_are_named(tmp_path, content, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    torch.save(content, path) if suffix == "pyth" else path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"weights\.{suffix} holds no plain mapping"):
+        make_checkpointer(tmp_path).load(str(path))
+
+
 class Payload:
     """Writes a file when it is unpickled without care."""
 
@@ -315,7 +324,7 @@ def test_public_files_go_into_the_backbone(tmp_path, fpn, layout, caplog):
     for name, value in state.items():
         assert "num_batches" in name or torch.equal(loaded[name], value), name
     assert torch.equal(model.head.weight, head)
-    assert "TopFormer-Tiny" in caplog.text
+    assert "(TopFormer-Tiny, entry state_dict)" in caplog.text
     assert "backbone only: all other parts of Model stay random" in caplog.text
     assert rest == {}
 
