@@ -208,7 +208,10 @@ def _draw_label(
 
     x, y, box_width, box_height = box
     left = min(max(x + (box_width - width) // 2, 0), frame_width - width)
-    wanted = (y - height - 1, y + 1, y + box_height + 1, y + (box_height - height) // 2)
+    wanted = (
+        *(y - height - 1, y + 1, y + box_height + 1, y + (box_height - height) // 2),
+        *range(y + 1, y + box_height, height + 1),
+    )
     plates = [(left, min(max(top, 0), frame_height - height), width, height) for top in wanted]
     plate = next((p for p in plates if not any(_overlap(p, q) for q in taken)), plates[0])
     taken.append(plate)

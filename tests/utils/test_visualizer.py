@@ -175,6 +175,17 @@ def test_labels_of_objects_in_one_place_do_not_cover_each_other():
     assert not set(rows[0]) & set(rows[1])
 
 
+def test_labels_of_many_objects_of_one_size_are_all_there():
+    frame = np.zeros((360, 640, 3), np.uint8)
+    identities = list(range(1, 11))
+    instances = make_instances(np.ones((10, 360, 640), bool), ids=identities, classes=[0] * 10)
+    drawn = TrackVisualizer(["person"], alpha=0.0).draw(frame, instances)
+    # Away from the border, where the contours are.
+    inside = drawn[4:-4, 4:-4]
+    sizes = [(inside == instance_color(identity)).all(axis=2).sum() for identity in identities]
+    assert min(sizes) > 0.5 * max(sizes)
+
+
 def test_frame_that_is_a_view_is_accepted(frame):
     instances = make_instances([disc(80, 60, 20)], ids=[1])
     visualizer = TrackVisualizer(show_labels=False)
