@@ -142,6 +142,8 @@ def test_train_then_evaluate(config, tmp_path):
     files = ("config.yaml", "log.txt", "metadata.json", "last_checkpoint", "inference/results.json")
     for name in files:
         assert (output / name).exists(), name
+    classes = json.loads((output / "metadata.json").read_text())
+    assert len(classes["category_ids"]) == len(classes["thing_classes"]) > 0
 
     # The dumped config with the final weights gives the same metrics again.
     arguments = ("MODEL.WEIGHTS", output / "model_final.pth", "OUTPUT_DIR", tmp_path / "again")

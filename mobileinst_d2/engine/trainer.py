@@ -100,10 +100,11 @@ class Trainer(DefaultTrainer):
             The results of the last evaluation if TEST.EXPECTED_RESULTS asks to check them.
         """
         if comm.is_main_process() and self.cfg.DATASETS.TRAIN:
-            # So that the demo knows the names without the data. Not before the weights are loaded,
-            # which may lie in the same folder, with the names of other classes.
-            names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).thing_classes
-            save_class_names(self.cfg.OUTPUT_DIR, names)
+            # So that the demo knows the classes without the data. Not before the weights are
+            # loaded, which may lie in the same folder, with the names of other classes.
+            metadata = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0])
+            ids = metadata.get("thing_dataset_id_to_contiguous_id", {})
+            save_class_names(self.cfg.OUTPUT_DIR, metadata.thing_classes, sorted(ids, key=ids.get))
         if hasattr(self.data_loader, "start_at"):
             self.data_loader.start_at(self.start_iter, self.seed)
         elif self.start_iter > 0:
