@@ -7,7 +7,6 @@ import numpy as np
 import torch.utils.data
 from detectron2.config import CfgNode
 from detectron2.data import (
-    DatasetCatalog,
     DatasetFromList,
     MetadataCatalog,
     build_detection_test_loader,
@@ -21,6 +20,7 @@ from detectron2.data.samplers import (
 )
 from detectron2.utils import comm
 
+from .datasets.classes import dataset_class_names
 from .mappers import ClipMapper, ImageMapper
 from .mappers.clip_mapper import visible_frames
 from .stream import ResumableLoader
@@ -29,7 +29,6 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "check_num_classes",
-    "dataset_class_names",
     "is_video_dataset",
 ]
 
@@ -139,26 +138,6 @@ def check_num_classes(cfg: CfgNode) -> None:
                 f"Set {key} {len(classes)}, or choose another dataset in DATASETS.TRAIN and "
                 "DATASETS.TEST."
             )
-
-
-def dataset_class_names(dataset_name: str) -> list[str]:
-    """Class names of a registered data set, which is loaded only if they are not known before.
-
-    Args:
-        dataset_name: the registered name.
-
-    Returns:
-        The names in the order of the contiguous class indices.
-
-    Raises:
-        ValueError: if the data set has none.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(dataset_name)
-    if metadata.get("thing_classes") is None:
-        raise ValueError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
-    return list(metadata.thing_classes)
 
 
 class ClipDataset(torch.utils.data.Dataset):

@@ -2,18 +2,21 @@
 
 import difflib
 import logging
-import re
+import operator
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from detectron2.modeling import build_model
 from torch import nn
 
-from mobileinst_d2.data.build import dataset_class_names
-from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_d2.data.datasets.classes import (
+    corresponding_classes,
+    dataset_class_names,
+    plain_class_names,
+)
 from mobileinst_d2.utils.classes import METADATA_FILE, class_names_of_weights
 
 from .setup import ConfigError
@@ -23,8 +26,6 @@ __all__ = ["adapt_class_layers", "match_classes"]
 logger = logging.getLogger(__name__)
 
 Tensors = Mapping[str, torch.Tensor]
-
-_COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
 
 
 def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tensors:
@@ -77,9 +78,8 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
 def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
     """Which class of a checkpoint each class of a data set can start from.
 
-    From COCO to the public video data sets the customary maps hold (`COCO_ID_MAPS`); where they
-    bring several classes together, the one with the most similar name is taken. Otherwise names
-    have to be equal, but for upper case, spaces, hyphens and underscores.
+    They are those of `corresponding_classes`; where these bring several classes together, the one
+    with the most similar name is taken.
 
     Args:
         old: class names of the checkpoint.
@@ -88,30 +88,16 @@ def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
     Returns:
         From indices into ``new`` to indices into ``old``; classes without a match are left out.
     """
-    old, new = [_plain(name) for name in old], [_plain(name) for name in new]
-    if old == [_plain(name) for name in _COCO.values()]:
-        for dataset, names in THING_CLASSES.items():
-            if new == [_plain(name) for name in names]:
-                return _match_coco(old, new, COCO_ID_MAPS[dataset])
-    return {index: old.index(name) for index, name in enumerate(new) if name in old}
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
-
-
-def _match_coco(coco: list[str], new: list[str], id_map: dict[int, int]) -> dict[int, int]:
-    positions = {category_id: index for index, category_id in enumerate(_COCO)}
-    rows = {}
-    for index, name in enumerate(new):
-        candidates = [positions[old] for old, target in id_map.items() if target == index + 1]
-        if candidates:
-            # Of equally similar names the first in COCO's order.
-            rows[index] = max(
-                candidates,
-                key=lambda row: difflib.SequenceMatcher(None, coco[row], name).ratio(),
-            )
-    return rows
+    plain_old, plain_new = plain_class_names(old), plain_class_names(new)
+    candidates = defaultdict(list)
+    for row, index in sorted(corresponding_classes(old, new).items()):
+        matcher = difflib.SequenceMatcher(None, plain_old[row], plain_new[index])
+        candidates[index].append((matcher.ratio(), row))
+    # Of equally similar names the first is taken.
+    return {
+        index: max(rows, key=operator.itemgetter(0))[1]
+        for index, rows in sorted(candidates.items())
+    }
 
 
 def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
@@ -143,7 +129,7 @@ def _warn_of_other_classes(cfg: CfgNode) -> None:
     if len(recorded) != cfg.MODEL.NUM_CLASSES:
         return
     new = dataset_class_names(cfg.DATASETS.TRAIN[0])
-    if [_plain(name) for name in recorded] != [_plain(name) for name in new]:
+    if plain_class_names(recorded) != plain_class_names(new):
         logger.warning(
             "%s was trained on as many classes as %s has, but on others: %s, ... instead of %s, "
             "... Its class layer is loaded as it is. To give each class its own row, name the "
@@ -166,7 +152,7 @@ def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dic
         )
     old, new = dataset_class_names(source), dataset_class_names(cfg.DATASETS.TRAIN[0])
     recorded = class_names_of_weights(weights)
-    if recorded and [_plain(name) for name in recorded] != [_plain(name) for name in old]:
+    if recorded and plain_class_names(recorded) != plain_class_names(old):
         raise ConfigError(
             f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
             f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."

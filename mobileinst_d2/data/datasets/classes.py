@@ -1,0 +1,62 @@
+"""Classes of registered data sets, and which class of one means which of another."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+
+from .builtin import COCO_ID_MAPS, THING_CLASSES
+
+__all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
+
+_COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
+
+
+def dataset_class_names(dataset_name: str) -> list[str]:
+    """Class names of a registered data set, which is loaded only if they are not known before.
+
+    Args:
+        dataset_name: the registered name.
+
+    Returns:
+        The names in the order of the contiguous class indices.
+
+    Raises:
+        ValueError: if the data set has none.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        DatasetCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        raise ValueError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
+    return list(metadata.thing_classes)
+
+
+def plain_class_names(names: Iterable[str]) -> list[str]:
+    """Class names without what differs by habit: upper case, spaces, hyphens, underscores."""
+    return [re.sub(r"[\s_-]", "", name).lower() for name in names]
+
+
+def corresponding_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int]:
+    """Which class of one data set means which class of another.
+
+    From COCO to the public video data sets the customary maps hold (`COCO_ID_MAPS`), which bring
+    some classes together. Otherwise the `plain_class_names` have to be equal.
+
+    Args:
+        source: class names of the first data set.
+        target: class names of the second.
+
+    Returns:
+        From indices into ``source`` to indices into ``target``; classes without a counterpart are
+        left out.
+    """
+    source, target = plain_class_names(source), plain_class_names(target)
+    if source == plain_class_names(_COCO.values()):
+        for dataset, names in THING_CLASSES.items():
+            if target == plain_class_names(names):
+                positions = {category_id: index for index, category_id in enumerate(_COCO)}
+                id_map = COCO_ID_MAPS[dataset]
+                return {positions[coco_id]: new_id - 1 for coco_id, new_id in id_map.items()}
+    return {i: target.index(name) for i, name in enumerate(source) if name in target}
