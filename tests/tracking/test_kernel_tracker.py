@@ -208,12 +208,16 @@ def test_a_video_may_begin_with_kernels_of_no_numbers(rows, mode):
     assert torch.equal(tracker.keyframe(kernels, scores_of(kernels)).order, first)
 
 
+@pytest.mark.parametrize("failed", ["kernels", "scores"])
 @pytest.mark.parametrize("mode", ["ema", "bank"])
-def test_scores_of_no_numbers_change_no_reference(mode):
-    tracker = KernelTracker(mode=mode)
-    tracker.keyframe(*drifting(1)[0])
+def test_a_failed_key_frame_changes_no_reference(mode, failed):
+    tracker = KernelTracker(mode=mode, ema_momentum=1.0)
+    for _ in range(2):
+        tracker.keyframe(torch.randn(6, 8), torch.ones(6, 3))
     before = tracker.state_dict()
-    tracker.keyframe(torch.randn(6, 8), torch.full((6, 3), float("nan")))
+    outputs = {"kernels": torch.randn(6, 8), "scores": torch.ones(6, 3)}
+    outputs[failed] *= float("nan")
+    tracker.keyframe(**outputs)
     assert same_state(tracker.state_dict(), before)
 
 
