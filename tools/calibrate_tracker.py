@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from mobileinst_d2.data.build import check_num_classes, is_video_dataset
 from mobileinst_d2.data.mappers import ClipMapper
-from mobileinst_d2.data.mappers.targets import make_instances, transform_masks
+from mobileinst_d2.data.mappers.targets import decode_masks, make_instances, transform_masks
 from mobileinst_d2.engine import (
     CheckpointError,
     ConfigError,
@@ -175,13 +175,9 @@ class Recorder:
         tracks = [record["tracks"][row] for row in rows]
         size = (record["height"], record["width"])
         resized = T.AugInput(np.zeros((*size, 3), np.uint8))
-        transforms = self.mapper.augmentations(resized)
-        masks = transform_masks(
-            [track["segmentations"][number] for track in tracks],
-            transforms,
-            size=size,
-            output_size=resized.image.shape[:2],
-        )
+        transforms = self.mapper.augment.geometric(resized)
+        masks = decode_masks([track["segmentations"][number] for track in tracks], size)
+        masks = transform_masks(masks, transforms, output_size=resized.image.shape[:2])
         instances = make_instances(masks, [track["category_id"] for track in tracks])
         instances.gt_ids = torch.tensor(rows, dtype=torch.int64)
         return instances

@@ -1,15 +1,24 @@
 """Augmentations from the config, the same for images and for clips."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
-__all__ = ["build_color_augmentations", "build_geometric_augmentations"]
+from ..reading import to_tensor
+from .targets import transform_masks
+
+__all__ = ["ClipAugmentation", "build_color_augmentations", "build_geometric_augmentations"]
 
 # Names used by the Mask2Former family, where "by clip" had to be said; here a clip always
 # shares its geometric transform.
 _SAMPLE_STYLES = {"choice_by_clip": "choice", "range_by_clip": "range"}
 _FLIPS = {"flip_by_clip": "horizontal"}
+# Draws of the transforms after the first, if a crop has removed every object from every frame.
+_REDRAWS = 3
 
 
 def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -56,3 +65,62 @@ def build_color_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentati
         return []
     kinds = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
     return [kind(1 - jitter, 1 + jitter) for kind in kinds]
+
+
+class ClipAugmentation:
+    """Augments the frames of a clip together.
+
+    The geometric transform is drawn on the first frame and applied to all, colours vary per frame.
+    If no object is left in any frame, all is drawn again up to three times.
+    """
+
+    def __init__(
+        self,
+        geometric: Sequence[T.Augmentation | T.Transform],
+        color: Sequence[T.Augmentation] = (),
+    ) -> None:
+        """Keep the augmentations.
+
+        Args:
+            geometric: those of image and masks, in order.
+            color: those of the image only, applied after them.
+        """
+        self.geometric = T.AugmentationList(geometric)
+        self.color = T.AugmentationList(color)
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        masks: Sequence[Sequence[np.ndarray | None]],
+        draw_motion: Callable[[], Sequence[T.Transform]] | None = None,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Draw and apply.
+
+        Args:
+            images: F images of equal size, (H, W, 3) uint8.
+            masks: per frame the N masks of the same objects, (H, W) uint8, or None.
+            draw_motion: draws one transform per frame, which comes before the geometric one;
+                after it the frames must be of equal size again.
+
+        Returns:
+            F images (3, H', W') uint8, and per frame the masks, (N, H', W') bool.
+        """
+        for _ in range(1 + _REDRAWS):
+            motion = draw_motion() if draw_motion else [T.NoOpTransform()] * len(images)
+            first = T.AugInput(motion[0].apply_image(images[0]))
+            shared = self.geometric(first)
+            transforms = [T.TransformList([moved, shared]) for moved in motion]
+            size = first.image.shape[:2]
+            transformed = [
+                transform_masks(frame_masks, transform, output_size=size)
+                for frame_masks, transform in zip(masks, transforms, strict=True)
+            ]
+            if not masks[0] or any(frame_masks.any() for frame_masks in transformed):
+                break
+        others = [t.apply_image(i) for t, i in zip(transforms[1:], images[1:], strict=True)]
+        return [to_tensor(self._jitter(image)) for image in (first.image, *others)], transformed
+
+    def _jitter(self, image: np.ndarray) -> np.ndarray:
+        augmented = T.AugInput(image)
+        self.color(augmented)
+        return augmented.image

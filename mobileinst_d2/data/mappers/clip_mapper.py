@@ -5,20 +5,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
 
 from ..lazy_frames import LazyFrames
-from ..reading import ImageReadError, UnreadableFiles, read_image, to_tensor
-from .augmentation import build_color_augmentations, build_geometric_augmentations
-from .targets import make_instances, transform_masks
+from ..reading import ImageReadError, UnreadableFiles, read_image
+from .augmentation import (
+    ClipAugmentation,
+    build_color_augmentations,
+    build_geometric_augmentations,
+)
+from .targets import decode_masks, make_clip_instances
 
 __all__ = ["ClipMapper", "ClipSampler", "visible_frames"]
-
-# Draws of the transforms after the first, if a crop has removed every object from every frame.
-_REDRAWS = 3
 
 
 def visible_frames(record: dict) -> list[int]:
@@ -145,13 +144,12 @@ class ClipMapper:
         """
         self.is_train = is_train
         self.image_format = image_format
-        self.augmentations = T.AugmentationList(augmentations)
-        self.color_augmentations = T.AugmentationList(color_augmentations or [])
+        self.augment = ClipAugmentation(augmentations, color_augmentations or ())
         self.sampler = sampler
         self._unreadable = UnreadableFiles()
         mode = "training" if is_train else "testing"
         logging.getLogger(__name__).info(
-            "Augmentations of videos in %s: %s", mode, self.augmentations
+            "Augmentations of videos in %s: %s", mode, self.augment.geometric
         )
 
     @classmethod
@@ -197,7 +195,7 @@ class ClipMapper:
             result["image"] = LazyFrames(
                 record["file_names"],
                 image_format=self.image_format,
-                augmentations=self.augmentations.augs,
+                augmentations=self.augment.geometric.augs,
                 size=(record["height"], record["width"]),
                 video_id=record["video_id"],
             )
@@ -218,11 +216,10 @@ class ClipMapper:
         self._unreadable.report_success()
 
         tracks = _tracks_in(record, frames)
-        transforms, masks = self._draw_transforms(record, frames, tracks, images[0])
-        result["image"] = [
-            to_tensor(self._jitter(transforms.apply_image(image))) for image in images
-        ]
-        result["instances"] = _make_clip_instances(tracks, masks)
+        result["image"], masks = self.augment(images, _decode(record, frames, tracks))
+        result["instances"] = make_clip_instances(
+            masks, [track["category_id"] for track in tracks], [track["id"] for track in tracks]
+        )
         return result
 
     def _sample_frames(self, record: dict) -> list[int]:
@@ -240,41 +237,6 @@ class ClipMapper:
 
         return self.sampler(reference, record["length"], shares)
 
-    def _draw_transforms(
-        self, record: dict, frames: list[int], tracks: list[dict], first: np.ndarray
-    ) -> tuple[T.TransformList, list[torch.Tensor]]:
-        """Draw the transforms of the clip, again if no object is left anywhere.
-
-        Returns:
-            the transforms, and per frame the masks of the tracks, (N, H, W) bool.
-        """
-        for _ in range(1 + _REDRAWS):
-            augmented = T.AugInput(first)
-            transforms = self.augmentations(augmented)
-            masks = []
-            for frame in frames:
-                try:
-                    frame_masks = transform_masks(
-                        [track["segmentations"][frame] for track in tracks],
-                        transforms,
-                        size=first.shape[:2],
-                        output_size=augmented.image.shape[:2],
-                    )
-                except ValueError as error:
-                    raise ValueError(
-                        f"Video {record['video_id']}, frame {frame}, tracks "
-                        f"{[track['id'] for track in tracks]}: {error}"
-                    ) from error
-                masks.append(frame_masks)
-            if not tracks or any(frame_masks.any() for frame_masks in masks):
-                break
-        return transforms, masks
-
-    def _jitter(self, image: np.ndarray) -> np.ndarray:
-        augmented = T.AugInput(image)
-        self.color_augmentations(augmented)
-        return augmented.image
-
 
 def _tracks_in(record: dict, frames: Sequence[int]) -> list[dict]:
     """Non-crowd tracks visible in at least one of the frames, by ascending id."""
@@ -286,20 +248,18 @@ def _tracks_in(record: dict, frames: Sequence[int]) -> list[dict]:
     return sorted(tracks, key=lambda track: track["id"])
 
 
-def _make_clip_instances(tracks: list[dict], masks: list[torch.Tensor]) -> list[Instances]:
-    """Instances of every frame with the same rows.
-
-    Args:
-        tracks: N tracks.
-        masks: per frame (N, H, W) bool, after the transforms.
-    """
-    visible = torch.stack([frame_masks.flatten(1).any(dim=1) for frame_masks in masks])  # F, N
-    keep = visible.any(dim=0)
-    ids = torch.as_tensor([track["id"] for track in tracks], dtype=torch.int64)
-    classes = torch.as_tensor([track["category_id"] for track in tracks], dtype=torch.int64)
-    clip = []
-    for frame_masks, frame_visible in zip(masks, visible, strict=True):
-        instances = make_instances(frame_masks[keep], classes[keep].tolist())
-        instances.gt_ids = torch.where(frame_visible, ids, -1)[keep]
-        clip.append(instances)
-    return clip
+def _decode(
+    record: dict, frames: Sequence[int], tracks: Sequence[dict]
+) -> list[list[np.ndarray | None]]:
+    """Per frame the masks of the tracks."""
+    masks = []
+    for frame in frames:
+        segmentations = [track["segmentations"][frame] for track in tracks]
+        try:
+            masks.append(decode_masks(segmentations, (record["height"], record["width"])))
+        except ValueError as error:
+            raise ValueError(
+                f"Video {record['video_id']}, frame {frame}, tracks "
+                f"{[track['id'] for track in tracks]}: {error}"
+            ) from error
+    return masks

@@ -5,11 +5,10 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.utils.logger import log_first_n
 
 from ..reading import ImageReadError, UnreadableFiles, read_image, to_tensor
 from .augmentation import build_color_augmentations, build_geometric_augmentations
-from .targets import make_instances, transform_masks
+from .targets import annotations_with_masks, decode_masks, make_instances, transform_masks
 
 __all__ = ["ImageMapper"]
 
@@ -105,25 +104,11 @@ class ImageMapper:
         size: tuple[int, int],
         output_size: tuple[int, int],
     ):
-        if "annotations" not in record:
-            raise ValueError(
-                f"The record of {record['file_name']} has no annotations; it cannot be trained on"
-            )
-        annotations = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
-        if any("segmentation" not in a for a in annotations):
-            log_first_n(
-                logging.WARNING,
-                f"Annotations without a mask are left out; the first is of {record['file_name']}.",
-            )
-            annotations = [a for a in annotations if "segmentation" in a]
+        annotations = annotations_with_masks(record)
         try:
-            masks = transform_masks(
-                [a["segmentation"] for a in annotations],
-                transforms,
-                size=size,
-                output_size=output_size,
-            )
+            masks = decode_masks([a["segmentation"] for a in annotations], size)
         except ValueError as error:
             raise ValueError(f"Annotations of {record['file_name']}: {error}") from error
+        masks = transform_masks(masks, transforms, output_size=output_size)
         instances = make_instances(masks, [a["category_id"] for a in annotations])
         return instances[instances.gt_masks.nonempty()]

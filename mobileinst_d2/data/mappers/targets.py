@@ -1,5 +1,6 @@
 """Masks and classes to the ``Instances`` that all models are trained with."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,46 +8,92 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances
+from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_util
 
 from mobileinst_d2.utils.rle import to_rle
 
-__all__ = ["make_instances", "transform_masks"]
+__all__ = [
+    "annotations_with_masks",
+    "decode_masks",
+    "make_clip_instances",
+    "make_instances",
+    "transform_masks",
+]
 
 
-def transform_masks(
-    segmentations: Sequence[Any],
-    transforms: T.TransformList,
-    *,
-    size: tuple[int, int],
-    output_size: tuple[int, int],
-) -> torch.Tensor:
-    """Rasterise masks and apply the transforms of the image to them, nearest neighbour.
+def annotations_with_masks(record: dict) -> list[dict]:
+    """Annotations of an image record to train on.
 
-    Polygons too are rasterised first, so that a target does not depend on its encoding and
-    cropping needs no polygon clipping.
+    Args:
+        record: a record in Detectron2's standard format.
+
+    Returns:
+        Those that are no crowd and have a mask; a warning tells of others.
+
+    Raises:
+        ValueError: if the record has no annotations at all.
+    """
+    if "annotations" not in record:
+        raise ValueError(
+            f"The record of {record['file_name']} has no annotations; it cannot be trained on"
+        )
+    annotations = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+    if any("segmentation" not in a for a in annotations):
+        log_first_n(
+            logging.WARNING,
+            f"Annotations without a mask are left out; the first is of {record['file_name']}.",
+        )
+    return [a for a in annotations if "segmentation" in a]
+
+
+def decode_masks(segmentations: Sequence[Any], size: tuple[int, int]) -> list[np.ndarray | None]:
+    """Rasterise masks of one image.
+
+    Polygons too are rasterised before any transform, so that a target does not depend on its
+    encoding and cropping needs no polygon clipping.
 
     Args:
         segmentations: N masks in any form, None where invisible.
-        transforms: what was applied to the image.
-        size: (height, width) before the transforms, in pixels.
-        output_size: (height, width) after the transforms, in pixels.
+        size: (height, width) of the image in pixels.
 
     Returns:
-        masks, (N, height, width) bool; all False where nothing is visible.
+        N masks (height, width) uint8 of zeros and ones; None where nothing is visible.
 
     Raises:
         ValueError: if a segmentation is malformed; the message names its position.
     """
-    masks = np.zeros((len(segmentations), *output_size), dtype=bool)
+    masks = []
     for row, segmentation in enumerate(segmentations):
         try:
             rle = to_rle(segmentation, *size)
         except ValueError as error:
             raise ValueError(f"segmentation {row}: {error}") from error
-        if rle is not None:
-            masks[row] = transforms.apply_segmentation(mask_util.decode(rle))
-    return torch.from_numpy(masks)
+        masks.append(None if rle is None else mask_util.decode(rle))
+    return masks
+
+
+def transform_masks(
+    masks: Sequence[np.ndarray | None],
+    transforms: T.TransformList,
+    *,
+    output_size: tuple[int, int],
+) -> torch.Tensor:
+    """Apply the transforms of the image to its masks, nearest neighbour.
+
+    Args:
+        masks: N masks as `decode_masks` gives them.
+        transforms: what was applied to the image.
+        output_size: (height, width) after the transforms, in pixels.
+
+    Returns:
+        masks, (N, height, width) bool; all False where nothing is visible.
+    """
+    transformed = np.zeros((len(masks), *output_size), dtype=bool)
+    for row, mask in enumerate(masks):
+        if mask is not None:
+            transformed[row] = transforms.apply_segmentation(mask)
+    return torch.from_numpy(transformed)
 
 
 def make_instances(masks: torch.Tensor, classes: Sequence[int]) -> Instances:
@@ -65,3 +112,29 @@ def make_instances(masks: torch.Tensor, classes: Sequence[int]) -> Instances:
     instances.gt_masks = BitMasks(masks)
     instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
     return instances
+
+
+def make_clip_instances(
+    masks: Sequence[torch.Tensor], classes: Sequence[int], ids: Sequence[int]
+) -> list[Instances]:
+    """Put masks, classes and identities of a clip together; row i is the same object everywhere.
+
+    Args:
+        masks: per frame (N, H, W) bool.
+        classes: N contiguous class indices.
+        ids: N identities, from 0.
+
+    Returns:
+        per frame what `make_instances` gives, and ``gt_ids`` (N,) int64, -1 where the object has
+        no pixel in this frame. Objects without a pixel in any frame are left out of all.
+    """
+    visible = torch.stack([frame_masks.flatten(1).any(dim=1) for frame_masks in masks])  # F, N
+    keep = visible.any(dim=0)
+    kept_ids = torch.as_tensor(list(ids), dtype=torch.int64)[keep]
+    kept_classes = torch.as_tensor(list(classes), dtype=torch.int64)[keep].tolist()
+    clip = []
+    for frame_masks, frame_visible in zip(masks, visible, strict=True):
+        instances = make_instances(frame_masks[keep], kept_classes)
+        instances.gt_ids = torch.where(frame_visible[keep], kept_ids, -1)
+        clip.append(instances)
+    return clip
