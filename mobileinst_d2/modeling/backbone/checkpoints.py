@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..layers import folded_norms
 from .checkpoint_names import describe_network, find_backbone, find_state_dict
 from .checkpoint_reader import CheckpointError, read_checkpoint
 
@@ -96,6 +97,13 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
             len(misfits),
             name_groups(misfits, own),
             example,
+        )
+    if folded_norms(backbone):
+        logger.warning(
+            "%s has batch norms whose statistics are folded into the convolutions, which training "
+            "breaks. train_net.py takes them anew at the start (REFIT_FOLDED_NORM of "
+            "MODEL.BACKBONE); in a training of your own, set the backbone's NORM to FrozenBN.",
+            path,
         )
 
 

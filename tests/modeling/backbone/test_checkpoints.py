@@ -224,3 +224,16 @@ def test_every_backbone_reads_the_key(name, save):
 def test_a_missing_file_is_named_with_its_key():
     with pytest.raises(FileNotFoundError, match=r"MODEL\.BACKBONE\.WEIGHTS.*gone\.pth"):
         build_tiny_model(MODEL__BACKBONE__WEIGHTS="gone.pth")
+
+
+def test_folded_batch_norms_are_announced(save, caplog):
+    state = torchvision_mobilenetv2()
+    load_backbone_weights(MobileNetV2(), save(state))
+    assert "folded" not in caplog.text
+    trivial = {"running_mean": 0, "running_var": 1, "weight": 1}
+    for name in state:
+        layer, _, kind = name.rpartition(".")
+        if f"{layer}.running_mean" in state and kind in trivial:
+            state[name] = torch.full_like(state[name], trivial[kind])
+    load_backbone_weights(MobileNetV2(), save(state, "folded.pth"))
+    assert "batch norms whose statistics are folded" in caplog.text
