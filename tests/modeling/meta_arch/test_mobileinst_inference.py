@@ -67,6 +67,19 @@ def test_rescoring_with_the_mask_can_be_switched_off():
     assert plain.scores[0] > rescored.scores[0]
 
 
+def test_a_higher_mask_threshold_makes_smaller_masks():
+    image = {"image": noise_image(96, 128)}
+    low, high = (
+        build_lively_model(TEST__MASK_THRESHOLD=threshold, TEST__MASK_RESCORE=False)
+        for threshold in (0.3, 0.6)
+    )
+    (large,), (small,) = predict(low, image), predict(high, image)
+    masks = dict(zip(large.scores.tolist(), large.pred_masks, strict=True))
+    for score, mask in zip(small.scores.tolist(), small.pred_masks, strict=True):
+        assert not (mask & ~masks[score]).any()
+        assert mask.sum() < masks[score].sum()
+
+
 def test_limits_on_what_is_reported(lively_model):
     image = {"image": noise_image(96, 128)}
     (everything,) = predict(lively_model, image)
@@ -211,6 +224,12 @@ def test_the_mean_is_removed_before_the_padding():
     assert batch[:, :, 65:].abs().max() == 0
     expected = (200 - 123.675) / 58.395
     assert batch[0, 0, :65].unique().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mean_and_deviation_of_the_pixels_can_be_chosen():
+    model = build_tiny_model(MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0], MODEL__PIXEL_STD=[10.0, 5.0, 2.0])
+    batch = model.preprocess([{"image": torch.full((3, 64, 64), 21.0)}]).tensor
+    assert batch[0, :, 0, 0].tolist() == pytest.approx([2.0, 3.8, 9.0])
 
 
 def test_equal_seeds_build_equal_models():
