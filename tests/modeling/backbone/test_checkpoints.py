@@ -230,7 +230,7 @@ def test_folded_batch_norms_are_announced(save, caplog):
     state = torchvision_mobilenetv2()
     load_backbone_weights(MobileNetV2(), save(state))
     assert "folded" not in caplog.text
-    trivial = {"running_mean": 0, "running_var": 1, "weight": 1}
+    trivial = {"running_mean": 0, "running_var": 1, "weight": 1, "bias": 0.5}
     for name in state:
         layer, _, kind = name.rpartition(".")
         if f"{layer}.running_mean" in state and kind in trivial:
