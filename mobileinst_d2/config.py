@@ -202,6 +202,9 @@ def _add_data_config(cfg: CN) -> None:
     # Datasets given by paths alone. Each entry is a mapping with the keys
     #   NAME (to use in DATASETS.TRAIN / TEST), FORMAT ("coco" | "ytvis"), JSON, IMAGE_ROOT.
     cfg.DATASETS.CUSTOM = []
+    # Share of the samples that comes from each set of DATASETS.TRAIN, such as (1.0, 2.0);
+    # () = sets count by their size.
+    cfg.DATASETS.RATIO = ()
 
     # Frames per training clip: 1 = frame-wise training, 2 = pairs for query passing.
     cfg.INPUT.SAMPLING_FRAME_NUM = 2
@@ -213,6 +216,12 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
     # Open: draws of a partner frame that shares a visible track with the reference frame.
     cfg.INPUT.SAMPLING_SHARED_TRIES = 3
+    # Images as clips (data sets such as coco_2017_train_as_ytvis_2019): largest angle of the
+    # frames to either side, in degrees, and smallest side of the moving window that they show,
+    # relative to the image.
+    cfg.INPUT.PSEUDO_CLIP = CN()
+    cfg.INPUT.PSEUDO_CLIP.ROTATION = 15.0
+    cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW = 0.6
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
 
@@ -256,7 +265,7 @@ def _add_test_config(cfg: CN) -> None:
     # Key frames kept per slot in "bank".
     cfg.TEST.TRACKING.BANK_SIZE = 3
     # Best class score from which a key frame counts as confident in "ema" and "bank".
-    cfg.TEST.TRACKING.UPDATE_THRESHOLD = 0.2
+    cfg.TEST.TRACKING.UPDATE_THRESHOLD = 0.4
     # Open: how a track's class scores are pooled over frames: "prob_mean" | "logit_mean" | "max".
     cfg.TEST.TRACKING.SCORE_POOL = "prob_mean"
     # Open: "best" gives a track its best class only, as for images; "all" lets one track appear

@@ -246,16 +246,20 @@ def suggestion_rows(calibration: Calibration) -> list[dict]:
 
 def describe(row: dict) -> str:
     """A suggestion as text, with config overrides that can be copied."""
-    numbers = (
-        f"{row['best_switches']} identity switches instead of the {row['paper_switches']} of the "
-        f"paper's association (sign test over the videos: p = {row['p_value']:.2g}) and of the "
-        f"{row['unassociated_switches']} without any"
-    )
-    if row["config"] == row["best"]:
-        why = numbers
-    else:
-        why = f"(the paper's) as not beyond chance is\n  {overrides(row['best'])}\n  {numbers}"
-    return f"Suggested for T = {row['T']}:\n  {overrides(row['config'])}\n  {why}"
+    lines = [
+        f"Suggested for T = {row['T']}:",
+        overrides(row["config"]),
+        f"Identity switches: {row['unassociated_switches']} without association, "
+        f"{row['paper_switches']} with the paper's, {row['best_switches']} with the best of the "
+        "grid.",
+    ]
+    chance = f"(sign test over the videos: p = {row['p_value']:.2g})"
+    if row["config"] != row["best"]:
+        best = overrides(row["best"])
+        lines.append(f"The best, {best}, is not better beyond chance {chance}.")
+    elif row["p_value"] < 1:
+        lines.append(f"It is the best {chance}. Measure it again on other videos.")
+    return "\n  ".join(lines)
 
 
 def overrides(config: dict) -> str:

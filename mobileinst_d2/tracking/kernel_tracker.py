@@ -52,7 +52,7 @@ class KernelTracker:
         mode: str = "prev",
         ema_momentum: float = 0.3,
         bank_size: int = 3,
-        update_threshold: float = 0.2,
+        update_threshold: float = 0.4,
     ) -> None:
         """Start without a video.
 

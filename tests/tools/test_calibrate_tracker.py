@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -166,6 +167,34 @@ def test_objects_are_found_and_followed(config, oracle, tmp_path, capsys):
     assert "Identity switches in 3 videos" in text
     assert "TEST.TRACKING.ASSOCIATION_FEATURE kernel TEST.TRACKING.MODE prev" in text
     assert min(read_frame(plot).shape[:2]) > 100
+
+
+@pytest.mark.parametrize(
+    ("better", "p_value", "said"),
+    [
+        (False, 1.0, r"best of the grid\.$"),
+        (True, 0.2, r"The best, MODE ema, is not better beyond chance \(.* p = 0\.2\)\.$"),
+        (True, 0.01, r"It is the best \(.* p = 0\.01\)\. Measure it again on other videos\.$"),
+    ],
+)
+def test_a_suggestion_says_how_sure_it_is(better, p_value, said):
+    paper, best = {"MODE": "prev"}, {"MODE": "ema" if better else "prev"}
+    chosen = best if p_value < 0.05 else paper
+    text = calibrate_tracker.describe(
+        {
+            "T": 3,
+            "config": chosen,
+            "best": best,
+            "best_switches": 4 if better else 9,
+            "paper_switches": 9,
+            "unassociated_switches": 12,
+            "p_value": p_value,
+        }
+    )
+    assert text.startswith(
+        f"Suggested for T = 3:\n  MODE {chosen['MODE']}\n  Identity switches: 12"
+    )
+    assert re.search(said, text)
 
 
 def test_a_real_network_can_be_calibrated(config, data, tmp_path, capsys):
