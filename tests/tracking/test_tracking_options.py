@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, video_of
 from tiny_models import tiny_config
 
-from mobileinst_d2.tracking import VideoPredictor
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 # Two queries, with a class each, through four frames. The scores change from frame to frame.
 SCORES = [[0.9, 0.5, 0.7, 0.7], [0.4, 0.6, 0.2, 0.4]]
@@ -27,6 +28,15 @@ def predict(network: ScriptedNetwork, **options: object) -> dict:
     options = {"MASK_RESCORE": False, **options}
     cfg = tiny_config(**{f"TEST__{name}": value for name, value in options.items()})
     return VideoPredictor(cfg, network).predict(video_of(4), FRAME_SIZE)
+
+
+def show(network: ScriptedNetwork, **options: object) -> list[Instances]:
+    """What live tracking with the options of TEST shows of the four frames."""
+    options = {"MASK_RESCORE": False, "STREAMING__SCORE_ON": 0.2, **options}
+    size = {"INPUT__MIN_SIZE_TEST": FRAME_SIZE[0], "INPUT__MAX_SIZE_TEST": FRAME_SIZE[1]}
+    cfg = tiny_config(**size, **{f"TEST__{name}": value for name, value in options.items()})
+    predictor = StreamingPredictor(cfg, network)
+    return [predictor.step(np.full((*FRAME_SIZE, 3), t, np.uint8)) for t in range(4)]
 
 
 def left_edges(track: list[dict | None]) -> list[int | None]:
@@ -69,6 +79,19 @@ def test_association_feature_is_what_stays_the_same_in_a_track(feature):
     # The scores of slot 0 are those of query 0, or of both queries in turn.
     mean = (0.9 + 0.7) / 4 if by_kernel else sum(SCORES[0]) / 4
     assert result["pred_scores"][result["pred_ids"].index(0)] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("feature", ["kernel", "query"])
+def test_association_feature_holds_for_live_tracking_too(feature):
+    kernels = torch.eye(2).repeat(4, 1, 1)
+    kernels[1::2] = kernels[1::2].flip(1)
+    network = scripted(kernels=kernels, queries=torch.eye(2).repeat(4, 1, 1))
+    edges = []
+    for instances in show(network, TRACKING__ASSOCIATION_FEATURE=feature):
+        mask = instances.pred_masks[instances.ID.index(1)]
+        edges.append(int(mask.any(0).nonzero()[0]))
+    left, right = 0, FRAME_SIZE[1] // 2
+    assert edges == [left, left if feature == "kernel" else right] * 2
 
 
 @pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
@@ -114,12 +137,15 @@ def test_mask_rescore_multiplies_by_the_mean_foreground_probability(rescore):
     # The foreground has a probability of sigmoid(1), and less than that along its edges.
     assert best < 0.7 * 0.732 if rescore else best == pytest.approx(0.7)
     assert best > 0.7 * 0.45
+    shown = show(network, MASK_RESCORE=rescore)[0].scores[0].item()
+    assert shown < 0.9 * 0.732 if rescore else shown == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(("threshold", "slots"), [(0.45, [0, 1]), (0.8, [])])
 def test_mask_threshold_is_the_probability_of_the_foreground(threshold, slots):
     network = scripted(mask_features=columns(2).clamp(max=1.0).repeat(4, 1, 1, 1))
     assert predict(network, MASK_THRESHOLD=threshold)["pred_ids"] == slots
+    assert len(show(network, MASK_THRESHOLD=threshold)[0]) == len(slots)
 
 
 @pytest.mark.parametrize(("threshold", "slots"), [(0.005, [0, 1]), (0.5, [0]), (0.7001, [])])
