@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--window",
         type=int,
-        default=20,
+        default=5,
         help="entries of a mean, in the table and along the curve (default: %(default)s)",
     )
     parser.add_argument(
