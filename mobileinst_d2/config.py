@@ -216,11 +216,11 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
     # Open: draws of a partner frame that shares a visible track with the reference frame.
     cfg.INPUT.SAMPLING_SHARED_TRIES = 3
-    # Images as clips (data sets such as coco_2017_train_as_ytvis_2019): largest angle of the
-    # frames to either side, in degrees, and smallest side of the moving window that they show,
-    # relative to the image.
+    # Images as clips, for data sets such as coco_2017_train_as_ytvis_2019.
     cfg.INPUT.PSEUDO_CLIP = CN()
+    # Largest angle by which a frame is turned to either side, in degrees.
     cfg.INPUT.PSEUDO_CLIP.ROTATION = 15.0
+    # Smallest side of the moving window that the frames show, relative to the image.
     cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW = 0.6
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0

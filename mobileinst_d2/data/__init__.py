@@ -4,12 +4,13 @@ from . import datasets
 from .build import build_test_loader, build_train_loader, check_num_classes
 from .datasets import register_custom_datasets
 from .lazy_frames import LazyFrames
-from .mappers import ClipMapper, ImageMapper
+from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
 
 __all__ = [
     "ClipMapper",
     "ImageMapper",
     "LazyFrames",
+    "PseudoClipMapper",
     "build_test_loader",
     "build_train_loader",
     "check_num_classes",

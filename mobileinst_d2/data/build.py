@@ -1,12 +1,16 @@
 """Loaders of images and videos: what Detectron2's own builders do not know about videos."""
 
+import itertools
 import logging
+import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch.utils.data
 from detectron2.config import CfgNode
 from detectron2.data import (
+    DatasetCatalog,
     DatasetFromList,
     MetadataCatalog,
     build_detection_test_loader,
@@ -21,8 +25,10 @@ from detectron2.data.samplers import (
 from detectron2.utils import comm
 
 from .datasets.classes import dataset_class_names
-from .mappers import ClipMapper, ImageMapper
+from .datasets.pseudo_clips import is_pseudo_clips, register_pseudo_clips
+from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
 from .mappers.clip_mapper import visible_frames
+from .samplers import RatioSampler
 from .stream import ResumableLoader
 
 __all__ = [
@@ -46,12 +52,15 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     ``SOLVER.IMS_PER_BATCH`` counts images, or clips. Videos without a visible non-crowd object
     are dropped. With ``DATALOADER.VIS_SAMPLE_UNIT`` "frame" the sampler draws annotated frames,
     each of which is the reference frame of its clip once per epoch; with "video" it draws videos.
+    Images join videos as clips, under the names of `register_pseudo_clips`. With
+    ``DATASETS.RATIO`` each data set gives its share of the samples.
 
     Args:
         cfg: the config.
 
     Returns:
-        an endless loader of lists of mapped records.
+        an endless loader of lists of mapped records. Its ``frames_per_epoch`` are all annotated
+        frames and all images together, whatever the ratio.
 
     Raises:
         ValueError: if images and videos are mixed, or the config asks for something impossible.
@@ -59,34 +68,30 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     names = tuple(cfg.DATASETS.TRAIN)
     if not names:
         raise ValueError("DATASETS.TRAIN is empty")
-    videos = [name for name in names if is_video_dataset(name)]
-    images = [name for name in names if name not in videos]
-    if images and videos:
-        raise ValueError(
-            f"DATASETS.TRAIN mixes images ({', '.join(images)}) with videos "
-            f"({', '.join(videos)}); train on images first and start from that checkpoint"
-        )
-    if videos:
-        dataset = ClipDataset(_training_videos(names), cfg.DATALOADER.VIS_SAMPLE_UNIT)
-        mapper, sizes = ClipMapper(cfg, is_train=True), dataset.sizes
-        num_frames, frames_per_sample = dataset.num_frames, cfg.INPUT.SAMPLING_FRAME_NUM
+    _check_ratio(cfg)
+    for name in names:
+        register_pseudo_clips(name)
+    clips = _are_clips(names)
+    parts = [_load_part(cfg, name) for name in names]
+    if len(names) > 1:
+        check_metadata_consistency("thing_classes", list(names))
+        _log_shares(cfg, parts)
+    if clips:
+        dataset = torch.utils.data.ConcatDataset([part.dataset for part in parts])
     else:
-        dataset = get_detection_dataset_dicts(
-            list(names), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
-        mapper, sizes = ImageMapper(cfg, is_train=True), _sizes(dataset)
-        num_frames, frames_per_sample = len(dataset), 1
+        dataset = list(itertools.chain.from_iterable(part.dataset for part in parts))
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    sizes = itertools.chain.from_iterable(part.sizes for part in parts)
     return ResumableLoader(
         dataset,
-        mapper,
-        _sampler_factory(cfg, dataset),
+        _build_mapper(cfg, names) if clips else ImageMapper(cfg, is_train=True),
+        _sampler_factory(cfg, dataset, [len(part.dataset) for part in parts]),
         batch_size=_batch_size_per_process(cfg),
         groups=[int(width > height) for height, width in sizes] if grouped else None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
-        frames_per_epoch=num_frames,
-        frames_per_sample=frames_per_sample,
+        frames_per_epoch=sum(part.num_frames for part in parts),
+        frames_per_sample=cfg.INPUT.SAMPLING_FRAME_NUM if clips else 1,
     )
 
 
@@ -106,7 +111,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
         )
     # The mapper of videos reads no image, so there is no work for loader processes.
     return build_detection_test_loader(
-        dataset=_load_videos((dataset_name,)), mapper=ClipMapper(cfg, is_train=False), num_workers=0
+        dataset=_load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
     )
 
 
@@ -120,7 +125,8 @@ def check_num_classes(cfg: CfgNode) -> None:
         cfg: the config.
 
     Raises:
-        ValueError: if a number differs; the message says what to set.
+        ValueError: if a number differs; the message says what to set. Also if images as clips,
+            which are for training, are to be tested on.
     """
     counts = {
         "RetinaNet": ("MODEL.RETINANET.NUM_CLASSES", cfg.MODEL.RETINANET.NUM_CLASSES),
@@ -130,6 +136,9 @@ def check_num_classes(cfg: CfgNode) -> None:
         cfg.MODEL.META_ARCHITECTURE, ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES)
     )
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        register_pseudo_clips(name)
+        if name in cfg.DATASETS.TEST and is_pseudo_clips(name):
+            raise ValueError(f"DATASETS.TEST: '{name}' are images as clips, for training only")
         classes = dataset_class_names(name)
         if len(classes) != count:
             first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
@@ -181,7 +190,102 @@ class ClipDataset(torch.utils.data.Dataset):
         return {**self._records[video], "reference_frame": frame}
 
 
-def _sizes(records: list[dict]) -> list[tuple[int, int]]:
+class _Part(NamedTuple):
+    """One data set of ``DATASETS.TRAIN``."""
+
+    name: str
+    dataset: Sequence[dict] | torch.utils.data.Dataset
+    sizes: list[tuple[int, int]]  # (height, width) of every record, in pixels
+    num_frames: int  # annotated frames, or images
+
+
+def _load_part(cfg: CfgNode, name: str) -> _Part:
+    if is_video_dataset(name):
+        dataset = ClipDataset(_training_videos(name), cfg.DATALOADER.VIS_SAMPLE_UNIT)
+        return _Part(name, dataset, dataset.sizes, dataset.num_frames)
+    if is_pseudo_clips(name):
+        records = DatasetCatalog.get(name)
+        dataset = DatasetFromList(records, copy=False)
+    else:
+        records = dataset = get_detection_dataset_dicts(
+            name, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+    return _Part(name, dataset, _sizes(records), len(records))
+
+
+def _log_shares(cfg: CfgNode, parts: Sequence[_Part]) -> None:
+    weights = cfg.DATASETS.RATIO or [len(part.dataset) for part in parts]
+    for part, weight in zip(parts, weights, strict=True):
+        _logger.info(
+            "%s: %.1f %% of the samples, %d annotated frames or images",
+            part.name,
+            100 * weight / sum(weights),
+            part.num_frames,
+        )
+
+
+def _check_ratio(cfg: CfgNode) -> None:
+    ratio, names = cfg.DATASETS.RATIO, cfg.DATASETS.TRAIN
+    if not ratio:
+        return
+    if len(ratio) != len(names):
+        raise ValueError(
+            f"DATASETS.RATIO {tuple(ratio)} and DATASETS.TRAIN {tuple(names)} differ in length: "
+            "give one number for each data set, or none"
+        )
+    if not all(isinstance(share, int | float) and 0 < share < math.inf for share in ratio):
+        raise ValueError(
+            f"DATASETS.RATIO {tuple(ratio)} must be of positive numbers; to leave a data set out, "
+            "take it out of DATASETS.TRAIN"
+        )
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            "DATASETS.RATIO needs DATALOADER.SAMPLER_TRAIN 'TrainingSampler', not "
+            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}"
+        )
+
+
+def _are_clips(names: Sequence[str]) -> bool:
+    """Whether these data sets give clips; a mixture of clips and images is refused."""
+    videos = [name for name in names if is_video_dataset(name)]
+    pseudo = [name for name in names if is_pseudo_clips(name)]
+    images = [name for name in names if name not in (*videos, *pseudo)]
+    if not (videos or pseudo):
+        return False
+    if images:
+        classes = videos[0] if videos else "clips"
+        raise ValueError(
+            f"DATASETS.TRAIN mixes images ({', '.join(images)}) with videos "
+            f"({', '.join((*videos, *pseudo))}); train on images first and start from that "
+            f"checkpoint, or use the images as clips, by the name '{images[0]}_as_{classes}'"
+        )
+    return True
+
+
+class _MixedMapper:
+    """Maps records of videos and of images to clips, each by its own mapper."""
+
+    def __init__(self, videos: ClipMapper, images: PseudoClipMapper) -> None:
+        self.videos = videos
+        self.images = images
+
+    def __call__(self, record: dict) -> dict | None:
+        return (self.videos if "tracks" in record else self.images)(record)
+
+
+def _build_mapper(
+    cfg: CfgNode, names: Sequence[str]
+) -> ClipMapper | PseudoClipMapper | _MixedMapper:
+    """The mapper of training clips, of videos, images, or both."""
+    kinds = {is_video_dataset(name) for name in names}
+    if kinds == {True}:
+        return ClipMapper(cfg, is_train=True)
+    if kinds == {False}:
+        return PseudoClipMapper(cfg)
+    return _MixedMapper(ClipMapper(cfg, is_train=True), PseudoClipMapper(cfg))
+
+
+def _sizes(records: Sequence[dict]) -> list[tuple[int, int]]:
     """(height, width) of records; (0, 0) where a record of an image does not tell."""
     return [(record.get("height", 0), record.get("width", 0)) for record in records]
 
@@ -197,10 +301,12 @@ def _batch_size_per_process(cfg: CfgNode) -> int:
 
 
 def _sampler_factory(
-    cfg: CfgNode, dataset: list[dict] | ClipDataset
+    cfg: CfgNode, dataset: Sequence[dict] | torch.utils.data.Dataset, part_sizes: Sequence[int]
 ) -> Callable[[int], torch.utils.data.Sampler]:
     """What makes, of a seed, the sampler that ``DATALOADER.SAMPLER_TRAIN`` names."""
-    name = cfg.DATALOADER.SAMPLER_TRAIN
+    name, ratio = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATASETS.RATIO
+    if ratio:
+        return lambda seed: RatioSampler(part_sizes, ratio, seed=seed)
     if name == "TrainingSampler":
         return lambda seed: TrainingSampler(len(dataset), seed=seed)
     if name == "RandomSubsetTrainingSampler":
@@ -223,21 +329,20 @@ def _sampler_factory(
     )
 
 
-def _load_videos(names: Sequence[str]) -> list[dict]:
-    """Load video data sets, and check that their records are ours."""
-    records = get_detection_dataset_dicts(list(names), filter_empty=False)
+def _load_videos(name: str) -> list[dict]:
+    """Load a video data set, and check that its records are ours."""
+    records = get_detection_dataset_dicts(name, filter_empty=False)
     if any("tracks" not in record for record in records):
         raise ValueError(
-            f"The records of {', '.join(names)} have no 'tracks': another package has registered "
-            "a dataset under this name. Import mobileinst_d2 before it, or register the files "
-            "under a new name with DATASETS.CUSTOM."
+            f"The records of {name} have no 'tracks': another package has registered a dataset "
+            "under this name. Import mobileinst_d2 before it, or register the files under a new "
+            "name with DATASETS.CUSTOM."
         )
     return records
 
 
-def _training_videos(names: Sequence[str]) -> list[dict]:
-    records = _load_videos(names)
-    check_metadata_consistency("thing_classes", list(names))
+def _training_videos(name: str) -> list[dict]:
+    records = _load_videos(name)
     usable = [record for record in records if record["tracks"] and visible_frames(record)]
     _logger.info(
         "Removed %d videos without a usable track. %d videos left.",
@@ -246,7 +351,7 @@ def _training_videos(names: Sequence[str]) -> list[dict]:
     )
     if not usable:
         raise ValueError(
-            f"No video of {', '.join(names)} has a usable track. The public validation and test "
-            "files have no ground truth; train on a train split."
+            f"No video of {name} has a usable track. The public validation and test files have no "
+            "ground truth; train on a train split."
         )
     return usable

@@ -2,5 +2,6 @@
 
 from .clip_mapper import ClipMapper
 from .image_mapper import ImageMapper
+from .pseudo_clip_mapper import PseudoClipMapper
 
-__all__ = ["ClipMapper", "ImageMapper"]
+__all__ = ["ClipMapper", "ImageMapper", "PseudoClipMapper"]

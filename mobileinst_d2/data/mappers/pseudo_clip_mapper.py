@@ -1,0 +1,160 @@
+"""Clips made of single images, for training a video model on them."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+
+from ..reading import ImageReadError, UnreadableFiles, read_image
+from .augmentation import (
+    ClipAugmentation,
+    build_color_augmentations,
+    build_geometric_augmentations,
+)
+from .targets import annotations_with_masks, decode_masks, make_clip_instances
+
+__all__ = ["PseudoClipMapper"]
+
+
+class PseudoClipMapper:
+    """Maps an image record to a training clip, as if a moving camera had filmed the image.
+
+    Over the frames the image turns in one direction, by angles drawn and sorted, and a window
+    moves in a straight line over it. Crop, resize and flip follow, the same for all frames as in
+    `ClipMapper`; colours vary per frame. An identity is the position of the annotation.
+
+    Annotations and unreadable images are treated as in `ImageMapper`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        image_format: str,
+        num_frames: int,
+        shuffle: bool,
+        rotation: float,
+        min_window: float,
+        augmentations: list[T.Augmentation | T.Transform],
+        color_augmentations: list[T.Augmentation] | None = None,
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            image_format: ``INPUT.FORMAT``, "RGB" or "BGR".
+            num_frames: frames per clip, from 1.
+            shuffle: random order of the frames; otherwise that of the motion.
+            rotation: largest angle to either side, in degrees, in [0, 180].
+            min_window: smallest side of the window relative to that of the image, in (0, 1].
+            augmentations: geometric augmentations of the clip, in order.
+            color_augmentations: augmentations of the image only, applied after them.
+
+        Raises:
+            ValueError: if a setting is out of its range.
+        """
+        if num_frames < 1:
+            raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
+        if not 0 <= rotation <= 180:
+            raise ValueError(f"INPUT.PSEUDO_CLIP.ROTATION must be in [0, 180], got {rotation}")
+        if not 0 < min_window <= 1:
+            raise ValueError(f"INPUT.PSEUDO_CLIP.MIN_WINDOW must be in (0, 1], got {min_window}")
+        self.image_format = image_format
+        self.num_frames = num_frames
+        self.shuffle = shuffle
+        self.rotation = rotation
+        self.min_window = min_window
+        self.augment = ClipAugmentation(augmentations, color_augmentations or ())
+        self._unreadable = UnreadableFiles()
+        logging.getLogger(__name__).info(
+            "Augmentations of images as clips: turns of up to %g degrees, windows from %g of the "
+            "image, %s",
+            rotation,
+            min_window,
+            self.augment.geometric,
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Read the constructor's arguments from the config."""
+        return {
+            "image_format": cfg.INPUT.FORMAT,
+            "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
+            "shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
+            "rotation": cfg.INPUT.PSEUDO_CLIP.ROTATION,
+            "min_window": cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW,
+            "augmentations": build_geometric_augmentations(cfg, is_train=True),
+            "color_augmentations": build_color_augmentations(cfg, is_train=True),
+        }
+
+    def __call__(self, record: dict) -> dict | None:
+        """Map one record, which stays as it is.
+
+        Args:
+            record: file name, image id and annotations, optionally height and width.
+
+        Returns:
+            what `ClipMapper` gives in training: ``video_id`` is the image id, ``length`` the
+            number of frames, and ``file_names`` the same file for each. None if the image cannot
+            be read.
+
+        Raises:
+            ImageReadError: if too many images cannot be read.
+            ValueError: if the annotations do not fit the image or are missing.
+        """
+        size = (record["height"], record["width"]) if "height" in record else None
+        try:
+            image = read_image(record["file_name"], self.image_format, size=size)
+        except ImageReadError as error:
+            self._unreadable.report_failure(error)
+            return None
+        self._unreadable.report_success()
+
+        size = image.shape[:2]
+        annotations = annotations_with_masks(record)
+        try:
+            masks = decode_masks([a["segmentation"] for a in annotations], size)
+        except ValueError as error:
+            raise ValueError(f"Annotations of {record['file_name']}: {error}") from error
+        count = self.num_frames
+        frames = np.random.permutation(count) if self.shuffle else np.arange(count)
+
+        def draw_motion() -> list[T.Transform]:
+            motion = self._draw_motion(size)
+            return [motion[frame] for frame in frames]
+
+        images, clip_masks = self.augment([image] * count, [masks] * count, draw_motion)
+        return {
+            "video_id": record["image_id"],
+            "height": size[0],
+            "width": size[1],
+            "length": count,
+            "file_names": [record["file_name"]] * count,
+            "frame_idx": frames.tolist(),
+            "image": images,
+            "instances": make_clip_instances(
+                clip_masks, [a["category_id"] for a in annotations], range(len(annotations))
+            ),
+        }
+
+    def _draw_motion(self, size: tuple[int, int]) -> list[T.TransformList]:
+        """Turn and window of every frame, in the order of time.
+
+        Args:
+            size: (height, width) of the image in pixels.
+        """
+        angles = np.sort(np.random.uniform(-self.rotation, self.rotation, self.num_frames))
+        scale = np.random.uniform(self.min_window, 1)
+        height, width = (max(1, round(scale * side)) for side in size)
+        first, last = np.random.uniform(0, 1, (2, 2)) * (size[0] - height, size[1] - width)
+        corners = np.linspace(first, last, self.num_frames).round().astype(int).tolist()
+        return [
+            T.TransformList(
+                [
+                    T.RotationTransform(*size, angle, expand=False),
+                    T.CropTransform(left, top, width, height),
+                ]
+            )
+            for angle, (top, left) in zip(angles, corners, strict=True)
+        ]

@@ -1,0 +1,344 @@
+"""Images as clips by name, beside videos, in given shares."""
+
+import itertools
+import json
+import logging
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mobileinst_d2.data import (
+    build_train_loader,
+    check_num_classes,
+    register_custom_datasets,
+)
+from mobileinst_d2.data.datasets.pseudo_clips import is_pseudo_clips, register_pseudo_clips
+
+COCO_JSON = "annotations/instances_train2017.json"
+
+
+@pytest.fixture
+def cfg(cfg, moving_shapes):
+    """The same shapes as images and as videos."""
+    root = moving_shapes / "train"
+    cfg.DATASETS.CUSTOM = [
+        {
+            "NAME": name,
+            "FORMAT": kind,
+            "JSON": str(root / file),
+            "IMAGE_ROOT": str(root / "JPEGImages"),
+        }
+        for name, kind, file in (
+            ("videos", "ytvis", "instances.json"),
+            ("images", "coco", "coco.json"),
+        )
+    ]
+    register_custom_datasets(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("videos", "images_as_videos"), ()
+    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
+    return cfg
+
+
+@pytest.fixture
+def public_coco(tmp_path, monkeypatch):
+    """Registers a COCO file of the 80 classes with three images, of a car, a cup and nothing."""
+    from detectron2.data.datasets import register_coco_instances
+    from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+
+    square = [[2, 2, 20, 2, 20, 20, 2, 20]]
+    things = [item for item in COCO_CATEGORIES if item["isthing"]]
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 40} for i in range(1, 4)
+        ],
+        "categories": [{"id": item["id"], "name": item["name"]} for item in things],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": category,
+                "iscrowd": crowd,
+                "bbox": [2, 2, 18, 18],
+                "area": 324,
+                "segmentation": square,
+            }
+            for number, (image, category, crowd) in enumerate(
+                [(1, 3, 0), (1, 47, 0), (1, 1, 0), (2, 47, 0), (3, 1, 1)], 1
+            )
+        ],
+    }
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    register_coco_instances("public", {}, str(path), str(tmp_path))
+
+
+def take(cfg, batches):
+    return list(itertools.islice(iter(build_train_loader(cfg)), batches))
+
+
+def is_pseudo(clip):
+    return len(set(clip["file_names"])) == 1
+
+
+# Names and classes
+
+
+def test_coco_takes_on_the_classes_of_a_public_video_set(public_coco, caplog):
+    register_pseudo_clips("public_as_ytvis_2019")
+    assert is_pseudo_clips("public_as_ytvis_2019")
+    with caplog.at_level(logging.INFO):
+        (record,) = DatasetCatalog.get("public_as_ytvis_2019")
+    names = MetadataCatalog.get("public_as_ytvis_2019").thing_classes
+    # A cup has no counterpart, an image of a cup or of a crowd only is removed.
+    assert [names[a["category_id"]] for a in record["annotations"]] == ["sedan", "person"]
+    assert "Removed 2 of 5 annotations, and 2 of 3 images" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["ytvis_2021", "ytvis_2021_val", "ovis", "ytvis_2022_train"])
+def test_family_and_split_name_the_same_classes(public_coco, target):
+    register_pseudo_clips(f"public_as_{target}")
+    metadata = MetadataCatalog.get(f"public_as_{target}")
+    assert len(metadata.thing_classes) == (25 if target == "ovis" else 40)
+    # The ids that results of a model trained on it have.
+    assert metadata.thing_dataset_id_to_contiguous_id[1] == 0
+    (record,) = DatasetCatalog.get(f"public_as_{target}")
+    names = [metadata.thing_classes[a["category_id"]].lower() for a in record["annotations"]]
+    assert names == ["vehical" if target == "ovis" else "car", "person"]
+
+
+def test_images_keep_their_own_classes_as_clips(public_coco):
+    register_pseudo_clips("public_as_clips")
+    assert len(DatasetCatalog.get("public_as_clips")) == 2
+    assert len(MetadataCatalog.get("public_as_clips").thing_classes) == 80
+
+
+def test_records_of_the_images_stay_as_they_are(public_coco):
+    records = DatasetCatalog.get("public")
+    DatasetCatalog.register("shared", lambda: records)
+    MetadataCatalog.get("shared").thing_classes = MetadataCatalog.get("public").thing_classes
+    before = json.dumps(records)
+    register_pseudo_clips("shared_as_ovis")
+    DatasetCatalog.get("shared_as_ovis")
+    assert json.dumps(records) == before
+
+
+def test_coco_2017_is_known_without_its_files():
+    for images, videos in itertools.product(
+        ("coco_2017_train", "coco_2017_val"), ("ytvis_2019", "ytvis_2021", "ytvis_2022", "ovis")
+    ):
+        register_pseudo_clips(f"{images}_as_{videos}")
+        assert MetadataCatalog.get(f"{images}_as_{videos}").thing_classes
+
+
+def test_other_names_and_known_names_are_left_alone():
+    register_pseudo_clips("no_such_set")
+    assert "no_such_set" not in DatasetCatalog
+    DatasetCatalog.register("my_as_own", lambda: [1])
+    register_pseudo_clips("my_as_own")
+    assert DatasetCatalog.get("my_as_own") == [1]
+    register_pseudo_clips("coco_2017_train_as_ovis")
+    register_pseudo_clips("coco_2017_train_as_ovis")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cocoo_as_ytvis_2019", "no data set 'cocoo'"),
+        ("coco_2017_train_as_ytvis2019", "'ytvis2019' is neither a registered.*ytvis_2019, "),
+        ("videos_as_videos", "'videos' are videos already"),
+    ],
+)
+def test_wrong_names_are_explained(cfg, name, message):
+    for use in (build_train_loader, check_num_classes):
+        cfg.DATASETS.TRAIN = (name,)
+        with pytest.raises(ValueError, match=message):
+            use(cfg)
+
+
+def test_classes_without_any_counterpart_are_refused(cfg):
+    cfg.DATASETS.TRAIN = ("images_as_ovis",)
+    with pytest.raises(ValueError, match="no image of 'images' has an object of a class of 'ovis_"):
+        build_train_loader(cfg)
+
+
+def test_class_counts_are_those_of_the_videos(cfg):
+    cfg.DATASETS.TRAIN = ("videos", "images_as_clips", "images_as_videos")
+    check_num_classes(cfg)
+    cfg.DATASETS.TRAIN = ("coco_2017_train_as_ovis",)
+    with pytest.raises(ValueError, match=r"'coco_2017_train_as_ovis' has 25 classes"):
+        check_num_classes(cfg)
+
+
+def test_images_as_clips_are_not_for_testing(cfg):
+    cfg.DATASETS.TEST = ("images_as_videos",)
+    with pytest.raises(ValueError, match=r"DATASETS\.TEST: 'images_as_videos'.*training only"):
+        check_num_classes(cfg)
+
+
+def test_a_mixture_of_images_and_videos_is_told_of_this_way(cfg):
+    cfg.DATASETS.TRAIN = ("videos", "images")
+    with pytest.raises(ValueError, match=r"images \(images\) with videos.*'images_as_videos'"):
+        build_train_loader(cfg)
+    cfg.DATASETS.TRAIN = ("images_as_clips", "images")
+    with pytest.raises(ValueError, match="'images_as_clips'"):
+        build_train_loader(cfg)
+
+
+def test_different_classes_do_not_mix(cfg, public_coco):
+    cfg.DATASETS.TRAIN = ("videos", "public_as_clips")
+    with pytest.raises(ValueError, match="thing_classes"):
+        build_train_loader(cfg)
+
+
+# Mixtures
+
+
+def test_clips_of_both_kinds_share_batches(cfg):
+    cfg.INPUT.SAMPLING_FRAME_NUM = 3
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    clips = [clip for batch in take(cfg, 4) for clip in batch]
+    assert {is_pseudo(clip) for clip in clips} == {True, False}
+    for clip in clips:
+        assert len(clip["image"]) == len(clip["instances"]) == len(clip["frame_idx"]) == 3
+
+
+def test_images_alone_can_be_trained_on_as_clips(cfg):
+    cfg.DATASETS.TRAIN = ("images_as_clips",)
+    assert all(is_pseudo(clip) and len(clip["image"]) == 2 for clip in take(cfg, 1)[0])
+
+
+@pytest.mark.parametrize(("ratio", "share"), [((), None), ((1.0, 3.0), 0.75), ((3, 1), 0.25)])
+def test_each_set_gives_its_share(cfg, ratio, share):
+    cfg.DATASETS.RATIO = ratio
+    loader = build_train_loader(cfg)
+    videos, images = (len(part) for part in loader.dataset.datasets)
+    share = images / (videos + images) if share is None else share
+    drawn = list(itertools.islice(iter(loader.make_sampler(0)), 4000))
+    assert sum(index >= videos for index in drawn) / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_each_set_is_gone_through_before_it_repeats(cfg):
+    cfg.DATASETS.RATIO = (1.0, 3.0)
+    loader = build_train_loader(cfg)
+    videos, images = (len(part) for part in loader.dataset.datasets)
+    drawn = list(itertools.islice(iter(loader.make_sampler(0)), 4 * images))
+    from_images = [index - videos for index in drawn if index >= videos]
+    assert sorted(from_images[:images]) == list(range(images))
+    assert from_images[:images] != from_images[images : 2 * images]
+
+
+def test_a_ratio_is_for_sets_of_one_kind_too(cfg):
+    cfg.DATASETS.RATIO = (1.0, 5.0)
+    for names in (("images", "images"), ("videos", "videos")):
+        cfg.DATASETS.TRAIN = names
+        loader = build_train_loader(cfg)
+        half = len(loader.dataset) // 2
+        drawn = list(itertools.islice(iter(loader.make_sampler(0)), 3000))
+        assert sum(i >= half for i in drawn) / 3000 == pytest.approx(5 / 6, abs=0.03)
+
+
+def pixels(batches):
+    return [torch.cat([x.flatten() for x in c["image"]]) for batch in batches for c in batch]
+
+
+@pytest.mark.parametrize("ratio", [(), (1.0, 2.0)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_a_function_of_seed_and_number(cfg, ratio, workers):
+    cfg.DATASETS.RATIO = ratio
+    straight = pixels(take(cfg, 5))
+    cfg.DATALOADER.NUM_WORKERS = workers
+    resumed = build_train_loader(cfg)
+    resumed.start_at(2, 0)
+    again = pixels(itertools.islice(iter(resumed), 3))
+    assert all(map(torch.equal, straight[4:], again))
+    cfg.SEED = 1
+    other = pixels(take(cfg, 5))
+    assert [x.shape for x in straight] != [x.shape for x in other] or not all(
+        map(torch.equal, straight, other)
+    )
+
+
+def test_processes_share_the_order_of_one(cfg, monkeypatch):
+    cfg.DATASETS.RATIO = (1.0, 2.0)
+    make_sampler = build_train_loader(cfg).make_sampler
+    together = list(itertools.islice(iter(make_sampler(7)), 60))
+    monkeypatch.setattr("mobileinst_d2.data.samplers.comm.get_world_size", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr("mobileinst_d2.data.samplers.comm.get_rank", lambda rank=rank: rank)
+        assert list(itertools.islice(iter(make_sampler(7)), 30)) == together[rank::2]
+
+
+@pytest.mark.parametrize("ratio", [(), (1.0, 9.0)])
+def test_an_epoch_has_all_annotated_frames_and_all_images(cfg, ratio):
+    cfg.DATASETS.RATIO = ratio
+    loader = build_train_loader(cfg)
+    videos, images = loader.dataset.datasets
+    assert loader.frames_per_epoch == videos.num_frames + len(images)
+    assert loader.frames_per_sample == 2
+
+
+def test_orientations_share_batches_across_sets(cfg):
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = True
+    loader = build_train_loader(cfg)
+    assert len(loader.groups) == len(loader.dataset)
+    assert set(loader.groups) == {1}
+
+
+def test_shares_are_logged(cfg, caplog):
+    cfg.DATASETS.RATIO = (1.0, 3.0)
+    with caplog.at_level(logging.INFO):
+        build_train_loader(cfg)
+    assert "videos: 25.0 % of the samples" in caplog.text
+    assert "images_as_videos: 75.0 % of the samples" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [
+        ((1.0,), "differ in length"),
+        ((1.0, 1.0, 1.0), "differ in length"),
+        ((1.0, 0.0), r"\(1\.0, 0\.0\) must be of positive numbers"),
+        ((1.0, -2.0), "positive"),
+        ((1.0, float("inf")), "positive"),
+        (("1", "2"), "positive"),
+    ],
+)
+def test_a_wrong_ratio_is_refused(cfg, ratio, message):
+    cfg.DATASETS.RATIO = ratio
+    with pytest.raises(ValueError, match=rf"DATASETS\.RATIO.*{message}"):
+        build_train_loader(cfg)
+
+
+def test_a_ratio_needs_the_plain_sampler(cfg):
+    cfg.DATASETS.RATIO = (1.0, 1.0)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
+    with pytest.raises(ValueError, match=r"RATIO needs DATALOADER\.SAMPLER_TRAIN"):
+        build_train_loader(cfg)
+
+
+def test_real_images_and_videos(cfg, shared_data):
+    videos, images = shared_data("davis_vis") / "train", shared_data("coco_tiny")
+    cfg.DATASETS.CUSTOM = [
+        {
+            "NAME": "davis",
+            "FORMAT": "ytvis",
+            "JSON": str(videos / "instances.json"),
+            "IMAGE_ROOT": str(videos / "JPEGImages"),
+        },
+        {
+            "NAME": "coco",
+            "FORMAT": "coco",
+            "JSON": str(images / COCO_JSON),
+            "IMAGE_ROOT": str(images / "train2017"),
+        },
+    ]
+    register_custom_datasets(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.RATIO = ("davis", "coco_as_ytvis_2019"), (1.0, 1.0)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (96,), 200
+    clips = [clip for batch in take(cfg, 8) for clip in batch]
+    assert {is_pseudo(clip) for clip in clips} == {True, False}
+    for clip in clips:
+        first, second = clip["instances"]
+        assert torch.equal(first.gt_classes, second.gt_classes)
+        assert first.gt_masks.tensor.shape[1:] == clip["image"][0].shape[1:]
