@@ -299,11 +299,13 @@ def track(
         outputs: where everything goes.
         timer: measures.
     """
-    for frame in timer.frames(tqdm(reader, total=reader.num_frames, unit="frame")):
-        instances = predictor.step(frame)
-        timer.add(predictor.timings)
-        if not outputs.write(reader, frame, instances, predictor, timer):
-            return
+    with tqdm(total=reader.num_frames, unit="frame") as bar:
+        for frame in timer.frames(reader):
+            instances = predictor.step(frame)
+            timer.add(predictor.timings)
+            if not outputs.write(reader, frame, instances, predictor, timer):
+                return
+            bar.update(reader.position - bar.n)
     outputs.finish(reader)
 
 

@@ -77,6 +77,7 @@ class VideoResultsFile:
         """
         if self._image_size is None:
             return
+        logger.info("Choosing the tracks of %d frames.", self.num_frames)
         result = self._collector.result(self._image_size, self._size)
         result["video_id"] = self._video_id
         entries = result_entries(result, self._category_ids, self._size)

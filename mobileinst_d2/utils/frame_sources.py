@@ -80,7 +80,7 @@ class ImageSource:
         Args:
             paths: image files in order.
         """
-        self.label = f"the images in {paths[0].parent}"
+        self.label = str(paths[0].parent)
         self.name = _file_name(paths[0].resolve().parent.name)
         self.num_frames = len(paths)
         names = [path.stem for path in paths]
