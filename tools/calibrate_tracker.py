@@ -23,7 +23,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from matplotlib.figure import Figure
 from tabulate import tabulate
@@ -32,13 +31,8 @@ from tqdm import tqdm
 from mobileinst_d2.data.build import check_num_classes, is_video_dataset
 from mobileinst_d2.data.mappers import ClipMapper
 from mobileinst_d2.data.mappers.targets import decode_masks, make_instances, transform_masks
-from mobileinst_d2.engine import (
-    CheckpointError,
-    ConfigError,
-    TrainingCheckpointer,
-    setup_cfg,
-    without_backbone_weights,
-)
+from mobileinst_d2.engine import CheckpointError, ConfigError, setup_cfg
+from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.modeling.losses import paired_iou
 from mobileinst_d2.modeling.matcher import HungarianMatcher
 from mobileinst_d2.modeling.postprocess import instance_scores
@@ -119,8 +113,7 @@ class Recorder:
 
     def __init__(self, cfg: CfgNode, iou: float) -> None:
         """Build the network and load its weights."""
-        self.model = build_model(without_backbone_weights(cfg)).eval()
-        TrainingCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self.model = load_predictor(cfg).model
         self.matcher = HungarianMatcher(cfg)
         self.mapper = ClipMapper(cfg, is_train=False)
         self.chunk = cfg.TEST.TRACKING.CHUNK
