@@ -5,10 +5,6 @@ are a list with one entry per predicted track::
 
     {"video_id": int, "category_id": int, "score": float, "segmentations": [RLE | null] * length}
 
-Here a track is a dict with the fields that pycocotools' ``COCOeval`` reads (``id``, ``image_id``
-for the video, ``category_id``, ``iscrowd``, ``ignore``, ``area``, ``score``), plus ``masks``, an
-RLE or None per frame, and ``mask_areas``, an int64 array with their numbers of pixels.
-
 This is apart from the loader of training and inference, which numbers the categories anew and
 fills in missing areas: the metric depends on the file as it is.
 """
@@ -17,20 +13,26 @@ import json
 import logging
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_util
 
-from mobileinst_d2.utils.rle import to_rle
+from mobileinst_d2.utils.rle import MaskError, TrackMasks, to_rles
 
-__all__ = ["GroundTruth", "Video", "load_ground_truth", "load_results", "result_entries"]
-
-Track = dict[str, Any]
+__all__ = [
+    "GroundTruth",
+    "Track",
+    "Video",
+    "load_ground_truth",
+    "load_results",
+    "result_entries",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,27 @@ class Video:
     height: int
     width: int
     length: int
+
+
+@dataclass(frozen=True)
+class Track:
+    """An annotated or predicted object in a whole video.
+
+    Attributes:
+        video_id: the video.
+        category_id: the category, as in the file.
+        masks: one per frame.
+        area: mean number of pixels over the frames where the track has any.
+        score: of a prediction.
+        is_crowd: of an annotation.
+    """
+
+    video_id: int
+    category_id: int
+    masks: TrackMasks
+    area: float
+    score: float = 0.0
+    is_crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,7 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
         source: path of the JSON file, or its content.
 
     Returns:
-        The checked content. Track ids are numbered anew, as the evaluation takes 0 for "none".
+        The checked content. The ids of tracks do not matter here.
 
     Raises:
         OSError: the file cannot be read.
@@ -89,14 +112,23 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
     }
     annotations = _list_of_dicts(content.get("annotations") or [], f"{name}: 'annotations'")
     _warn_about_track_ids(annotations, name)
-    tracks = []
-    for index, entry in enumerate(annotations):
-        where = f"{name}: annotation number {index} (id {entry.get('id')})"
-        track = _read_track(entry, videos, categories, where)
-        crowd = int(bool(entry.get("iscrowd")))
-        area = _mean_nonzero(_annotated_areas(entry, where, default=track["mask_areas"].tolist()))
-        tracks.append(track | {"id": index + 1, "iscrowd": crowd, "ignore": crowd, "area": area})
-    return GroundTruth(videos, categories, tracks)
+    truth = GroundTruth(videos, categories, [])
+
+    def where(index: int) -> str:
+        return f"{name}: annotation number {index} (id {annotations[index].get('id')})"
+
+    for index, masks in enumerate(_read_masks(annotations, truth, where)):
+        entry = annotations[index]
+        areas = _annotated_areas(entry, where(index), default=masks.areas.tolist())
+        track = Track(
+            int(entry["video_id"]),
+            int(entry["category_id"]),
+            masks,
+            _mean_nonzero(areas),
+            is_crowd=bool(entry.get("iscrowd")),
+        )
+        truth.tracks.append(track)
+    return truth
 
 
 def load_results(
@@ -119,17 +151,21 @@ def load_results(
             not have; the message names the file and the entry.
     """
     content, name = _read_json(source, "results")
+    entries = _list_of_dicts(content, name)
+
+    def where(index: int) -> str:
+        return f"{name}: entry number {index} (video {entries[index].get('video_id')})"
+
     tracks = []
-    for index, entry in enumerate(_list_of_dicts(content, name)):
-        where = f"{name}: entry number {index} (video {entry.get('video_id')})"
-        track = _read_track(entry, truth.videos, truth.categories, where)
-        score = entry.get("score")
+    for index, masks in enumerate(_read_masks(entries, truth, where)):
+        entry, score = entries[index], entries[index].get("score")
         _require(
             isinstance(score, numbers.Real) and math.isfinite(score),
-            f"{where}: 'score' must be a finite number, not {score!r}",
+            f"{where(index)}: 'score' must be a finite number, not {score!r}",
         )
-        area = _mean_nonzero(track["mask_areas"].tolist())
-        tracks.append(track | {"id": index + 1, "iscrowd": 0, "score": float(score), "area": area})
+        area = _mean_nonzero(masks.areas.tolist())
+        ids = int(entry["video_id"]), int(entry["category_id"])
+        tracks.append(Track(*ids, masks, area, score=float(score)))
     return tracks
 
 
@@ -158,7 +194,7 @@ def result_entries(
             "video_id": output["video_id"],
             "category_id": category_ids[label],
             "score": float(score),
-            "segmentations": [to_rle(rle, *size) for rle in rles],
+            "segmentations": to_rles(rles, *size).rles,
         }
         for score, label, rles in zip(*columns, strict=True)
     ]
@@ -191,41 +227,46 @@ def _read_video(entry: dict[str, Any], where: str) -> Video:
     return video
 
 
-def _read_track(
-    entry: dict[str, Any], videos: dict[int, Video], categories: dict[int, str], where: str
-) -> Track:
-    """What annotations and results have in common."""
+def _read_masks(
+    entries: list[dict[str, Any]], truth: GroundTruth, where: Callable[[int], str]
+) -> list[TrackMasks]:
+    """Check what annotations and results have in common, and read the masks of each.
+
+    ``where`` names an entry in messages.
+    """
+    by_video = defaultdict(list)
+    for index, entry in enumerate(entries):
+        by_video[_check_entry(entry, truth, where(index))].append(index)
+    results: list[Any] = [None] * len(entries)
+    for video_id, indices in by_video.items():
+        video = truth.videos[video_id]
+        segmentations = chain.from_iterable(entries[index]["segmentations"] for index in indices)
+        try:
+            masks = to_rles(list(segmentations), video.height, video.width)
+        except MaskError as error:
+            place, frame = divmod(error.index, video.length)
+            raise ValueError(f"{where(indices[place])}, frame {frame}: {error}") from error
+        for place, index in enumerate(indices):
+            frames = slice(place * video.length, (place + 1) * video.length)
+            results[index] = TrackMasks(*(values[frames] for values in masks))
+    return results
+
+
+def _check_entry(entry: dict[str, Any], truth: GroundTruth, where: str) -> int:
+    """Check a track of either file, but for its masks; returns the id of its video."""
     video_id = _integer(entry, "video_id", where)
     category_id = _integer(entry, "category_id", where)
-    _require(video_id in videos, f"{where}: the ground truth has no video {video_id}")
-    _require(
-        category_id in categories,
-        f"{where}: the ground truth has no category {category_id}, "
-        f"only {', '.join(map(str, categories))}",
-    )
-    video = videos[video_id]
-    segmentations = entry.get("segmentations")
+    _require(video_id in truth.videos, f"{where}: the ground truth has no video {video_id}")
+    if category_id not in truth.categories:
+        known = ", ".join(map(str, truth.categories))
+        raise ValueError(f"{where}: the ground truth has no category {category_id}, only {known}")
+    segmentations, length = entry.get("segmentations"), truth.videos[video_id].length
     _require(isinstance(segmentations, list), f"{where}: 'segmentations' must be a list")
     _require(
-        len(segmentations) == video.length,
-        f"{where}: {len(segmentations)} segmentations for a video of {video.length} frames",
+        len(segmentations) == length,
+        f"{where}: {len(segmentations)} segmentations for a video of {length} frames",
     )
-    masks = []
-    for frame, segmentation in enumerate(segmentations):
-        try:
-            masks.append(to_rle(segmentation, video.height, video.width))
-        except ValueError as error:
-            raise ValueError(f"{where}, frame {frame}: {error}") from error
-    visible = [frame for frame, mask in enumerate(masks) if mask is not None]
-    mask_areas = np.zeros(video.length, dtype=np.int64)
-    if visible:
-        mask_areas[visible] = mask_util.area([masks[frame] for frame in visible])
-    return {
-        "image_id": video_id,
-        "category_id": category_id,
-        "masks": masks,
-        "mask_areas": mask_areas,
-    }
+    return video_id
 
 
 def _annotated_areas(
