@@ -150,15 +150,17 @@ def test_a_full_disk_is_named_for_pictures_too(demo, fake, config, images, tmp_p
 def test_damaged_frames_are_named_and_the_video_keeps_its_length(
     demo, fake, config, images, tmp_path, capsys, caplog
 ):
-    (images / "img5.png").write_bytes(b"no picture")
+    for name in ("img5.png", "img99.png"):
+        (images / name).write_bytes(b"no picture")
     output, results = tmp_path / "o.mp4", tmp_path / "r.json"
     arguments = ["--config-file", config, "--video-input", images, "--output", output]
     message = failing(demo, capsys, [*arguments, "--save-json", results])
-    assert "1 of 4 frames could not be decoded" in message
+    assert "2 of 5 frames could not be decoded" in message
     assert "img5.png" in caplog.text
-    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+    assert "img99.png" in caplog.text
+    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 5
     (entry,) = json.loads(results.read_text())
-    assert [mask is None for mask in entry["segmentations"]] == [False, False, True, False]
+    assert [mask is None for mask in entry["segmentations"]] == [False, False, True, False, True]
 
 
 def test_frames_of_another_size_are_fitted(demo, fake, config, images, tmp_path, caplog):

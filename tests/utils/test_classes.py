@@ -68,12 +68,12 @@ def test_category_ids_come_from_the_weights_then_the_dataset_then_count_from_one
 ):
     assert category_ids(cfg) == [1, 2, 3]
     assert "numbered 1 to 3" in caplog.text
-    MetadataCatalog.get(dataset).thing_dataset_id_to_contiguous_id = {30: 2, 7: 0, 20: 1}
+    MetadataCatalog.get(dataset).thing_dataset_id_to_contiguous_id = {30: 0, 7: 2, 20: 1}
     cfg.DATASETS.TEST = (dataset,)
-    assert category_ids(cfg) == [7, 20, 30]
+    assert category_ids(cfg) == [30, 20, 7]
     cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
     save_class_names(tmp_path, ["cat", "dog", "parrot"])
-    assert category_ids(cfg) == [7, 20, 30]
+    assert category_ids(cfg) == [30, 20, 7]
     save_class_names(tmp_path, ["cat", "dog", "parrot"], [3, 1, 2])
     assert category_ids(cfg) == [3, 1, 2]
     assert class_names(cfg) == ["cat", "dog", "parrot"]
