@@ -113,6 +113,8 @@ class Recorder:
 
     def __init__(self, cfg: CfgNode, iou: float) -> None:
         """Build the network and load its weights."""
+        if cfg.TEST.TRACKING.CHUNK < 1:
+            raise ConfigError("TEST.TRACKING.CHUNK must be at least 1.")
         self.model = load_predictor(cfg).model
         self.matcher = HungarianMatcher(cfg)
         self.mapper = ClipMapper(cfg, is_train=False)

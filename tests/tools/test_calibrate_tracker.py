@@ -226,6 +226,7 @@ def test_a_real_network_can_be_calibrated(config, data, tmp_path, capsys):
         (["--plot", "cosines.txt"], "--plot cosines.txt"),
         (["--max-videos", "0"], "--max-videos is 0"),
         (["MODEL.NUM_CLASSES", "5"], "MODEL.NUM_CLASSES is 5"),
+        (["TEST.TRACKING.CHUNK", "0"], "CHUNK must be at least 1"),
         (["MODEL.NO_SUCH_KEY", "5"], "MODEL.NO_SUCH_KEY"),
     ],
 )
