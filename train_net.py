@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from mobileinst_d2.engine import (
+    CheckpointError,
     ConfigError,
     Trainer,
     TrainingCheckpointer,
@@ -100,7 +101,7 @@ def invoke_main() -> None:
             dist_url=args.dist_url,
             args=(args,),
         )
-    except ConfigError as error:
+    except (CheckpointError, ConfigError) as error:
         parser.error(str(error))
 
 

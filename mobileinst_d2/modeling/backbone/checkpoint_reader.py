@@ -79,7 +79,7 @@ def read_checkpoint(path: str) -> Any:
             f"{path} holds more than plain data: it asks for {error}. As that can run code, the "
             "file was not loaded and nothing in it was executed. Where it can be trusted, save "
             "the weights alone: torch.save({'model': state_dict}, PATH)."
-        ) from error
+        ) from None  # PyTorch's own error advises to load it all the same
     except Exception as error:  # a damaged file can make the readers raise anything
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_describe(local, error)}"
