@@ -18,7 +18,8 @@ def resolve_epochs(cfg: CfgNode, data_loader: Iterable[list[dict]]) -> CfgNode:
     """Turn SOLVER.EPOCHS and SOLVER.EPOCH_STEPS into SOLVER.MAX_ITER and SOLVER.STEPS.
 
     An epoch has seen as many frames as the training set has annotated ones, or as many images as
-    it has. The iterations are logged, and written to ``config.yaml`` in OUTPUT_DIR.
+    it has, both together where videos are mixed with images as clips. The iterations are logged,
+    and written to ``config.yaml`` in OUTPUT_DIR.
 
     Args:
         cfg: the config.

@@ -236,6 +236,8 @@ def test_a_ratio_is_for_sets_of_one_kind_too(cfg):
         half = len(loader.dataset) // 2
         drawn = list(itertools.islice(iter(loader.make_sampler(0)), 3000))
         assert sum(i >= half for i in drawn) / 3000 == pytest.approx(5 / 6, abs=0.03)
+        first, second = ([i % half for i in drawn if (i >= half) == part] for part in (0, 1))
+        assert first[:half] != second[:half]
 
 
 def pixels(batches):
