@@ -69,8 +69,6 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     if not names:
         raise ValueError("DATASETS.TRAIN is empty")
     _check_ratio(cfg)
-    for name in names:
-        register_pseudo_clips(name)
     clips = _are_clips(names)
     parts = [_load_part(cfg, name) for name in names]
     if len(names) > 1:
@@ -125,8 +123,8 @@ def check_num_classes(cfg: CfgNode) -> None:
         cfg: the config.
 
     Raises:
-        ValueError: if a number differs; the message says what to set. Also if images as clips,
-            which are for training, are to be tested on.
+        ValueError: if a number differs; the message says what to set. Also if images and videos
+            are mixed, or images as clips, which are for training, are to be tested on.
     """
     counts = {
         "RetinaNet": ("MODEL.RETINANET.NUM_CLASSES", cfg.MODEL.RETINANET.NUM_CLASSES),
@@ -135,6 +133,7 @@ def check_num_classes(cfg: CfgNode) -> None:
     key, count = counts.get(
         cfg.MODEL.META_ARCHITECTURE, ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES)
     )
+    _are_clips(cfg.DATASETS.TRAIN)  # of images and videos the numbers differ for another reason
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         register_pseudo_clips(name)
         if name in cfg.DATASETS.TEST and is_pseudo_clips(name):
@@ -246,7 +245,12 @@ def _check_ratio(cfg: CfgNode) -> None:
 
 
 def _are_clips(names: Sequence[str]) -> bool:
-    """Whether these data sets give clips; a mixture of clips and images is refused."""
+    """Whether these data sets give clips; a mixture of clips and images is refused.
+
+    Images as clips are registered on the way.
+    """
+    for name in names:
+        register_pseudo_clips(name)
     videos = [name for name in names if is_video_dataset(name)]
     pseudo = [name for name in names if is_pseudo_clips(name)]
     images = [name for name in names if name not in (*videos, *pseudo)]
