@@ -49,7 +49,7 @@ KNOWS = {
     # Formulas and checks only: tracking is given callables, never a network.
     "tracking": {"tracking", "modeling.postprocess", "modeling.options"},
     # These two know meta-architectures by their contract.
-    "benchmark": {"benchmark"},
+    "benchmark": {"benchmark", "tracking", "utils"},
     "export": {"export", "tracking", "utils", "modeling.postprocess", "modeling.options"},
     # On top of everything.
     "engine": {""},

@@ -1,0 +1,101 @@
+import json
+
+import benchmark_video
+import pytest
+
+from mobileinst_d2.benchmark.video import FrameCost, LiveCost, WholeVideoCost
+
+RANDOM = ("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
+
+
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """Measure in this process."""
+    monkeypatch.setattr(benchmark_video, "in_new_process", lambda function, *args: function(*args))
+    monkeypatch.setattr(benchmark_video, "LIVE_WARM_UP", 2)
+
+
+@pytest.fixture
+def command(repository) -> list[str]:
+    config = repository / "configs" / "toy" / "shapes_video.yaml"
+    return ["--config-file", str(config), "--size", "72", "96"]
+
+
+@pytest.mark.usefixtures("here")
+def test_every_part_is_measured(command, tmp_path, capsys):
+    file = tmp_path / "new" / "video.json"
+    command += ["--frames", "5", "--steps", "4", "--pairs", "2", "--json", str(file)]
+    assert benchmark_video.main([*command, *RANDOM, "TEST.DETECTIONS_PER_IMAGE", "3"]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["size"] == [72, 96]
+    assert "torch" in found["machine"]
+    assert set(WholeVideoCost._fields) == set(found["whole_video"])
+    assert (found["whole_video"]["frames"], found["whole_video"]["tracks"]) == (5, 3)
+    assert found["whole_video"]["masks"] > 5
+    assert set(LiveCost._fields) == set(found["live"])
+    assert (found["live"]["steps"], found["live"]["instances"]) == (4, 3.0)
+    assert found["live"]["after"]["peak"] >= found["live"]["after"]["now"] > 0
+    for part in ("step_seconds", "network_seconds"):
+        assert set(FrameCost._fields) == set(found[part])
+    assert found["step_seconds"]["keyframe"] > found["network_seconds"]["keyframe"] > 0
+    out = capsys.readouterr().out
+    assert found["machine"] in out
+    for line in (
+        "| whole video",
+        "| live",
+        "| T = 6",
+        "| **growth**",
+        "| **peak beyond the model**",
+    ):
+        assert line in out
+
+
+@pytest.mark.usefixtures("here")
+def test_a_part_can_be_left_out(command, capsys, tmp_path):
+    file = tmp_path / "video.json"
+    command += ["--frames", "0", "--steps", "0", "--pairs", "1", "--json", str(file)]
+    assert benchmark_video.main([*command, *RANDOM]) == 0
+    assert {"whole_video", "live"}.isdisjoint(json.loads(file.read_text(encoding="utf-8")))
+    out = capsys.readouterr().out
+    assert "| whole video" not in out
+    assert "| reuse frame" in out
+
+
+def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
+    rows = benchmark_video.frames_table(FrameCost(0.3, 0.1), FrameCost(0.2, 0.1))
+    assert rows == [
+        ("reuse frame", "100.0", "0.333", "100.0", "0.500"),
+        ("T = 1 (key frame)", "300.0", "1.000", "200.0", "1.000"),
+        ("T = 3", "166.7", "0.556", "133.3", "0.667"),
+        ("T = 6", "133.3", "0.444", "116.7", "0.583"),
+    ]
+
+
+def test_a_video_without_masks_has_a_table():
+    cost = WholeVideoCost(3, 1.5, 2**20, 3 * 2**20, tracks=0, masks=0, mask_bytes=0)
+    table = dict(benchmark_video.whole_video_table(cost))
+    assert table["**peak beyond the model**"] == "**2 MiB**"
+    assert table["frames per second"] == "2.00"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--config-file", "missing.yaml"], r"missing\.yaml"),
+        (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "GeneralizedRCNN cannot track"),
+        (["MODEL.META_ARCHITECTURE", "Nonsense"], "Nonsense cannot track"),
+        (["--json", "FILE/video.json"], "FILE"),
+    ],
+)
+def test_what_cannot_be_measured_is_known_at_once(change, message, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    monkeypatch.setattr(benchmark_video, "in_new_process", None)  # nothing is measured
+    with pytest.raises(SystemExit, match=message):
+        benchmark_video.main([*command, *change])
+
+
+@pytest.mark.usefixtures("here")
+def test_an_option_that_does_not_exist_is_named(command):
+    with pytest.raises(SystemExit, match=r"error: TEST\.TRACKING\.MODE is 'nonsense'"):
+        benchmark_video.main([*command, *RANDOM, "TEST.TRACKING.MODE", "nonsense"])
