@@ -48,7 +48,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def check_results(results: str, annotations: str) -> list[Finding]:
     """The first error of a file of results, as evaluation would report it."""
     try:
-        load_results(results, load_ground_truth(annotations))
+        truth = load_ground_truth(annotations)
+        tracks = load_results(results, truth)
+        for video_id in truth.videos:
+            tracks.tracks(video_id)
     except (OSError, ValueError) as error:
         return [Finding("results", str(error))]
     return []

@@ -5,6 +5,8 @@ Usage::
     python -m mobileinst_d2.evaluation.ytvis --gt GT.json --results RESULTS.json
 
 prints the metrics as JSON, in percent, with ``null`` where the ground truth has no track to count.
+With ``--zip FILE`` the command also writes the archive that the evaluation servers of the public
+data sets take; then ``--gt`` may be a file without annotations, as theirs are.
 """
 
 import argparse
@@ -23,8 +25,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from .submission import write_archive
 from .ytvis_eval import TrackEval
-from .ytvis_format import GroundTruth, load_ground_truth, load_results
+from .ytvis_format import GroundTruth, Results, load_ground_truth, load_results
 
 __all__ = ["VideoMetrics", "evaluate_ytvis", "main"]
 
@@ -63,7 +66,7 @@ class VideoMetrics:
 
 def evaluate_ytvis(
     gt: str | PathLike[str] | dict[str, Any] | GroundTruth,
-    results: str | PathLike[str] | list[dict[str, Any]],
+    results: str | PathLike[str] | list[dict[str, Any]] | Results,
 ) -> VideoMetrics:
     """Score predicted tracks against a ground truth, as the official evaluation does.
 
@@ -71,7 +74,8 @@ def evaluate_ytvis(
 
     Args:
         gt: ground truth in the YouTube-VIS format: path, content, or already loaded.
-        results: predicted tracks in the format of the evaluation servers: path or content.
+        results: predicted tracks in the format of the evaluation servers: path, content, or
+            already loaded.
 
     Returns:
         The metrics.
@@ -87,12 +91,12 @@ def evaluate_ytvis(
                 "the ground truth has no annotations, as those of public validation and test "
                 "sets; such results can only be scored by the evaluation server of the data set"
             )
-        predictions = load_results(results, truth)
-        evaluation = TrackEval(truth.tracks, predictions, category_ids=truth.categories)
-        summary = evaluation.run()
+        if not isinstance(results, Results):
+            results = load_results(results, truth)
+        evaluation = TrackEval(truth, results)
     names = _unique_names(truth.categories)
     per_class = {names[key]: value for key, value in evaluation.ap_per_category().items()}
-    return VideoMetrics(summary, per_class)
+    return VideoMetrics(evaluation.summary(), per_class)
 
 
 @contextmanager
@@ -133,23 +137,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", required=True, help="predicted tracks, results.json")
     parser.add_argument("--per-class", action="store_true", help="add the AP of every class")
     parser.add_argument("--out", help="file to write the metrics to; standard output by default")
+    parser.add_argument(
+        "--zip",
+        metavar="FILE",
+        help="write the results as an archive for an evaluation server; without annotations in "
+        "--gt that is all",
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-
     try:
-        metrics = evaluate_ytvis(args.gt, args.results)
-        logger.info("Results:\n%s", metrics.table())
-        content = _without_nan(metrics.summary)
-        if args.per_class:
-            content["per_class"] = _without_nan(metrics.per_class)
-        text = json.dumps(content, indent=2) + "\n"
-        if args.out is None:
-            sys.stdout.write(text)
-        else:
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-            Path(args.out).write_text(text, encoding="utf-8")
+        _run(args)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def _run(args: argparse.Namespace) -> None:
+    with _paused_garbage_collection():
+        truth = load_ground_truth(args.gt)
+        results = load_results(args.results, truth)
+        if args.zip:
+            entries = [
+                track.to_entry() for video in truth.videos for track in results.tracks(video)
+            ]
+            path = write_archive(entries, args.zip)
+            logger.info("Saved %d predicted tracks to %s", len(entries), path)
+            if not truth.tracks:
+                return
+        metrics = evaluate_ytvis(truth, results)
+    logger.info("Results:\n%s", metrics.table())
+    content = _without_nan(metrics.summary)
+    if args.per_class:
+        content["per_class"] = _without_nan(metrics.per_class)
+    text = json.dumps(content, indent=2) + "\n"
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(text, encoding="utf-8")
 
 
 def _without_nan(metrics: dict[str, float]) -> dict[str, float | None]:

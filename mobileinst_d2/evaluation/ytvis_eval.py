@@ -1,13 +1,13 @@
 """The metric of YouTube-VIS: COCO's matching and averaging on the IoU of whole tracks."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as mask_util
 
-from .ytvis_format import Track
+from .ytvis_format import GroundTruth, Results, Track
 
 __all__ = ["METRICS", "TrackEval"]
 
@@ -24,17 +24,17 @@ _IGNORED, _FALSE, _TRUE = -1, 0, 1
 
 
 class _Outcomes(NamedTuple):
-    """The predictions of one category in one video, best first, in one range of areas.
+    """The predictions of one category in one video, best first.
 
     Attributes:
         scores: (D,) float64.
-        outcomes: (thresholds, D) int8.
-        positives: annotated tracks that count.
+        outcomes: (areas, thresholds, D) int8.
+        positives: (areas,) int64, the annotated tracks that count.
     """
 
     scores: np.ndarray
     outcomes: np.ndarray
-    positives: int
+    positives: np.ndarray
 
 
 class TrackEval:
@@ -44,74 +44,82 @@ class TrackEval:
     larger. The numbers are bitwise those of the official evaluation of YouTube-VIS.
     """
 
-    def __init__(
-        self,
-        gt_tracks: Sequence[Track],
-        predicted_tracks: Sequence[Track],
-        *,
-        category_ids: Collection[int],
-    ) -> None:
-        """Prepare an evaluation; :meth:`run` does it.
+    def __init__(self, truth: GroundTruth, results: Results) -> None:
+        """Evaluate.
 
         Args:
-            gt_tracks: from :func:`~.ytvis_format.load_ground_truth`.
-            predicted_tracks: from :func:`~.ytvis_format.load_results`.
-            category_ids: categories to evaluate on.
+            truth: the annotated tracks.
+            results: the predicted tracks.
+
+        Raises:
+            ValueError: a predicted mask is malformed.
         """
-        self._category_ids = sorted(category_ids)
-        # By category and video: annotations and predictions.
-        self._groups = {key: defaultdict(lambda: ([], [])) for key in self._category_ids}
-        for part, tracks in enumerate((gt_tracks, predicted_tracks)):
-            for track in tracks:
-                self._groups[track.category_id][track.video_id][part].append(track)
+        self._results = results
+        self._annotated = defaultdict(list)
+        for track in truth.tracks:
+            self._annotated[track.video_id].append(track)
+        matched = [self._match_video(video_id) for video_id in truth.videos]
+
+        self._category_ids = list(truth.categories)
         shape = (len(_IOU_THRESHOLDS), len(_RECALL_LEVELS), len(self._category_ids))
         # -1 where no annotated track counts.
         self._precision = -np.ones((len(_AREA_RANGES), *shape))
         self._recall = -np.ones((len(_MAX_TRACKS), shape[0], shape[2]))
-
-    def run(self) -> dict[str, float]:
-        """Evaluate.
-
-        Returns:
-            The :data:`METRICS` in percent; NaN where no track of the ground truth counts.
-        """
         for column, category_id in enumerate(self._category_ids):
-            videos = sorted(self._groups[category_id].items())
-            matched = [_match_video(gts, dts) for _, (gts, dts) in videos]
-            for area, parts in enumerate(zip(*matched, strict=True)):
-                positives = sum(part.positives for part in parts)
-                if positives == 0:
-                    continue
-                self._precision[area, :, :, column] = _precision(parts, positives)
-                for place, most in enumerate(_MAX_TRACKS if area == 0 else ()):
-                    found = sum((p.outcomes[:, :most] == _TRUE).sum(axis=1) for p in parts)
-                    self._recall[place, :, column] = found / positives
+            self._accumulate(
+                column, [video[category_id] for video in matched if category_id in video]
+            )
 
+    def summary(self) -> dict[str, float]:
+        """The :data:`METRICS` in percent; NaN where no track of the ground truth counts."""
         every = self._precision[0]
         values = (every, every[:1], every[5:6], *self._precision[1:], *self._recall)
         return {name: _mean(value) for name, value in zip(METRICS, values, strict=True)}
 
     def ap_per_category(self) -> dict[int, float]:
-        """AP in percent by category id, after :meth:`run`; NaN without ground truth."""
+        """AP in percent by category id; NaN without ground truth."""
         return {
             category_id: _mean(self._precision[0, :, :, column])
             for column, category_id in enumerate(self._category_ids)
         }
 
+    def _match_video(self, video_id: int) -> dict[int, _Outcomes]:
+        """Match the tracks of one video; by category."""
+        groups = defaultdict(lambda: ([], []))
+        for part, tracks in enumerate((self._results.tracks(video_id), self._annotated[video_id])):
+            for track in tracks:
+                groups[track.category_id][part].append(track)
+        return {category_id: _match(*group) for category_id, group in groups.items()}
 
-def _match_video(gts: list[Track], dts: list[Track]) -> list[_Outcomes]:
+    def _accumulate(self, column: int, videos: list[_Outcomes]) -> None:
+        """Fill in precision and recall of one category."""
+        positives = sum(video.positives for video in videos)
+        for area in np.flatnonzero(positives).tolist():
+            self._precision[area, :, :, column] = _precision(
+                np.concatenate([video.scores for video in videos]),
+                np.concatenate([video.outcomes[area] for video in videos], axis=1),
+                positives[area],
+            )
+        if videos and positives[0]:
+            for place, most in enumerate(_MAX_TRACKS):
+                found = sum((v.outcomes[0, :, :most] == _TRUE).sum(axis=1) for v in videos)
+                self._recall[place, :, column] = found / positives[0]
+
+
+def _match(dts: list[Track], gts: list[Track]) -> _Outcomes:
     """Match the tracks of one category in one video, in each range of areas."""
     scores = np.array([track.score for track in dts])
     order = np.argsort(-scores, kind="stable")[: _MAX_TRACKS[-1]]
     dts, scores = [dts[index] for index in order], scores[order]
     candidates = _candidates(dts, gts)
     dt_areas = np.array([track.area for track in dts])
-    results = []
-    for low, high in _AREA_RANGES:
+    outcomes = np.full((len(_AREA_RANGES), len(_IOU_THRESHOLDS), len(dts)), _FALSE, dtype=np.int8)
+    positives = np.zeros(len(_AREA_RANGES), dtype=np.int64)
+    for area, (low, high) in enumerate(_AREA_RANGES):
         ignored = [track.is_crowd or not low <= track.area <= high for track in gts]
-        outcomes = np.full((len(_IOU_THRESHOLDS), len(dts)), _FALSE, dtype=np.int8)
-        outcomes[:, (dt_areas < low) | (dt_areas > high)] = _IGNORED
-        for row, threshold in zip(outcomes, _IOU_THRESHOLDS.tolist(), strict=True):
+        positives[area] = ignored.count(False)
+        outcomes[area, :, (dt_areas < low) | (dt_areas > high)] = _IGNORED
+        for row, threshold in zip(outcomes[area], _IOU_THRESHOLDS.tolist(), strict=True):
             free = [True] * len(gts)
             for dt, options in candidates.items():
                 # Annotations that count come first, then the larger IoU; of equals, the last.
@@ -127,8 +135,7 @@ def _match_video(gts: list[Track], dts: list[Track]) -> list[_Outcomes]:
                     counts, _, gt = found
                     free[gt] = gts[gt].is_crowd
                     row[dt] = _TRUE if counts else _IGNORED
-        results.append(_Outcomes(scores, outcomes, ignored.count(False)))
-    return results
+    return _Outcomes(scores, outcomes, positives)
 
 
 def _candidates(dts: list[Track], gts: list[Track]) -> dict[int, list[tuple[float, int]]]:
@@ -142,10 +149,9 @@ def _candidates(dts: list[Track], gts: list[Track]) -> dict[int, list[tuple[floa
     return candidates
 
 
-def _precision(parts: Sequence[_Outcomes], positives: int) -> np.ndarray:
+def _precision(scores: np.ndarray, outcomes: np.ndarray, positives: int) -> np.ndarray:
     """Interpolated precision at the recall levels: (thresholds, levels)."""
-    order = np.argsort(-np.concatenate([part.scores for part in parts]), kind="stable")
-    outcomes = np.concatenate([part.outcomes for part in parts], axis=1)[:, order]
+    outcomes = outcomes[:, np.argsort(-scores, kind="stable")]
     true = (outcomes == _TRUE).cumsum(axis=1)
     false = (outcomes == _FALSE).cumsum(axis=1)
     recall = true / positives

@@ -1,8 +1,6 @@
 """Evaluation of video instance segmentation inside Detectron2."""
 
-import json
 import logging
-import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
@@ -14,24 +12,13 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from mobileinst_d2.utils.files import replacing
-
+from .submission import SERVERS, write_submission
 from .ytvis import evaluate_ytvis
 from .ytvis_format import load_ground_truth, result_entries
 
 __all__ = ["YTVISEvaluator"]
 
 logger = logging.getLogger(__name__)
-
-# The names that the evaluation servers expect.
-_RESULTS_FILE = "results.json"
-_ARCHIVE_FILE = "results.zip"
-# Where the public sets are evaluated, by the beginning of the data set's name.
-_SERVERS = {
-    "ytvis_2019": "https://codalab.lisn.upsaclay.fr/competitions/6064",
-    "ytvis_2021": "https://codalab.lisn.upsaclay.fr/competitions/7680",
-    "ovis": "https://codalab.lisn.upsaclay.fr/competitions/4763",
-}
 
 
 class YTVISEvaluator(DatasetEvaluator):
@@ -162,30 +149,5 @@ class YTVISEvaluator(DatasetEvaluator):
         if archive is None:
             logger.info("Give an output folder to get the file for its evaluation server.")
             return
-        urls = [url for name, url in _SERVERS.items() if self._dataset_name.startswith(name)]
+        urls = [url for name, url in SERVERS.items() if self._dataset_name.startswith(name)]
         logger.info("Upload %s to %s", archive, urls[0] if urls else "its evaluation server.")
-
-
-def write_submission(results: list[dict[str, Any]], output_dir: str) -> Path:
-    """Write ``results.json`` and ``results.zip``, which has it at its root.
-
-    A file of an earlier run stays whole until the new one is complete.
-
-    Args:
-        results: entries of the results format.
-        output_dir: folder to write to; created if absent.
-
-    Returns:
-        Path of the archive.
-    """
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / _RESULTS_FILE) as path:
-        path.write_text(json.dumps(results), encoding="utf-8")
-    with (
-        replacing(folder / _ARCHIVE_FILE) as path,
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        archive.write(folder / _RESULTS_FILE, _RESULTS_FILE)
-    logger.info("Saved %d predicted tracks to %s", len(results), folder / _RESULTS_FILE)
-    return folder / _ARCHIVE_FILE

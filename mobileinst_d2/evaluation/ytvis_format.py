@@ -27,6 +27,7 @@ from mobileinst_d2.utils.rle import MaskError, TrackMasks, to_rles
 
 __all__ = [
     "GroundTruth",
+    "Results",
     "Track",
     "Video",
     "load_ground_truth",
@@ -66,6 +67,15 @@ class Track:
     score: float = 0.0
     is_crowd: bool = False
 
+    def to_entry(self) -> dict[str, Any]:
+        """The entry of a prediction in the results format."""
+        return {
+            "video_id": self.video_id,
+            "category_id": self.category_id,
+            "score": self.score,
+            "segmentations": self.masks.rles,
+        }
+
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -74,8 +84,8 @@ class GroundTruth:
     Attributes:
         videos: by video id, in ascending order.
         categories: class name by category id, in ascending order of the id.
-        tracks: the annotated tracks in the order of the file; empty if the file has no
-            annotations, as those of the public validation and test sets.
+        tracks: the annotated tracks, those of a video in the order of the file; empty if the file
+            has no annotations, as those of the public validation and test sets.
     """
 
     videos: dict[int, Video]
@@ -117,23 +127,75 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
     def where(index: int) -> str:
         return f"{name}: annotation number {index} (id {annotations[index].get('id')})"
 
-    for index, masks in enumerate(_read_masks(annotations, truth, where)):
-        entry = annotations[index]
-        areas = _annotated_areas(entry, where(index), default=masks.areas.tolist())
-        track = Track(
-            int(entry["video_id"]),
-            int(entry["category_id"]),
-            masks,
-            _mean_nonzero(areas),
-            is_crowd=bool(entry.get("iscrowd")),
-        )
-        truth.tracks.append(track)
+    by_video = _check_entries(annotations, truth, where)
+    for video_id, indices in by_video.items():
+        for index, masks in zip(
+            indices, _read_masks(annotations, indices, videos, where), strict=True
+        ):
+            entry = annotations[index]
+            areas = _annotated_areas(entry, where(index), default=masks.areas)
+            track = Track(
+                video_id,
+                int(entry["category_id"]),
+                masks,
+                _mean_nonzero(areas),
+                is_crowd=bool(entry.get("iscrowd")),
+            )
+            truth.tracks.append(track)
     return truth
 
 
-def load_results(
-    source: str | PathLike[str] | list[dict[str, Any]], truth: GroundTruth
-) -> list[Track]:
+class Results:
+    """Checked predicted tracks, of which the masks are read one video at a time."""
+
+    def __init__(self, entries: list[dict[str, Any]], truth: GroundTruth, name: str) -> None:
+        """Check everything but the masks.
+
+        Args:
+            entries: of the results format.
+            truth: the ground truth to which the ids belong.
+            name: of the file, for messages.
+
+        Raises:
+            ValueError: an entry is malformed.
+        """
+        self._entries = _list_of_dicts(entries, name)
+        self._truth = truth
+        self._name = name
+        self._by_video = _check_entries(entries, truth, self._where)
+        for index, entry in enumerate(entries):
+            score = entry.get("score")
+            _require(
+                isinstance(score, numbers.Real) and math.isfinite(score),
+                f"{self._where(index)}: 'score' must be a finite number, not {score!r}",
+            )
+
+    def tracks(self, video_id: int) -> list[Track]:
+        """Read the predicted tracks of one video.
+
+        Args:
+            video_id: the video.
+
+        Returns:
+            The tracks in the order of the file.
+
+        Raises:
+            ValueError: a mask is malformed; the message names the file, the entry and the frame.
+        """
+        tracks = []
+        indices = self._by_video.get(video_id, [])
+        masks_of_tracks = _read_masks(self._entries, indices, self._truth.videos, self._where)
+        for index, masks in zip(indices, masks_of_tracks, strict=True):
+            entry, area = self._entries[index], _mean_nonzero(masks.areas)
+            category_id, score = int(entry["category_id"]), float(entry["score"])
+            tracks.append(Track(video_id, category_id, masks, area, score=score))
+        return tracks
+
+    def _where(self, index: int) -> str:
+        return f"{self._name}: entry number {index} (video {self._entries[index].get('video_id')})"
+
+
+def load_results(source: str | PathLike[str] | list[dict[str, Any]], truth: GroundTruth) -> Results:
     """Read predicted tracks in the format that the evaluation servers take.
 
     Masks may also be polygons or uncompressed run lengths, and further keys are ignored.
@@ -143,7 +205,7 @@ def load_results(
         truth: the ground truth to which the ids belong.
 
     Returns:
-        The tracks in the order of the file.
+        The tracks by video.
 
     Raises:
         OSError: the file cannot be read.
@@ -151,22 +213,7 @@ def load_results(
             not have; the message names the file and the entry.
     """
     content, name = _read_json(source, "results")
-    entries = _list_of_dicts(content, name)
-
-    def where(index: int) -> str:
-        return f"{name}: entry number {index} (video {entries[index].get('video_id')})"
-
-    tracks = []
-    for index, masks in enumerate(_read_masks(entries, truth, where)):
-        entry, score = entries[index], entries[index].get("score")
-        _require(
-            isinstance(score, numbers.Real) and math.isfinite(score),
-            f"{where(index)}: 'score' must be a finite number, not {score!r}",
-        )
-        area = _mean_nonzero(masks.areas.tolist())
-        ids = int(entry["video_id"]), int(entry["category_id"])
-        tracks.append(Track(*ids, masks, area, score=float(score)))
-    return tracks
+    return Results(content, truth, name)
 
 
 def result_entries(
@@ -227,29 +274,14 @@ def _read_video(entry: dict[str, Any], where: str) -> Video:
     return video
 
 
-def _read_masks(
+def _check_entries(
     entries: list[dict[str, Any]], truth: GroundTruth, where: Callable[[int], str]
-) -> list[TrackMasks]:
-    """Check what annotations and results have in common, and read the masks of each.
-
-    ``where`` names an entry in messages.
-    """
+) -> dict[int, list[int]]:
+    """Check tracks of either file, but for their masks; returns their indices by video."""
     by_video = defaultdict(list)
     for index, entry in enumerate(entries):
         by_video[_check_entry(entry, truth, where(index))].append(index)
-    results: list[Any] = [None] * len(entries)
-    for video_id, indices in by_video.items():
-        video = truth.videos[video_id]
-        segmentations = chain.from_iterable(entries[index]["segmentations"] for index in indices)
-        try:
-            masks = to_rles(list(segmentations), video.height, video.width)
-        except MaskError as error:
-            place, frame = divmod(error.index, video.length)
-            raise ValueError(f"{where(indices[place])}, frame {frame}: {error}") from error
-        for place, index in enumerate(indices):
-            frames = slice(place * video.length, (place + 1) * video.length)
-            results[index] = TrackMasks(*(values[frames] for values in masks))
-    return results
+    return by_video
 
 
 def _check_entry(entry: dict[str, Any], truth: GroundTruth, where: str) -> int:
@@ -269,10 +301,31 @@ def _check_entry(entry: dict[str, Any], truth: GroundTruth, where: str) -> int:
     return video_id
 
 
-def _annotated_areas(
-    entry: dict[str, Any], where: str, *, default: list[float]
-) -> list[float | None]:
-    """The ``areas`` of an annotation, which the official evaluation takes instead of the masks'."""
+def _read_masks(
+    entries: list[dict[str, Any]],
+    indices: list[int],
+    videos: dict[int, Video],
+    where: Callable[[int], str],
+) -> list[TrackMasks]:
+    """The masks of the entries of one video."""
+    if not indices:
+        return []
+    video = videos[entries[indices[0]]["video_id"]]
+    segmentations = chain.from_iterable(entries[index]["segmentations"] for index in indices)
+    try:
+        masks = to_rles(list(segmentations), video.height, video.width)
+    except MaskError as error:
+        place, frame = divmod(error.index, video.length)
+        raise ValueError(f"{where(indices[place])}, frame {frame}: {error}") from error
+    starts = range(0, len(masks.rles), video.length)
+    return [TrackMasks(*(part[s : s + video.length] for part in masks)) for s in starts]
+
+
+def _annotated_areas(entry: dict[str, Any], where: str, *, default: np.ndarray) -> np.ndarray:
+    """The ``areas`` of an annotation, which the official evaluation takes instead of the masks'.
+
+    They are 0 where the object is not visible.
+    """
     areas = entry.get("areas")
     if areas is None:
         return default
@@ -281,13 +334,13 @@ def _annotated_areas(
         and all(a is None or (isinstance(a, numbers.Real) and math.isfinite(a)) for a in areas),
         f"{where}: 'areas' must be a list of finite numbers and null",
     )
-    return areas
+    return np.array([area or 0 for area in areas])
 
 
-def _mean_nonzero(areas: list[float | None]) -> float:
+def _mean_nonzero(areas: np.ndarray) -> float:
     """The area of a track: the mean over the frames where it has any; 0 if there are none."""
-    present = [area for area in areas if area]
-    return float(np.mean(present)) if present else 0.0
+    present = areas[areas != 0]
+    return float(present.mean()) if present.size else 0.0
 
 
 def _warn_about_track_ids(annotations: list[dict[str, Any]], name: str) -> None:

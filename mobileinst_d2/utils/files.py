@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from detectron2.utils.file_io import PathManager
-
 __all__ = ["read_json", "replacing", "write_json"]
 
 
@@ -25,6 +23,9 @@ def read_json(path: str | os.PathLike) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON.
     """
+    # Here, as writing files shall not import PyTorch.
+    from detectron2.utils.file_io import PathManager
+
     with PathManager.open(os.fspath(path), "r", encoding="utf-8") as file:
         try:
             return json.load(file)

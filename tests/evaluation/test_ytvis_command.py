@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -148,12 +149,15 @@ BAD_RESULTS = [
     ([0, "category_id"], "cat", "'category_id' must be an integer"),
     ([0, "score"], KeyError, "'score' must be a finite number"),
     ([0, "score"], float("nan"), "'score' must be a finite number"),
+    ([0, "score"], float("inf"), "'score' must be a finite number"),
     ([0, "score"], "0.5", "'score' must be a finite number"),
     ([0, "segmentations"], KeyError, "'segmentations' must be a list"),
     ([0, "segmentations"], [None] * 2, "2 segmentations for a video of 3 frames"),
     ([0, "segmentations"], [None] * 4, "4 segmentations for a video of 3 frames"),
     ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
     ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
+    ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed run-length code"),
+    ([0, "segmentations", 1], "mask", "frame 1: a mask must be polygons"),
     ([0], 3, "entry number 0 must be an object"),
 ]
 
@@ -201,25 +205,84 @@ def test_unreadable_files_are_named(run, gt, results, tmp_path):
         main(["--gt", str(tmp_path / "nowhere"), "--results", str(tmp_path / "results.json")])
 
 
-def test_exit_status_and_message_of_the_real_command(gt, results, tmp_path):
+@pytest.fixture
+def run_process(gt, results, tmp_path):
+    """Run the real command on the contents."""
+
+    def command(python=("-m", "mobileinst_d2.evaluation.ytvis")) -> subprocess.CompletedProcess:
+        arguments = []
+        for name, content in (("gt", gt), ("results", results)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+            arguments += [f"--{name}", str(tmp_path / f"{name}.json")]
+        return subprocess.run(
+            [sys.executable, *python, *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return command
+
+
+def test_exit_status_and_message_of_the_real_command(run_process, results):
     results[0]["segmentations"].pop()
-    arguments = []
-    for name, content in (("gt", gt), ("results", results)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        arguments += [f"--{name}", str(tmp_path / f"{name}.json")]
-    run = subprocess.run(
-        [sys.executable, "-m", "mobileinst_d2.evaluation.ytvis", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_process()
     assert run.returncode != 0
     assert run.stdout == ""
     assert "2 segmentations for a video of 3 frames" in run.stderr
     assert "Traceback" not in run.stderr
     # What Python says of a module that its package has imported already.
     assert "found in sys.modules" not in run.stderr
+
+
+def test_the_command_imports_neither_detectron2_nor_pytorch(run_process):
+    run = run_process(("-X", "importtime", "-m", "mobileinst_d2.evaluation.ytvis"))
+    assert json.loads(run.stdout)["AP"] == pytest.approx(100)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "mobileinst_d2.evaluation.ytvis_eval" in imported
+    assert not {"torch", "detectron2", "mobileinst_d2.modeling"} & imported
+
+
+def test_other_programs_get_the_whole_package(run_process):
+    program = "import mobileinst_d2 as m, sys; assert m.add_mobileinst_config, sys.modules['torch']"
+    assert run_process(("-c", program)).returncode == 0
+
+
+@pytest.mark.parametrize("annotations", ["absent", None, []])
+def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_path, annotations):
+    gt["annotations"] = annotations
+    if annotations == "absent":
+        del gt["annotations"]
+    zero = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
+    uncompressed = {"size": [HEIGHT, WIDTH], "counts": [0, *[2, 4] * WIDTH]}
+    results[0] |= {"segmentations": [uncompressed, zero, square(4)], "id": 3}
+    archive = tmp_path / "new" / "upload.zip"
+    assert run(gt, results, "--zip", str(archive)) is None
+    with zipfile.ZipFile(archive) as file:
+        assert file.namelist() == ["results.json"]
+        text = file.read("results.json").decode()
+    assert json.loads(text) == [
+        {
+            "video_id": 4,
+            "category_id": 7,
+            "score": 0.5,
+            "segmentations": [square(2), None, square(4)],
+        }
+    ]
+    assert " " not in text
+
+
+def test_an_archive_beside_the_metrics(run, gt, results, tmp_path):
+    assert run(gt, results, "--zip", str(tmp_path / "a.zip"))["AP"] == pytest.approx(100)
+    assert zipfile.is_zipfile(tmp_path / "a.zip")
+
+
+def test_bad_results_make_no_archive(run, gt, results, tmp_path):
+    results[0]["segmentations"][0]["counts"] = "0123"
+    with pytest.raises(SystemExit, match=r"frame 0: .*do not fill"):
+        run(gt, results, "--zip", str(tmp_path / "a.zip"))
+    assert not (tmp_path / "a.zip").exists()
 
 
 def test_real_annotations_as_predictions_are_perfect(run, shared_data):
