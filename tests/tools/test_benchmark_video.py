@@ -1,4 +1,5 @@
 import json
+import sys
 
 import benchmark_video
 import pytest
@@ -21,6 +22,7 @@ def command(repository) -> list[str]:
     return ["--config-file", str(config), "--size", "72", "96"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
 @pytest.mark.usefixtures("here")
 def test_every_part_is_measured(command, tmp_path, capsys):
     file = tmp_path / "new" / "video.json"
