@@ -3,6 +3,7 @@
 
 Train on two GPUs (or, without any, in two CPU processes):
     python train_net.py --config-file configs/FILE.yaml --num-gpus 2
+    torchrun --nproc_per_node 2 train_net.py --config-file configs/FILE.yaml
 Go on after an interruption:
     python train_net.py --config-file configs/FILE.yaml --resume
 Evaluate:
@@ -93,6 +94,8 @@ def invoke_main() -> None:
     parser = default_argument_parser()
     args = parser.parse_args()
     try:
+        # Here too, so that a mistake is told once and not by every process.
+        setup_cfg(args.config_file, args.opts)
         launch(
             main,
             args.num_gpus,

@@ -188,8 +188,9 @@ def test_two_processes_train_and_evaluate(start, config, tmp_path):
     assert "segm/AP" in (tmp_path / "output/metrics.json").read_text()
 
 
-def test_a_mistyped_key_ends_with_its_name_and_no_traceback(start, config):
-    process = start(config, "SOLVER.MAX_ITR", 3)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_mistyped_key_ends_with_its_name_and_no_traceback(start, config, number):
+    process = start(config, "--num-gpus", number, "SOLVER.MAX_ITR", 3)
     assert process.wait() == 2
     text = printed(config).read_text()
     assert "'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'" in text

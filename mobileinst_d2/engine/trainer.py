@@ -250,6 +250,9 @@ class Trainer(DefaultTrainer):
             raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets: {names}.")
         if isinstance(model, DistributedDataParallel):
             model = model.module
+            # Batch norms have other statistics in each process; the first's are in checkpoints.
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         results = OrderedDict()
         for position, name in enumerate(names):
             one = cfg.clone()

@@ -1,14 +1,24 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine.launch import _find_free_port
 from detectron2.utils import comm
 
-from mobileinst_d2.engine import launch
+from mobileinst_d2.engine import ConfigError, launch
 
 
 def write_rank(folder):
-    Path(folder, str(comm.get_rank())).write_text(str(comm.get_world_size()), encoding="utf-8")
+    local = f"{comm.get_local_rank()} of {comm.get_local_size()}"
+    Path(folder, str(comm.get_rank())).write_text(f"{local}, {comm.get_world_size()}")
+
+
+def ranks(folder):
+    """What each process wrote: rank and number on its machine, number in all."""
+    return {path.name: path.read_text() for path in folder.iterdir()}
 
 
 def fail(folder):
@@ -17,14 +27,70 @@ def fail(folder):
 
 def test_one_process_runs_here(tmp_path):
     launch(write_rank, 1, args=(tmp_path,))
-    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert ranks(tmp_path) == {"0": "0 of 1, 1"}
     assert not torch.distributed.is_initialized()
 
 
 def test_two_processes_run_and_leave(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     launch(write_rank, 2, dist_url="auto", args=(tmp_path,))
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "2", "1": "2"}
+    assert ranks(tmp_path) == {"0": "0 of 2, 2", "1": "1 of 2, 2"}
+
+
+def test_two_machines_run_one_process_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    options = {"num_machines": 2, "dist_url": f"tcp://127.0.0.1:{_find_free_port()}"}
+    with ThreadPoolExecutor(2) as pool:
+        machines = [
+            pool.submit(launch, write_rank, 1, machine_rank=rank, args=(tmp_path,), **options)
+            for rank in (0, 1)
+        ]
+    assert [machine.result() for machine in machines] == [None, None]
+    assert ranks(tmp_path) == {"0": "0 of 1, 2", "1": "0 of 1, 2"}
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_launch import launch, write_rank
+launch(write_rank, 1, args=(sys.argv[2],))
+"""
+
+
+def test_the_processes_of_torchrun_are_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "ranks").mkdir()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [
+            *(*torchrun, "--nproc_per_node", "2", tmp_path / "script.py"),
+            *(Path(__file__).parent, tmp_path / "ranks"),
+        ],
+        check=True,
+    )
+    assert ranks(tmp_path / "ranks") == {"0": "0 of 2, 2", "1": "1 of 2, 2"}
+
+
+@pytest.fixture
+def _only_process_of_torchrun(monkeypatch):
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.usefixtures("_only_process_of_torchrun")
+def test_the_only_process_of_torchrun_needs_no_group(tmp_path):
+    launch(write_rank, 1, args=(tmp_path,))
+    assert ranks(tmp_path) == {"0": "0 of 1, 1"}
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.usefixtures("_only_process_of_torchrun")
+@pytest.mark.parametrize(("number", "options"), [(2, {}), (1, {"num_machines": 2})])
+def test_torchrun_alone_says_how_many(number, options):
+    with pytest.raises(ConfigError, match="give their number to torchrun"):
+        launch(fail, number, **options)
 
 
 def test_errors_reach_the_caller(tmp_path):

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -200,7 +201,9 @@ def _evaluate_share(json_file, output_dir):
     MetadataCatalog.get("two_processes").set(json_file=json_file)
     evaluator = YTVISEvaluator("two_processes", output_dir)
     video_id = (9, 2)[comm.get_rank()]
-    metrics = evaluate(evaluator, {video_id: PERFECT[video_id]})
+    with mock.patch.object(comm, "gather", wraps=comm.gather) as gather:
+        metrics = evaluate(evaluator, {video_id: PERFECT[video_id]})
+    assert gather.call_count == 1
     if comm.is_main_process():
         assert metrics["segm"]["AP"] == pytest.approx(100)
     else:
