@@ -1,0 +1,48 @@
+"""The benchmark of evaluation compares two ways that agree; times themselves are not tested."""
+
+import json
+import re
+
+import benchmark_evaluation
+import pytest
+
+SMALL = ["--videos", "4", "--frames", "3", "--tracks", "3", "--size", "48", "64", "--repeats", "1"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    args = benchmark_evaluation.parse_args([*SMALL, "--predictions", "12"])
+    return benchmark_evaluation.make_files(tmp_path, args)
+
+
+def test_every_way_is_measured(capsys):
+    assert benchmark_evaluation.main(SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "4 videos of 3 frames 64x48, 3 annotated and 15 predicted tracks each" in printed
+    for name in ("evaluate_ytvis", "the command, with its start", "plain loops"):
+        assert re.search(rf"^{name} +\d+\.\d\d +\d+\.\d$", printed, re.MULTILINE)
+
+
+def test_the_files_hold_what_they_should(files):
+    gt, results = (json.loads(path.read_text()) for path in files)
+    assert [len(gt[key]) for key in ("videos", "annotations", "categories")] == [4, 12, 40]
+    assert len(results) == 48
+    assert all(len(track["segmentations"]) == 3 for track in (*gt["annotations"], *results))
+
+
+def test_the_metrics_are_worth_comparing(files):
+    average_precision, recall = benchmark_evaluation.evaluate_plainly(*files)
+    assert 0 < average_precision < recall < 100
+
+
+def test_a_difference_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_evaluation, "plain_iou", lambda first, second: 1.0)
+    assert benchmark_evaluation.main(SMALL) == 1
+    assert "AP and AR100 differ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--videos", "0"], ["--size", "8", "64"]])
+def test_nonsense_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        benchmark_evaluation.main(arguments)
+    assert "is below" in capsys.readouterr().err
