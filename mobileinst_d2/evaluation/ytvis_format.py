@@ -73,7 +73,9 @@ class Track:
             "video_id": self.video_id,
             "category_id": self.category_id,
             "score": self.score,
-            "segmentations": self.masks.rles,
+            "segmentations": [
+                rle and {"size": rle["size"], "counts": rle["counts"]} for rle in self.masks.rles
+            ],
         }
 
 
@@ -253,7 +255,7 @@ def _read_json(source: Any, what: str) -> tuple[Any, str]:
         return source, what
     path = Path(source)
     try:
-        return json.loads(path.read_text(encoding="utf-8")), str(path)
+        return json.loads(path.read_bytes()), str(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 

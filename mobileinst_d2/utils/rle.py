@@ -103,33 +103,27 @@ def to_rles(segmentations: Sequence[Any], height: int, width: int) -> TrackMasks
         MaskError: an encoding is malformed, or made for another frame size.
     """
     size = [height, width]
-    texts = []
+    rles = []
     for index, segmentation in enumerate(segmentations):
         try:
-            texts.append(_text(segmentation, size))
+            rles.append(_compressed(segmentation, size) if segmentation else None)
         except ValueError as error:
             raise MaskError(str(error), index) from error
-    rles: list[dict[str, Any] | None] = [None] * len(texts)
-    areas = np.zeros(len(texts), dtype=np.int64)
-    columns = np.tile((width, -1), (len(texts), 1))
-    present = [index for index, text in enumerate(texts) if text]
+    areas = np.zeros(len(rles), dtype=np.int64)
+    columns = np.tile((width, -1), (len(rles), 1))
+    present = [index for index, rle in enumerate(rles) if rle]
     for start in range(0, len(present), _BATCH):
         batch = present[start : start + _BATCH]
+        texts = [rles[index]["counts"] for index in batch]
         try:
-            areas[batch], columns[batch], has_empty_run = _measure(
-                [texts[index] for index in batch], height, width
-            )
+            areas[batch], columns[batch], has_empty_run = _measure(texts, height, width)
         except MaskError as error:
             raise MaskError(str(error), batch[error.index]) from error
-        for index, area, recode in zip(
-            batch, areas[batch].tolist(), has_empty_run.tolist(), strict=True
-        ):
-            if area and recode:
-                # Two codes with an empty run at the same place would end pycocotools' loops early.
-                rles[index] = encode_mask(mask_util.decode({"size": size, "counts": texts[index]}))
-            elif area:
-                rles[index] = {"size": size, "counts": texts[index]}
-    columns[areas == 0] = (width, -1)
+        for index in np.array(batch)[has_empty_run]:
+            # Two codes with an empty run at the same place would end pycocotools' loops early.
+            rles[index] = encode_mask(mask_util.decode(rles[index]))
+    for index in np.flatnonzero(areas == 0):
+        rles[index], columns[index] = None, (width, -1)
     return TrackMasks(rles, areas, columns)
 
 
@@ -151,17 +145,20 @@ def rle_area(rle: dict[str, Any] | None) -> int:
     return 0 if rle is None else int(mask_util.area(rle))
 
 
-def _text(segmentation: Any, size: list[int]) -> str:
-    """The compressed run lengths of a mask in any encoding; empty if it has none."""
-    if not segmentation:
-        return ""
+def _compressed(segmentation: Any, size: list[int]) -> dict[str, Any] | None:
+    """A mask in any encoding as an RLE dict with compressed text; None if it has none."""
     if isinstance(segmentation, dict):
-        return _text_of_rle(segmentation, size)
-    if isinstance(segmentation, list):
-        return _text_of_polygons(segmentation, *size)
-    raise ValueError(
-        f"a mask must be polygons, a run-length code or null, not {type(segmentation).__name__}"
-    )
+        if segmentation.get("size") == size and isinstance(segmentation.get("counts"), str):
+            # As most files have it: nothing is copied.
+            return segmentation if segmentation["counts"] else None
+        text = _text_of_rle(segmentation, size)
+    elif isinstance(segmentation, list):
+        text = _text_of_polygons(segmentation, *size)
+    else:
+        raise ValueError(
+            f"a mask must be polygons, a run-length code or null, not {type(segmentation).__name__}"
+        )
+    return {"size": size, "counts": text} if text else None
 
 
 def _text_of_rle(rle: dict[str, Any], size: list[int]) -> str:

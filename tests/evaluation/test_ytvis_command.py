@@ -256,7 +256,7 @@ def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_pa
         del gt["annotations"]
     zero = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
     uncompressed = {"size": [HEIGHT, WIDTH], "counts": [0, *[2, 4] * WIDTH]}
-    results[0] |= {"segmentations": [uncompressed, zero, square(4)], "id": 3}
+    results[0] |= {"segmentations": [uncompressed, zero, {**square(4), "area": 32}], "id": 3}
     archive = tmp_path / "new" / "upload.zip"
     assert run(gt, results, "--zip", str(archive)) is None
     with zipfile.ZipFile(archive) as file:
