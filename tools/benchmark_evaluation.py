@@ -28,7 +28,6 @@ from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 from mobileinst_d2.utils.arguments import whole_number
 
 NUM_CATEGORIES = 40
-CATEGORIES_PER_VIDEO = 2
 # Share of predictions that follow an annotated object, and of those, of the right category.
 FOLLOWING, RIGHT = 0.7, 0.8
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
@@ -44,6 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         ("videos", 100, "videos"),
         ("frames", 30, "frames of a video"),
         ("tracks", 5, "annotated tracks of a video"),
+        ("categories", 2, f"categories that they have, of {NUM_CATEGORIES}"),
         ("predictions", 15, "predicted tracks of a video"),
         ("repeats", 5, "measurements of each way"),
     ):
@@ -62,7 +62,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=(720, 1280),
         help="of a frame, default 720 1280",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.categories > NUM_CATEGORIES:
+        parser.error(f"--categories {args.categories} is above {NUM_CATEGORIES}")
+    return args
 
 
 class Blob:
@@ -79,8 +82,8 @@ class Blob:
         self.outline = np.clip(1 + waves, 0.2, None) * [np.sin(angles), np.cos(angles)]
 
     def mask(self, frame: int, noise: float) -> dict | None:
-        """Its compressed mask, displaced and deformed by noise relative to its radius."""
-        shift, dents = self.generator.normal(0, noise, 2), self.generator.normal(1, noise, 64)
+        """Its compressed mask, displaced and dented by noise relative to its radius."""
+        shift, dents = self.generator.normal(0, noise, 2), self.generator.normal(1, noise / 4, 64)
         center = self.center + self.speed * frame + self.radius * shift
         points = center[:, None] + self.radius * self.outline * dents
         points = np.clip(points, 0, np.array(self.size)[:, None])
@@ -99,7 +102,7 @@ def make_files(folder: Path, args: argparse.Namespace) -> tuple[Path, Path]:
     for video_id in range(1, args.videos + 1):
         shape = {"height": height, "width": width, "length": args.frames}
         videos.append({"id": video_id, **shape})
-        own = generator.choice(NUM_CATEGORIES, CATEGORIES_PER_VIDEO, replace=False) + 1
+        own = generator.choice(NUM_CATEGORIES, args.categories, replace=False) + 1
         objects = []
         for _ in range(args.tracks):
             objects.append((Blob(generator, args.size), int(generator.choice(own))))
@@ -213,8 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds = median_seconds(list(ways.values()), args.repeats)
     height, width = args.size
     print(
-        f"{args.videos} videos of {args.frames} frames {width}x{height}, {args.tracks} annotated "
-        f"and {args.predictions} predicted tracks each; medians; {describe_machine()}"
+        f"{args.videos} videos of {args.frames} frames {width}x{height}, each with {args.tracks} "
+        f"annotated tracks of {args.categories} categories and {args.predictions} predicted ones; "
+        f"medians; {describe_machine()}"
     )
     rows = [
         (name, f"{own:.2f}", f"{seconds[-1] / own:.1f}")

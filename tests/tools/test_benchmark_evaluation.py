@@ -18,7 +18,7 @@ def files(tmp_path):
 def test_every_way_is_measured(capsys):
     assert benchmark_evaluation.main(SMALL) == 0
     printed = capsys.readouterr().out
-    assert "4 videos of 3 frames 64x48, 3 annotated and 15 predicted tracks each" in printed
+    assert "4 videos of 3 frames 64x48, each with 3 annotated tracks of 2 categories" in printed
     for name in ("evaluate_ytvis", "the command, with its start", "plain loops"):
         assert re.search(rf"^{name} +\d+\.\d\d +\d+\.\d$", printed, re.MULTILINE)
 
@@ -41,8 +41,15 @@ def test_a_difference_is_an_error(monkeypatch, capsys):
     assert "AP and AR100 differ" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--videos", "0"], ["--size", "8", "64"]])
-def test_nonsense_is_refused(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--videos", "0"], "0 is below 1"),
+        (["--size", "8", "64"], "8 is below 32"),
+        (["--categories", "41"], "--categories 41 is above 40"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         benchmark_evaluation.main(arguments)
-    assert "is below" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
