@@ -18,6 +18,7 @@ import torch
 from detectron2_edits import EDITS, RECIPE
 from detectron2_wheel import InstallError, build_wheel
 from install_detectron2 import fetch_sdist
+from torch.multiprocessing import ProcessExitedException
 
 # Changes with every change of the edits; then `BUILD` must change too, or nobody gets the change.
 WHEEL = (
@@ -217,7 +218,14 @@ def write_rank(folder):
 def test_launch_runs_processes_on_the_cpu(tmp_path):
     from detectron2.engine import launch
 
-    launch(write_rank, 2, dist_url="auto", args=(str(tmp_path),))
+    for attempt in range(3):
+        try:
+            launch(write_rank, 2, dist_url="auto", args=(str(tmp_path),))
+            break
+        except ProcessExitedException as error:
+            # Gloo's threads abort a process that has done its work, now and then.
+            if error.signal_name != "SIGABRT" or attempt == 2:
+                raise
     ranks = [(tmp_path / name).read_text(encoding="utf-8") for name in ("0", "1")]
     assert ranks == [repr([(0, "gloo"), (1, "gloo")])] * 2
 
