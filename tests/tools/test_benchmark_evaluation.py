@@ -18,7 +18,7 @@ def files(tmp_path):
 def test_every_way_is_measured(capsys):
     assert benchmark_evaluation.main(SMALL) == 0
     printed = capsys.readouterr().out
-    assert "4 videos of 3 frames 64x48, each with 3 annotated tracks of 2 categories" in printed
+    assert "4 videos of 3 frames 64x48, each with 3 annotated tracks of 2 classes" in printed
     for name in ("evaluate_ytvis", "the command, with its start", "plain loops"):
         assert re.search(rf"^{name} +\d+\.\d\d +\d+\.\d$", printed, re.MULTILINE)
 
