@@ -224,6 +224,10 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW = 0.6
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
+    # Input size (H, W) of evaluation, demo and live tracking, as an exported model has it: pictures
+    # are resized to fit and padded to exactly this, multiples of 64. () = MIN_SIZE_TEST and
+    # MAX_SIZE_TEST count, and the padding is as small as can be.
+    cfg.INPUT.FIXED_SIZE_TEST = ()
 
     # Open: what the sampler draws: "frame" (one pass over the data has each annotated frame as the
     # reference of a clip) or "video" (one clip per video).

@@ -48,6 +48,7 @@ KNOWS = {
     "modeling.meta_arch": {"modeling"},
     # Formulas and checks only: tracking is given callables, never a network.
     "tracking": {"tracking", "modeling.postprocess", "modeling.options"},
+    "tracking.preparation": {"utils.evaluation_resizing"},
     # These two know meta-architectures by their contract.
     "benchmark": {"benchmark", "tracking", "utils"},
     "export": {"export", "tracking", "utils", "modeling.postprocess", "modeling.options"},

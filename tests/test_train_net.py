@@ -212,6 +212,14 @@ def test_a_wrong_number_of_classes_is_named(config):
         main(config, "MODEL.NUM_CLASSES", 7)
 
 
+def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
+    process = start(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
+    assert process.wait() == 2
+    text = printed(config).read_text()
+    assert "INPUT.FIXED_SIZE_TEST is (96, 100): both sides must be multiples of 64" in text
+    assert "Traceback" not in text
+
+
 def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):
     output = tmp_path / "output"
     missing = ("MODEL.BACKBONE.WEIGHTS", tmp_path / "gone.pth")

@@ -13,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.data.datasets.custom import register_custom_datasets
+from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
 __all__ = ["ConfigError", "setup_cfg", "without_backbone_weights"]
 
@@ -37,7 +38,7 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
 
     Raises:
         ConfigError: if the file is missing or no yaml mapping, a key is unknown, a value has the
-            wrong type, or a key has no value. Unknown keys come with the closest known one.
+            wrong type, or a key has no value, or INPUT.FIXED_SIZE_TEST is no size. Unknown keys come with the closest known one.
     """
     cfg = get_cfg()
     add_mobileinst_config(cfg)
@@ -48,6 +49,10 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
             "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE
         )
         cfg.MODEL.DEVICE = "cpu"
+    try:
+        fixed_test_size(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     register_custom_datasets(cfg)
     return cfg
 

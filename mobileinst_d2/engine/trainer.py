@@ -35,6 +35,7 @@ from .checkpoint import CheckpointError, TrainingCheckpointer
 from .hooks import RefitFoldedNorms, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
+from .setup import ConfigError
 from .train_step import build_train_step
 from .warm_start import adapt_class_layers
 
@@ -161,9 +162,16 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the network on MODEL.DEVICE, after a check of its number of classes."""
+        """Build the network on MODEL.DEVICE, after a check of its number of classes.
+
+        Raises:
+            ConfigError: if an option has a value that the network refuses.
+        """
         check_num_classes(cfg)
-        model = super().build_model(cfg)
+        try:
+            model = super().build_model(cfg)
+        except ValueError as error:
+            raise ConfigError(f"the model cannot be built: {error}") from error
         logger.info("%s runs on %s.", type(model).__name__, cfg.MODEL.DEVICE)
         return model
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
+
+from ..utils.evaluation_resizing import build_test_augmentations
 
 __all__ = ["FramePreparation"]
 
@@ -29,7 +30,7 @@ class FramePreparation:
     def from_config(cls, cfg: CfgNode) -> dict:
         """Keyword arguments from ``cfg.INPUT``."""
         return {
-            "augmentations": build_augmentation(cfg, is_train=False),
+            "augmentations": build_test_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
         }
 

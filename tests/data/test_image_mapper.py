@@ -138,6 +138,11 @@ def test_testing_gives_the_image_alone(record, cfg):
     assert (result["height"], result["width"]) == (HEIGHT, WIDTH)
 
 
+def test_a_test_image_fits_into_a_fixed_size(record, cfg):
+    cfg.INPUT.FIXED_SIZE_TEST = (64, 128)
+    assert ImageMapper(cfg, is_train=False)(record)["image"].shape == (3, 64, 85)
+
+
 def test_config_keys(record, cfg):
     cfg.INPUT.MIN_SIZE_TRAIN = (20,)
     cfg.INPUT.RANDOM_FLIP = "none"

@@ -5,7 +5,7 @@ import torch
 from tiny_models import build_lively_model, noise_image, tiny_config
 
 from mobileinst_d2.engine.checkpoint import CheckpointError
-from mobileinst_d2.engine.predictor import load_predictor
+from mobileinst_d2.engine.predictor import Predictor, load_predictor
 from mobileinst_d2.engine.setup import ConfigError
 
 
@@ -24,6 +24,19 @@ def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
     assert torch.equal(found.scores, expected.scores)
 
 
+def test_a_picture_is_prepared_as_in_evaluation():
+    model, seen = build_lively_model(), []
+    predictor = Predictor(tiny_config(), lambda items: seen.extend(items) or model(items))
+    frame = noise_image(192, 300).permute(1, 2, 0).numpy()  # BGR
+    instances = predictor(frame)["instances"]
+    assert instances.image_size == (192, 300)
+    assert len(instances) > 0
+    (item,) = seen
+    assert item["image"].shape == (3, 96, 150)  # INPUT.MIN_SIZE_TEST
+    mean = item["image"].flatten(1).float().mean(1)
+    assert mean == pytest.approx(frame.mean((0, 1))[::-1], abs=1.0)  # RGB
+
+
 def test_a_random_model_is_said_to_be_random(caplog, monkeypatch):
     load_predictor(tiny_config())
     assert "RANDOM" in caplog.text
@@ -33,6 +46,7 @@ def test_a_random_model_is_said_to_be_random(caplog, monkeypatch):
     ("overrides", "error", "message"),
     [
         ({"MODEL__META_ARCHITECTURE": "MobilInst"}, ConfigError, "MobilInst"),
+        ({"INPUT__FIXED_SIZE_TEST": (640, 360)}, ConfigError, "multiples of 64"),
         ({"MODEL__WEIGHTS": "gone.pth"}, CheckpointError, r"gone\.pth"),
     ],
 )

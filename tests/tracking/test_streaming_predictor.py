@@ -7,7 +7,7 @@ from scripted_network import FRAME_SIZE, ScriptedNetwork
 from scripted_stream import identities, picture, predictor_of, prepare, script
 from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
 
-from mobileinst_d2.tracking import StreamingPredictor, step, streaming_predictor
+from mobileinst_d2.tracking import FramePreparation, StreamingPredictor, step, streaming_predictor
 
 
 def test_instances_have_every_field():
@@ -361,6 +361,11 @@ def test_frames_are_prepared_as_in_evaluation(image_format):
     assert [int(channel.max()) for channel in image] == (
         [0, 0, 200] if image_format == "RGB" else [200, 0, 0]
     )
+
+
+def test_frames_fit_into_a_fixed_size():
+    prepare = FramePreparation(tiny_config(INPUT__FIXED_SIZE_TEST=(64, 128)))
+    assert prepare(np.zeros((360, 640, 3), np.uint8)).shape == (3, 64, 114)
 
 
 def test_the_predictor_reads_its_config():

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
+from ...utils.evaluation_resizing import build_test_augmentations
 from ..reading import to_tensor
 from .targets import transform_masks
 
@@ -30,14 +31,19 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
 
     Returns:
         augmentations in the order in which to apply them.
+
+    Raises:
+        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size.
     """
+    if not is_train:
+        return build_test_augmentations(cfg)
     cfg = cfg.clone()
     cfg.defrost()
     style, flip = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, cfg.INPUT.RANDOM_FLIP
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = _SAMPLE_STYLES.get(style, style)
     cfg.INPUT.RANDOM_FLIP = _FLIPS.get(flip, flip)
     augmentations = detection_utils.build_augmentation(cfg, is_train)
-    if is_train and cfg.INPUT.CROP.ENABLED:
+    if cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     return augmentations
 

@@ -51,6 +51,7 @@ class MobileInst(nn.Module):
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         max_detections: int = 100,
+        fixed_size: tuple[int, int] | None = None,
     ) -> None:
         """Build the model.
 
@@ -69,8 +70,18 @@ class MobileInst(nn.Module):
             mask_threshold: mask probability above which a pixel belongs to the instance.
             mask_rescore: multiply scores by the maskness.
             max_detections: results per image at most.
+            fixed_size: (H, W) to which images are padded in evaluation; None = as little as can be.
+
+        Raises:
+            ValueError: if a side of ``fixed_size`` is no multiple of the backbone's
+                ``size_divisibility``.
         """
         super().__init__()
+        if fixed_size and any(side % backbone.size_divisibility for side in fixed_size):
+            raise ValueError(
+                f"INPUT.FIXED_SIZE_TEST is {fixed_size}: both sides must be multiples of "
+                f"{backbone.size_divisibility}"
+            )
         self.backbone = backbone
         self.mask_decoder = mask_decoder
         self.instance_decoder = instance_decoder
@@ -83,6 +94,7 @@ class MobileInst(nn.Module):
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
+        self.fixed_size = fixed_size
         mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
         std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
@@ -109,6 +121,7 @@ class MobileInst(nn.Module):
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "fixed_size": tuple(cfg.INPUT.FIXED_SIZE_TEST) or None,
         }
 
     @property
@@ -149,7 +162,11 @@ class MobileInst(nn.Module):
             batched_inputs: see :meth:`forward`.
 
         Returns:
-            A batch whose sides are multiples of the backbone's ``size_divisibility``.
+            A batch whose sides are multiples of the backbone's ``size_divisibility``; in
+            evaluation with a fixed size, of that.
+
+        Raises:
+            ValueError: if an image is larger than the fixed size.
         """
         frames: list[torch.Tensor] = []
         for item in batched_inputs:
@@ -271,7 +288,9 @@ class MobileInst(nn.Module):
 
     def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
         normalised = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in frames]
-        return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+        if self.training or not self.fixed_size:
+            return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+        return _padded_to(normalised, self.fixed_size)
 
     def _encode(self, images: torch.Tensor) -> tuple[MaskDecoderOutput, torch.Tensor]:
         features = self.backbone(images)
@@ -329,6 +348,20 @@ class MobileInst(nn.Module):
 
 def _is_clip(item: dict) -> bool:
     return not isinstance(item["image"], torch.Tensor)
+
+
+def _padded_to(images: Sequence[torch.Tensor], size: tuple[int, int]) -> ImageList:
+    """Images (3, h, w) in one batch, padded with 0 on the right and below."""
+    sizes = [tuple(image.shape[-2:]) for image in images]
+    batch = images[0].new_zeros(len(images), 3, *size)
+    for target, image, (height, width) in zip(batch, images, sizes, strict=True):
+        if height > size[0] or width > size[1]:
+            raise ValueError(
+                f"an image of {height}x{width} pixels does not fit into INPUT.FIXED_SIZE_TEST "
+                f"{size[0]}x{size[1]}; the mappers and FramePreparation resize it to fit"
+            )
+        target[:, :height, :width] = image
+    return ImageList(batch, sizes)
 
 
 def _mask_logits(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:

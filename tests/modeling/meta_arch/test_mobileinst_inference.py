@@ -226,6 +226,36 @@ def test_the_mean_is_removed_before_the_padding():
     assert batch[0, 0, :65].unique().item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_fixed_size_pads_to_exactly_that_in_evaluation_only():
+    model = build_tiny_model(INPUT__FIXED_SIZE_TEST=(128, 192))
+    image = torch.full((3, 60, 100), 200.0)
+    assert model.preprocess([{"image": image}]).tensor.shape == (1, 3, 64, 128)
+    model.eval()
+    images = model.preprocess([{"image": image}, {"image": noise_image(128, 192)}])
+    assert images.image_sizes == [(60, 100), (128, 192)]
+    assert images.tensor.shape == (2, 3, 128, 192)
+    padding = torch.ones(128, 192, dtype=torch.bool)
+    padding[:60, :100] = False
+    assert images.tensor[0, :, padding].abs().max() == 0
+    assert (images.tensor[0, :, ~padding] > 0).all()
+    assert model.keyframe([image])["mask_features"].shape[-2:] == (16, 24)
+    assert model.reuse([image]).shape[-2:] == (16, 24)
+    (result,) = predict(model, {"image": image})
+    assert result.image_size == (60, 100)
+
+
+@pytest.mark.parametrize("size", [(129, 64), (64, 193)])
+def test_an_image_that_does_not_fit_is_named(size):
+    model = build_tiny_model(INPUT__FIXED_SIZE_TEST=(128, 192)).eval()
+    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*FIXED_SIZE_TEST 128x192"):
+        model.reuse([torch.zeros(3, *size)])
+
+
+def test_a_fixed_size_must_be_a_multiple_of_the_largest_stride():
+    with pytest.raises(ValueError, match=r"FIXED_SIZE_TEST is \(640, 360\).*multiples of 64"):
+        build_tiny_model(INPUT__FIXED_SIZE_TEST=(640, 360))
+
+
 def test_mean_and_deviation_of_the_pixels_can_be_chosen():
     model = build_tiny_model(MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0], MODEL__PIXEL_STD=[10.0, 5.0, 2.0])
     batch = model.preprocess([{"image": torch.full((3, 64, 64), 21.0)}]).tensor

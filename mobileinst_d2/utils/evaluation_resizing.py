@@ -1,0 +1,74 @@
+"""How pictures are resized for the network where nothing is trained."""
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+
+__all__ = ["ResizeToFit", "build_test_augmentations", "fixed_test_size"]
+
+
+def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
+    """Read ``INPUT.FIXED_SIZE_TEST``.
+
+    Args:
+        cfg: the config.
+
+    Returns:
+        (H, W), or None where the input's size follows from the picture's.
+
+    Raises:
+        ValueError: if it is neither empty nor two positive whole numbers.
+    """
+    size = tuple(cfg.INPUT.FIXED_SIZE_TEST)
+    if not size:
+        return None
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(
+            f"INPUT.FIXED_SIZE_TEST is {size}: give height and width as two positive whole "
+            "numbers, such as (640, 640), or () for none"
+        )
+    return size
+
+
+def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    """The resizing of evaluation, demo and live tracking.
+
+    Args:
+        cfg: the config; reads ``INPUT.FIXED_SIZE_TEST``, ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``.
+
+    Returns:
+        augmentations that are not random, in the order in which to apply them.
+
+    Raises:
+        ValueError: see :func:`fixed_test_size`.
+    """
+    size = fixed_test_size(cfg)
+    return build_augmentation(cfg, is_train=False) if size is None else [ResizeToFit(size)]
+
+
+class ResizeToFit(T.Augmentation):
+    """Makes a picture as large as fits into a frame, with its aspect ratio."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """Keep the size.
+
+        Args:
+            size: (H, W) of the frame.
+        """
+        self.size = size
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The resizing of one picture, (h, w, 3), with bilinear interpolation.
+
+        Args:
+            image: the picture.
+
+        Returns:
+            The transform.
+        """
+        height, width = image.shape[:2]
+        scale = min(self.size[0] / height, self.size[1] / width)
+        # A side of very long pictures would vanish.
+        new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width)
