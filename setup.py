@@ -10,6 +10,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# One per runtime of tools/export.py.
+RUNTIMES = {
+    "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "ncnn": ["ncnn>=1.0.20250503", "pnnx>=20250530"],
+    "executorch": ["executorch>=1.0"],
+    "mnn": ["MNN>=3.2", "onnx>=1.17", "onnxscript>=0.5"],
+    "openvino": ["openvino>=2025.0", "onnx>=1.17", "onnxscript>=0.5"],
+}
 
 
 def version() -> str:
@@ -41,6 +49,14 @@ setup(
         "tabulate>=0.9",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "pytest-timeout>=2.3", "ruff>=0.14"],
+        **RUNTIMES,
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "pytest-timeout>=2.3",
+            "ruff>=0.14",
+            *RUNTIMES["onnx"],
+            *RUNTIMES["ncnn"],
+        ],
     },
 )

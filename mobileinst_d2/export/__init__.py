@@ -1,0 +1,26 @@
+"""Export of models to the runtimes of phones, and the use of what was exported.
+
+Nothing here imports a runtime before it is used.
+"""
+
+from .export import check_output_dir, export_model
+from .model import ExportedModel
+from .runners import RUNNERS, ExportError, GraphRunner
+from .sidecar import Sidecar, read_sidecar
+from .writers import RUNTIMES, export_module, export_module_ncnn, export_module_onnx, require
+
+__all__ = [
+    "RUNNERS",
+    "RUNTIMES",
+    "ExportError",
+    "ExportedModel",
+    "GraphRunner",
+    "Sidecar",
+    "check_output_dir",
+    "export_model",
+    "export_module",
+    "export_module_ncnn",
+    "export_module_onnx",
+    "read_sidecar",
+    "require",
+]

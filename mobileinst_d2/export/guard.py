@@ -1,0 +1,119 @@
+"""Work that may crash the process, done in another one."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .runners import ExportError
+
+__all__ = ["run_graph_guarded", "run_guarded"]
+
+TIME_LIMIT = 600.0  # seconds
+_RUNNERS = Path(__file__).with_name("runners.py")
+# Not as a script: its folder would then come first among those that modules are sought in.
+_CODE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+
+
+def run_guarded(
+    command: Sequence[str], folder: str | Path, what: str, time_limit: float = TIME_LIMIT
+) -> str:
+    """Run a command that may crash or hang.
+
+    Args:
+        command: the program and its arguments.
+        folder: the folder to run in.
+        what: what is done, for errors.
+        time_limit: seconds.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        ExportError: it crashed, failed or did not end in time.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=time_limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"{what} did not end within {time_limit:g} seconds") from error
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise ExportError(f"{what} {_ending(done.returncode)}{f':{chr(10)}{last}' if last else ''}")
+    return done.stdout
+
+
+def run_graph_guarded(
+    runtime: str,
+    folder: str | Path,
+    graph: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    num_threads: int = 1,
+    time_limit: float = TIME_LIMIT,
+) -> dict[str, np.ndarray]:
+    """Load a graph in a process of its own and run it once there.
+
+    Args:
+        runtime: name in ``RUNNERS``.
+        folder: where the files of the graph are.
+        graph: its description, see :class:`GraphRunner`.
+        arrays: the inputs by name, float32.
+        num_threads: CPU threads of the runtime.
+        time_limit: seconds.
+
+    Returns:
+        The outputs by name.
+
+    Raises:
+        ExportError: the runtime crashed, refused the graph or did not end in time.
+    """
+    names = " and ".join(str(Path(folder) / name) for name in graph["files"])
+    with tempfile.TemporaryDirectory(prefix="mobileinst_export_") as scratch:
+        inputs, outputs, error = (
+            Path(scratch) / name for name in ("inputs.npz", "outputs.npz", "error.txt")
+        )
+        np.savez(inputs, **arrays)
+        request = {
+            "inputs": str(inputs),
+            "outputs": str(outputs),
+            "error": str(error),
+            "runtime": runtime,
+            "folder": str(Path(folder).resolve()),
+            "graph": dict(graph),
+            "num_threads": num_threads,
+        }
+        command = [sys.executable, "-c", _CODE, str(_RUNNERS), json.dumps(request)]
+        try:
+            run_guarded(command, scratch, f"{runtime} with {names}", time_limit)
+        except ExportError:
+            if error.exists():  # it refused; otherwise it crashed
+                raise ExportError(error.read_text(encoding="utf-8")) from None
+            raise
+        with np.load(outputs) as results:
+            return {name: results[name] for name in graph["outputs"]}
+
+
+def _ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"failed (exit status {code})"
+    try:
+        return f"crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"crashed (signal {-code})"

@@ -1,0 +1,307 @@
+"""An exported folder in place of a model: the same calls, the same results."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable, get_cfg
+
+from .. import add_mobileinst_config
+from ..modeling.postprocess import (
+    maskness,
+    paste_masks,
+    select_instances,
+    to_instances,
+    upsample_mask_logits,
+)
+from .guard import run_graph_guarded
+from .runners import RUNNERS, ExportError, GraphRunner
+from .sidecar import CONFIG_FILE, Sidecar, read_sidecar
+from .writers import require
+
+__all__ = ["ExportedModel", "Graphs"]
+
+Array = torch.Tensor | np.ndarray
+
+# Runtimes that read the files of another.
+_ALSO_RUN_BY = {"onnx": ("openvino",), "openvino": ("onnx",)}
+
+
+class Graphs(Mapping[str, GraphRunner]):
+    """The graphs of an exported folder, each loaded when it is first asked for.
+
+    Before that it is run once in a process of its own, so that a runtime that crashes on it does
+    not end this one.
+    """
+
+    def __init__(self, folder: Path, sidecar: Sidecar, runtime: str, num_threads: int) -> None:
+        """Load nothing yet.
+
+        Args:
+            folder: the exported folder.
+            sidecar: its description.
+            runtime: name in ``RUNNERS``.
+            num_threads: CPU threads of the runtime.
+        """
+        self._folder = folder
+        self._sidecar = sidecar
+        self._runtime = runtime
+        self._num_threads = num_threads
+        self._loaded: dict[str, GraphRunner] = {}
+
+    def __getitem__(self, name: str) -> GraphRunner:
+        if name not in self._loaded:
+            graph = self._sidecar.graphs[name]
+            picture = blank_picture(self._sidecar)
+            run_graph_guarded(
+                self._runtime,
+                self._folder,
+                graph,
+                dict.fromkeys(graph["inputs"], picture),
+                num_threads=self._num_threads,
+            )
+            self._loaded[name] = RUNNERS[self._runtime](self._folder, graph, self._num_threads)
+        return self._loaded[name]
+
+    def __iter__(self):
+        return iter(self._sidecar.graphs)
+
+    def __len__(self) -> int:
+        return len(self._sidecar.graphs)
+
+
+class ExportedModel:
+    """An exported model, called as the PyTorch model that it was made from.
+
+    ``keyframe`` and ``reuse`` are what ``mobileinst_d2.tracking`` takes, and a call predicts
+    images as Detectron2's models do. Frames go through the runtime one by one.
+
+    Attributes:
+        sidecar: what model.json says.
+        graphs: a :class:`GraphRunner` for each graph, loaded on first use.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        folder: str | Path,
+        sidecar: Sidecar,
+        runtime: str,
+        num_threads: int = 1,
+        score_threshold: float = 0.005,
+        mask_threshold: float = 0.45,
+        mask_rescore: bool = True,
+        max_detections: int = 100,
+    ) -> None:
+        """Open an exported folder; see :meth:`load` for the short way.
+
+        Args:
+            folder: made by tools/export.py.
+            sidecar: the content of its model.json.
+            runtime: what to run it with.
+            num_threads: CPU threads of the runtime.
+            score_threshold: class scores must be above it.
+            mask_threshold: mask probability above which a pixel belongs to the instance.
+            mask_rescore: multiply scores by the maskness.
+            max_detections: results per image at most.
+
+        Raises:
+            ExportError: the runtime is not installed, or the folder is for another one.
+        """
+        if runtime != sidecar.runtime and runtime not in _ALSO_RUN_BY.get(sidecar.runtime, ()):
+            raise ExportError(f"{folder} was exported for {sidecar.runtime}, not for {runtime}")
+        require(runtime)
+        self.sidecar = sidecar
+        self.graphs = Graphs(Path(folder), sidecar, runtime, num_threads)
+        self.score_threshold = score_threshold
+        self.mask_threshold = mask_threshold
+        self.mask_rescore = mask_rescore
+        self.max_detections = max_detections
+        self._blank = blank_picture(sidecar)
+
+    @classmethod
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        folder: str | Path,
+        runtime: str | None = None,
+        num_threads: int = 1,
+    ) -> dict:
+        """Keyword arguments from the config of the folder, which may have been changed.
+
+        Args:
+            cfg: the folder's config.yaml, with other thresholds perhaps.
+            folder: made by tools/export.py.
+            runtime: what to run it with; None = what it was exported for.
+            num_threads: CPU threads of the runtime.
+
+        Returns:
+            The keyword arguments.
+
+        Raises:
+            ExportError: the folder is damaged, or ``cfg`` describes another network than it.
+        """
+        sidecar = read_sidecar(folder)
+        for key, value, exported in (
+            ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, sidecar.meta_architecture),
+            ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES, len(sidecar.class_names)),
+            ("INPUT.FORMAT", cfg.INPUT.FORMAT, sidecar.input["channels"]),
+            ("INPUT.FIXED_SIZE_TEST", tuple(cfg.INPUT.FIXED_SIZE_TEST), sidecar.size),
+        ):
+            if value != exported:
+                raise ExportError(f"{key} is {value}, but {folder} was exported with {exported}")
+        if cfg.TEST.TRACKING.ASSOCIATION_FEATURE == "query" and "keyframe" in sidecar.graphs:
+            _check_outputs(sidecar, "keyframe", ["queries"])
+        return {
+            "folder": folder,
+            "sidecar": sidecar,
+            "runtime": runtime or sidecar.runtime,
+            "num_threads": num_threads,
+            "score_threshold": cfg.TEST.SCORE_THRESHOLD,
+            "mask_threshold": cfg.TEST.MASK_THRESHOLD,
+            "mask_rescore": cfg.TEST.MASK_RESCORE,
+            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        runtime: str | None = None,
+        opts: Sequence[str] = (),
+        num_threads: int = 1,
+    ) -> "ExportedModel":
+        """Open an exported folder with the thresholds that it was exported with.
+
+        Args:
+            folder: made by tools/export.py.
+            runtime: what to run it with; None = what it was exported for.
+            opts: config overrides KEY, VALUE, ..., such as other thresholds.
+            num_threads: CPU threads of the runtime.
+
+        Returns:
+            The model.
+
+        Raises:
+            ExportError: the runtime is not installed, or the folder cannot be used.
+        """
+        read_sidecar(folder)  # tells what is wrong with the folder better than its config
+        cfg = get_cfg()
+        add_mobileinst_config(cfg)
+        path = Path(folder) / CONFIG_FILE
+        try:
+            cfg.merge_from_file(str(path))
+            cfg.merge_from_list(list(opts))
+        # yaml and yacs raise various types for various mistakes.
+        except Exception as error:
+            raise ExportError(f"{path} and the overrides give no config: {error}") from error
+        return cls(cfg, folder, runtime=runtime, num_threads=num_threads)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the input."""
+        return self.sidecar.size
+
+    def keyframe(self, frames: Sequence[Array]) -> dict[str, np.ndarray]:
+        """Everything about key frames that tracking needs.
+
+        Args:
+            frames: B images (3, h, w) in [0, 255], not larger than ``size``.
+
+        Returns:
+            ``kernels`` (B, N, D), ``scores`` (B, N, K), ``mask_features`` (B, D, H/8, W/8), and
+            ``queries`` (B, N, C) if they were exported.
+
+        Raises:
+            ExportError: a frame is too large, or the model was exported without this graph.
+        """
+        return self._run("keyframe", frames, ["kernels", "scores", "mask_features"])
+
+    def reuse(self, frames: Sequence[Array]) -> np.ndarray:
+        """Mask features of frames that reuse the kernels of a key frame.
+
+        Args:
+            frames: B images (3, h, w) in [0, 255], not larger than ``size``.
+
+        Returns:
+            (B, D, H/8, W/8).
+
+        Raises:
+            ExportError: a frame is too large, or the model was exported without this graph.
+        """
+        return self._run("reuse", frames, ["mask_features"])["mask_features"]
+
+    def __call__(self, batched_inputs: list[dict]) -> list[dict]:
+        """Predict images as Detectron2's models do.
+
+        Args:
+            batched_inputs: per image ``image`` (3, h, w) in [0, 255], not larger than ``size``,
+                and ``height``, ``width`` of the original image (optional).
+
+        Returns:
+            One ``{"instances": Instances}`` per image, with masks of the original size.
+
+        Raises:
+            ExportError: an image is too large, or the model was exported without this graph.
+        """
+        results = []
+        for item in batched_inputs:
+            outputs = self._run("image", [item["image"]], ["scores", "mask_logits"])
+            image_size = tuple(item["image"].shape[-2:])
+            output_size = (item.get("height", image_size[0]), item.get("width", image_size[1]))
+            tensors = {name: torch.from_numpy(x[0]) for name, x in outputs.items()}
+            logits = upsample_mask_logits(tensors["mask_logits"][None])[0]
+            quality = None
+            if self.mask_rescore:
+                quality = maskness(logits.sigmoid(), self.mask_threshold)
+            queries, labels, values = select_instances(
+                tensors["scores"],
+                quality,
+                score_threshold=self.score_threshold,
+                max_detections=self.max_detections,
+            )
+            masks = paste_masks(logits[queries], image_size, output_size, self.mask_threshold)
+            shown = masks.flatten(1).any(1)
+            results.append({"instances": to_instances(masks[shown], labels[shown], values[shown])})
+        return results
+
+    def _run(
+        self, name: str, frames: Sequence[Array], needed: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        _check_outputs(self.sidecar, name, needed)
+        runner = self.graphs[name]
+        results = [runner(self._pad(frame)) for frame in frames]
+        return {key: np.concatenate([x[key] for x in results]) for key in runner.outputs}
+
+    def _pad(self, frame: Array) -> np.ndarray:
+        """(1, 3, H, W), the frame top left."""
+        height, width = frame.shape[-2:]
+        if height > self.size[0] or width > self.size[1]:
+            raise ExportError(
+                f"an image of {height}x{width} pixels does not fit into the exported "
+                f"{self.size[0]}x{self.size[1]}: resize it, as INPUT.FIXED_SIZE_TEST does"
+            )
+        picture = self._blank.copy()
+        picture[0, :, :height, :width] = np.asarray(frame)
+        return picture
+
+
+def blank_picture(sidecar: Sidecar) -> np.ndarray:
+    """(1, 3, H, W), the padding alone."""
+    values = np.asarray(sidecar.input["pad_value"], np.float32)
+    return np.broadcast_to(values[:, None, None], sidecar.input["shape"]).copy()
+
+
+def _check_outputs(sidecar: Sidecar, name: str, needed: Sequence[str]) -> None:
+    if name not in sidecar.graphs:
+        raise ExportError(
+            f"the model was exported without the graph {name!r}; it has {', '.join(sidecar.graphs)}"
+        )
+    if missing := [output for output in needed if output not in sidecar.graphs[name]["outputs"]]:
+        hint = ": export it with TEST.TRACKING.ASSOCIATION_FEATURE query"
+        raise ExportError(
+            f"the graph {name!r} was exported without {', '.join(missing)}"
+            f"{hint if missing == ['queries'] else ''}"
+        )

@@ -1,0 +1,84 @@
+"""Is an exported graph the PyTorch module that it was made from?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .guard import run_graph_guarded
+from .runners import ExportError
+
+__all__ = ["TOLERANCES", "check_graph", "test_picture"]
+
+# Largest difference to PyTorch that is accepted, relative to the largest value of the output. That
+# of int8 only tells a broken file from a working one.
+TOLERANCES = {"fp32": 1e-4, "int8": 0.5}
+
+
+def test_picture(shape: Sequence[int]) -> torch.Tensor:
+    """A picture with coarse and fine structure, the same in each call.
+
+    Args:
+        shape: (1, 3, H, W).
+
+    Returns:
+        Real values in [0, 255].
+    """
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(shape[0], shape[1], 5, 7, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=tuple(shape[2:]), mode="bicubic")
+    fine = torch.rand(tuple(shape), generator=generator)
+    return (255 * (0.85 * smooth + 0.15 * fine)).clamp(0, 255)
+
+
+def check_graph(
+    runtime: str,
+    folder: Path,
+    graph: Mapping[str, Any],
+    module: nn.Module,
+    image: torch.Tensor,
+    tolerance: float,
+) -> dict[str, dict[str, float]]:
+    """Run a graph, in a process of its own, and compare it with its module.
+
+    Args:
+        runtime: what the graph was written for.
+        folder: where its files are.
+        graph: what ``export_module`` returned.
+        module: what it was made from.
+        image: the input, (1, 3, H, W).
+        tolerance: largest difference, relative to the largest absolute value of the output.
+
+    Returns:
+        ``max_difference`` and ``max_relative_difference``, both by output.
+
+    Raises:
+        ExportError: the runtime crashed or refused the graph, or an output differs by more.
+    """
+    with torch.no_grad():
+        expected = module(image)
+    arrays = {name: image.numpy() for name in graph["inputs"]}
+    found = run_graph_guarded(runtime, folder, graph, arrays)
+    differences = {"max_difference": {}, "max_relative_difference": {}}
+    for name, tensor in zip(graph["outputs"], expected, strict=True):
+        reference = tensor.numpy()
+        difference = float(np.abs(found[name] - reference).max())
+        # Not "above": NaN is above nothing.
+        relative = difference / max(float(np.abs(reference).max()), 1e-30)
+        if not relative <= tolerance:
+            raise ExportError(
+                f"{' and '.join(graph['files'])} in {runtime}: {name} differs from PyTorch by "
+                f"{difference:.3g}, {_percent(relative)} of its largest value; at most "
+                f"{_percent(tolerance)} is accepted"
+            )
+        differences["max_difference"][name] = difference
+        differences["max_relative_difference"][name] = relative
+    return differences
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %" if math.isfinite(value) else str(value)
