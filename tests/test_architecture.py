@@ -28,6 +28,7 @@ KNOWS = {
     "modeling.layers": {"modeling.layers"},
     "modeling.losses": set(),
     "modeling.targets": {"modeling.layers"},
+    "modeling.deploy": {"modeling.layers"},
     "modeling.matcher": {"modeling.losses", "modeling.targets"},
     "modeling.postprocess": {"modeling.layers", "modeling.options"},
     "modeling.criterion": {

@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import ConvBN, ConvTransformer, attend_by_head, inverted_residuals
+from ..layers import ConvBN, ConvTransformer, SizeConstant, attend_by_head, inverted_residuals
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
@@ -108,8 +108,8 @@ _STAGE_OUTPUTS = ("x2", "x3", "x4", "x5", "x6")
 _POSITIONS = 16
 
 
-class AxialPosition(nn.Module):
-    """Learned position along one axis, resized to its length."""
+class AxialPosition(SizeConstant):
+    """Adds a learned position along one axis, resized to its length."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -117,10 +117,11 @@ class AxialPosition(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, channels, N) -> (B, channels, N)."""
-        position = F.interpolate(
-            self.pos_embed, size=x.shape[-1], mode="linear", align_corners=False
-        )
-        return x + position
+        return x + super().forward(x)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, channels, N) for (B, channels, N)."""
+        return F.interpolate(self.pos_embed, size=x.shape[-1], mode="linear", align_corners=False)
 
 
 class SeaAttention(nn.Module):

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
@@ -19,6 +18,7 @@ from ..layers import (
     ConvTransformer,
     SemanticInjection,
     attend_by_head,
+    average_pool,
     inverted_residuals,
 )
 from ..options import check_option
@@ -234,7 +234,7 @@ class TopFormer(MobileBackbone):
         tokens = self.tpm(x)
         height, width = tokens[-1].shape[-2:]
         pooled_size = ((height + 1) // 2, (width + 1) // 2)
-        pooled = torch.cat([F.adaptive_avg_pool2d(t, pooled_size) for t in tokens], dim=1)
+        pooled = torch.cat([average_pool(t, pooled_size) for t in tokens], dim=1)
         x6 = self.trans(pooled)
         injected = x6.split(self.token_channels, dim=1)
         features = {"x6": x6}

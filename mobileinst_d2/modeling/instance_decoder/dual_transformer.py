@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import ConvNorm, MultiHeadAttention, sine_position
+from ..layers import ConvNorm, MultiHeadAttention, SinePosition
 from ..mask_decoder import MaskDecoderOutput, feature_channels
 from ..options import check_option
 from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
@@ -187,6 +187,7 @@ class DualTransformerInstanceDecoder(nn.Module):
         self.global_projection = (
             ConvNorm(global_channels, hidden_dim, norm=norm) if "global" in layers else None
         )
+        self.positions = nn.ModuleDict({f"{kind}_map": SinePosition() for kind in layers})
         self.layers = nn.ModuleList(
             DecoderLayer(
                 hidden_dim,
@@ -267,7 +268,7 @@ class DualTransformerInstanceDecoder(nn.Module):
             The predictions of N queries per image.
         """
         memories = self._memories(mask_output, x_global, set(self.layer_kinds))
-        queries = self.queries.weight.expand(len(x_global), -1, -1)
+        queries = self.queries.weight.expand(x_global.shape[0], -1, -1)
         passing = queries
         for kind, layer in zip(self.layer_kinds, self.layers, strict=True):
             passing = queries  # what enters the last layer
@@ -312,11 +313,14 @@ class DualTransformerInstanceDecoder(nn.Module):
         if "local" in kinds:
             x = mask_output.x_mask if self.local_source == "x_mask" else mask_output.fused
             if self.local_pool == "max":
-                x = F.max_pool2d(x, self.local_pool_size)
+                x = F.max_pool2d(x, self.local_pool_size, stride=self.local_pool_size)
             elif self.local_pool == "avg":
-                x = F.avg_pool2d(x, self.local_pool_size)
+                x = F.avg_pool2d(x, self.local_pool_size, stride=self.local_pool_size)
             maps["local"] = x
-        return {kind: (x.flatten(2).transpose(1, 2), _position_of(x)) for kind, x in maps.items()}
+        return {
+            kind: (x.flatten(2).transpose(1, 2), self.positions[f"{kind}_map"](x))
+            for kind, x in maps.items()
+        }
 
     def _attend(
         self, layer: nn.Module, queries: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor]
@@ -340,8 +344,3 @@ class DualTransformerInstanceDecoder(nn.Module):
 
 def _add(x: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
     return x if position is None else x + position
-
-
-def _position_of(x: torch.Tensor) -> torch.Tensor:
-    """Sine positions (H * W, C) of a map (B, C, H, W)."""
-    return sine_position(x.shape[2], x.shape[3], x.shape[1], device=x.device).to(x.dtype)

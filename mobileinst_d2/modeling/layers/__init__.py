@@ -6,26 +6,33 @@ from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
 from .folded_norm import folded_norms, refit_norms
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
-from .position import coordinate_channels, sine_position
+from .pooling import BinAveragePool, average_pool
+from .position import CoordinateChannels, SinePosition, sine_position
 from .resize import bilinear_resize
 from .semantic_injection import INJECTION_GATES, SemanticInjection
+from .size_constant import SizeConstant, fix_size_constants
 
 __all__ = [
     "BATCH_NORMS",
     "INJECTION_GATES",
     "NORMS",
     "BatchNorm2d",
+    "BinAveragePool",
     "ConvBN",
     "ConvNorm",
     "ConvTransformer",
+    "CoordinateChannels",
     "DropPath",
     "InvertedResidual",
     "MultiHeadAttention",
     "SemanticInjection",
+    "SinePosition",
+    "SizeConstant",
     "attend_by_head",
+    "average_pool",
     "bilinear_resize",
     "build_norm",
-    "coordinate_channels",
+    "fix_size_constants",
     "folded_norms",
     "inverted_residuals",
     "refit_norms",

@@ -1,14 +1,16 @@
 """Multi-head attention of the instance decoders."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 __all__ = ["MultiHeadAttention"]
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention with separate queries, keys and values."""
+    """Scaled dot-product attention with separate queries, keys and values.
+
+    It is written out: not every runtime knows attention as one operation.
+    """
 
     def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0) -> None:
         """Build the layer.
@@ -25,7 +27,7 @@ class MultiHeadAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"the width {dim} is not divisible by {num_heads} attention heads")
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(dim, dim)
         self.v_proj = nn.Linear(dim, dim)
@@ -48,8 +50,9 @@ class MultiHeadAttention(nn.Module):
         q = self._split_heads(self.q_proj(query))
         k = self._split_heads(self.k_proj(key))
         v = self._split_heads(self.v_proj(value))
-        dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # b, heads, n, d
+        # Scaled before the product, which half precision might not hold.
+        logits = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # b, heads, n, m
+        out = self.dropout(logits.softmax(dim=3)) @ v  # b, heads, n, d
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,9 @@ import math
 
 import torch
 
-__all__ = ["coordinate_channels", "sine_position"]
+from .size_constant import SizeConstant
+
+__all__ = ["CoordinateChannels", "SinePosition", "sine_position"]
 
 
 def sine_position(
@@ -48,16 +50,21 @@ def sine_position(
     return torch.cat((rows, columns), dim=2).flatten(0, 1)
 
 
-def coordinate_channels(x: torch.Tensor) -> torch.Tensor:
-    """The x and y coordinates of each position of a map, in [-1, 1].
+class SinePosition(SizeConstant):
+    """The sine embedding of the positions and channels of a map."""
 
-    Args:
-        x: (B, C, H, W), for its shape, type and device.
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """(H * W, C) for a map (B, C, H, W)."""
+        channels, height, width = x.shape[1:]
+        return sine_position(height, width, channels, device=x.device).to(x.dtype)
 
-    Returns:
-        (B, 2, H, W).
-    """
-    rows = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)
-    columns = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype)
-    y, x_grid = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack((x_grid, y)).expand(len(x), -1, -1, -1)
+
+class CoordinateChannels(SizeConstant):
+    """The x and y coordinates of each position of a map, in [-1, 1]."""
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W) for a map (B, C, H, W)."""
+        rows = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)
+        columns = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype)
+        y, x_grid = torch.meshgrid(rows, columns, indexing="ij")
+        return torch.stack((x_grid, y)).expand(x.shape[0], -1, -1, -1)

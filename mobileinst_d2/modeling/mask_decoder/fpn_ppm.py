@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import NORMS, ConvNorm, bilinear_resize
+from ..layers import NORMS, BinAveragePool, ConvNorm, bilinear_resize
 from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
 from .mask_branch import MaskBranch
@@ -38,19 +37,19 @@ class PyramidPooling(nn.Module):
             raise ValueError(
                 f"MODEL.MASK_DECODER.PPM_BINS is {list(bins)}, name one or more, each at least 1"
             )
-        self.bins = list(bins)
+        self.pools = nn.ModuleList(BinAveragePool(n) for n in bins)
         # No batch norm: a bin of 1 leaves it a single value per image to normalise.
         self.branches = nn.ModuleList(
-            ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in self.bins
+            ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in bins
         )
-        self.bottleneck = ConvNorm(dim + len(self.bins) * pooled_dim, dim, norm="", relu=True)
+        self.bottleneck = ConvNorm(dim + len(bins) * pooled_dim, dim, norm="", relu=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, H, W); H and W may be smaller than the bins."""
         size = x.shape[-2:]
         pooled = [
-            bilinear_resize(branch(F.adaptive_avg_pool2d(x, bins)), size)
-            for bins, branch in zip(self.bins, self.branches, strict=True)
+            bilinear_resize(branch(pool(x)), size)
+            for pool, branch in zip(self.pools, self.branches, strict=True)
         ]
         return self.bottleneck(torch.cat((x, *pooled), dim=1))
 

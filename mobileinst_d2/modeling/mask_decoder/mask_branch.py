@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..layers import ConvNorm, coordinate_channels
+from ..layers import ConvNorm, CoordinateChannels
 from .build import MaskDecoderOutput
 
 __all__ = ["MaskBranch"]
@@ -39,7 +39,7 @@ class MaskBranch(nn.Module):
                 "MODEL.MASK_DECODER.COORD_FEATURES needs NUM_MASK_CONVS of at least 1, "
                 f"got {num_convs}"
             )
-        self.coord_features = coord_features
+        self.coordinates = CoordinateChannels() if coord_features else None
         self.convs = nn.Sequential(
             *(
                 ConvNorm(dim + 2 * (coord_features and i == 0), dim, 3, norm=norm, relu=True)
@@ -51,7 +51,7 @@ class MaskBranch(nn.Module):
     def forward(self, fused: torch.Tensor) -> MaskDecoderOutput:
         """Map the fused pyramid (B, dim, H/8, W/8) to X_mask and the mask features."""
         x = fused
-        if self.coord_features:
-            x = torch.cat((x, coordinate_channels(x)), dim=1)
+        if self.coordinates is not None:
+            x = torch.cat((x, self.coordinates(x)), dim=1)
         x_mask = self.convs(x)
         return MaskDecoderOutput(fused, x_mask, self.projection(x_mask))

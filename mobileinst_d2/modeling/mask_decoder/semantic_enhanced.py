@@ -35,7 +35,7 @@ class Downsample(nn.Module):
         if self.conv is not None:
             return self.conv(x)
         if self.mode == "max":
-            return F.max_pool2d(x, 2, ceil_mode=True)
+            return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
         if self.mode == "bilinear":
             return bilinear_resize(x, size)
         return F.interpolate(x, size=size, mode="nearest")

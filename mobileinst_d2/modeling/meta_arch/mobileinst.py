@@ -9,6 +9,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from ..criterion import MobileInstCriterion, PassedOutputs
+from ..deploy import ExportGraph, build_export_graphs
 from ..instance_decoder import build_instance_decoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
 from ..postprocess import (
@@ -243,14 +244,7 @@ class MobileInst(nn.Module):
             RuntimeError: if the model is in training mode.
         """
         self._require_eval()
-        mask_output, x_global = self._encode(self._batch(frames).tensor)
-        predictions = self.instance_decoder(mask_output, x_global)
-        return {
-            "kernels": predictions.kernels,
-            "queries": predictions.queries,
-            "scores": instance_scores(predictions.class_logits, predictions.objectness_logits),
-            "mask_features": mask_output.mask_features,
-        }
+        return self._decode_keyframe(self._batch(frames).tensor)
 
     def reuse(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
         """Mask features of frames that reuse the kernels of a key frame (paper, eq. 1).
@@ -265,7 +259,35 @@ class MobileInst(nn.Module):
             RuntimeError: if the model is in training mode.
         """
         self._require_eval()
-        return self._encode(self._batch(frames).tensor)[0].mask_features
+        return self._decode_reuse(self._batch(frames).tensor)["mask_features"]
+
+    def export_graphs(
+        self, size: tuple[int, int] = (640, 640), *, queries: bool = False
+    ) -> dict[str, ExportGraph]:
+        """Fixed-size graphs of plain tensor operations, for other runtimes.
+
+        Args:
+            size: (H, W) of the image, multiples of the backbone's ``size_divisibility``.
+            queries: give the queries of key frames too, which tracking compares where
+                ``TEST.TRACKING.ASSOCIATION_FEATURE`` is "query".
+
+        Returns:
+            ``image`` with ``scores`` (1, N, K) in [0, 1] and ``mask_logits`` (1, N, H/8, W/8);
+            ``keyframe`` with ``kernels`` (1, N, D), ``scores``, ``mask_features``
+            (1, D, H/8, W/8) and, if wanted, ``queries`` (1, N, C); ``reuse`` with
+            ``mask_features``. They compute on a copy of the model.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
+            ValueError: if a side is no positive multiple.
+        """
+        keyframe_names = ("kernels", "scores", "mask_features")
+        parts = {
+            "image": (MobileInst._decode_image, ("scores", "mask_logits")),
+            "keyframe": (MobileInst._decode_keyframe, keyframe_names + ("queries",) * queries),
+            "reuse": (MobileInst._decode_reuse, ("mask_features",)),
+        }
+        return build_export_graphs(self, parts, size, self.backbone.size_divisibility)
 
     def _require_eval(self) -> None:
         if self.training:
@@ -295,6 +317,24 @@ class MobileInst(nn.Module):
     def _encode(self, images: torch.Tensor) -> tuple[MaskDecoderOutput, torch.Tensor]:
         features = self.backbone(images)
         return self.mask_decoder(features), features[self.global_feature]
+
+    def _decode_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        mask_output, x_global = self._encode(images)
+        predictions = self.instance_decoder(mask_output, x_global)
+        return {
+            "kernels": predictions.kernels,
+            "queries": predictions.queries,
+            "scores": instance_scores(predictions.class_logits, predictions.objectness_logits),
+            "mask_features": mask_output.mask_features,
+        }
+
+    def _decode_reuse(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"mask_features": self._encode(images)[0].mask_features}
+
+    def _decode_image(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs = self._decode_keyframe(images)
+        mask_logits = mask_product(outputs["kernels"], outputs["mask_features"])
+        return {"scores": outputs["scores"], "mask_logits": mask_logits}
 
     def _outputs(self, features: tuple[MaskDecoderOutput, torch.Tensor]) -> dict[str, torch.Tensor]:
         outputs = self.instance_decoder(*features)._asdict()

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mobileinst_d2.modeling.layers import coordinate_channels, sine_position
+from mobileinst_d2.modeling.layers import CoordinateChannels, sine_position
 
 
 def naive_sine_position(height, width, dim):
@@ -39,7 +39,7 @@ def test_sine_position_needs_a_multiple_of_four_channels():
 
 
 def test_coordinate_channels_run_from_corner_to_corner():
-    coordinates = coordinate_channels(torch.zeros(2, 5, 3, 4))
+    coordinates = CoordinateChannels()(torch.zeros(2, 5, 3, 4))
     assert coordinates.shape == (2, 2, 3, 4)
     x, y = coordinates[1]
     torch.testing.assert_close(x[2], torch.tensor([-1, -1 / 3, 1 / 3, 1]))
