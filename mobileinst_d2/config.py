@@ -72,9 +72,19 @@ def _add_backbone_config(cfg: CN) -> None:
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
     cfg.MODEL.MOBILENETV2.NORM = "BN"
 
+    # MobileNetV4-Conv-Small; not in the paper.
+    cfg.MODEL.MOBILENETV4 = CN()
+    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
+    cfg.MODEL.MOBILENETV4.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # How x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
+    # "pool" (2x2 average).
+    cfg.MODEL.MOBILENETV4.GLOBAL_FEATURE = "conv"
+    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
+    cfg.MODEL.MOBILENETV4.NORM = "BN"
+
     cfg.MODEL.MOBILE_FPN = CN()
     # What build_mobile_fpn_backbone, for Detectron2's own detectors, puts MODEL.FPN on:
-    # "TopFormer" | "SeaFormer" | "MobileNetV2".
+    # "TopFormer" | "SeaFormer" | "MobileNetV2" | "MobileNetV4".
     cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TopFormer"
 
 
@@ -108,6 +118,9 @@ def _add_mask_decoder_config(cfg: CN) -> None:
     cfg.MODEL.MASK_DECODER.ENHANCER_GATE = "hsigmoid"
     # Open: how the bottom-up round goes down: "nearest" | "max" | "bilinear" | "conv".
     cfg.MODEL.MASK_DECODER.DOWNSAMPLE = "nearest"
+    # Not in the paper: strides, of 8, 16 and 32, at which the 3x3 convolutions of pyramid and mask
+    # branch are depthwise-separable; () = none.
+    cfg.MODEL.MASK_DECODER.SEPARABLE_STRIDES = ()
     # 3x3 convolutions between the fused pyramid and X_mask (the "Nx conv" of Table 6).
     cfg.MODEL.MASK_DECODER.NUM_MASK_CONVS = 1
     # Open: append the two normalised coordinates to the input of the mask convolutions.

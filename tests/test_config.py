@@ -162,7 +162,7 @@ OPTIONS = named_options()
 def use(key: str, value: object) -> None:
     """Build what reads the key."""
     overrides = {key.replace(".", "__"): value}
-    for name in ("SeaFormer", "MobileNetV2"):
+    for name in ("SeaFormer", "MobileNetV2", "MobileNetV4"):
         if key.startswith(f"MODEL.{name.upper()}."):
             overrides["MODEL__BACKBONE__NAME"] = name
     if key == "DATALOADER.VIS_SAMPLE_UNIT":

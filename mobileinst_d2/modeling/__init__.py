@@ -1,6 +1,6 @@
 """Networks and their losses."""
 
-from .backbone import MobileNetV2, SeaFormer, TopFormer
+from .backbone import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
 from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
 from .meta_arch import MobileInst
@@ -10,6 +10,7 @@ __all__ = [
     "MASK_DECODER_REGISTRY",
     "MobileInst",
     "MobileNetV2",
+    "MobileNetV4",
     "SeaFormer",
     "TopFormer",
     "build_instance_decoder",

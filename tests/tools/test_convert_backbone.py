@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from public_checkpoints import (
     seaformer_tiny,
     timm_mobilenetv2,
+    timm_mobilenetv4,
     topformer_backbone,
     torchvision_mobilenetv2,
     with_segmentation_head,
@@ -22,11 +23,13 @@ from mobileinst_d2 import add_mobileinst_config
 TOPFORMER = topformer_backbone("tiny", sim=True)
 SEAFORMER = seaformer_tiny()
 MOBILENETV2 = torchvision_mobilenetv2()
+MOBILENETV4 = timm_mobilenetv4()
 # The content of a public file, and the names and tensors that it stands for.
 FILES = {
     "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, TOPFORMER),
     "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, SEAFORMER),
     "MobileNetV2": (timm_mobilenetv2(MOBILENETV2), MOBILENETV2),
+    "MobileNetV4": ({"state_dict": MOBILENETV4}, MOBILENETV4),
 }
 
 

@@ -2,6 +2,7 @@
 
 from .fpn import MobileFPN, build_mobile_fpn_backbone
 from .mobilenetv2 import MobileNetV2
+from .mobilenetv4 import MobileNetV4
 from .seaformer import SEAFORMER_VARIANTS, SeaFormer
 from .topformer import TOPFORMER_VARIANTS, TopFormer
 
@@ -10,6 +11,7 @@ __all__ = [
     "TOPFORMER_VARIANTS",
     "MobileFPN",
     "MobileNetV2",
+    "MobileNetV4",
     "SeaFormer",
     "TopFormer",
     "build_mobile_fpn_backbone",

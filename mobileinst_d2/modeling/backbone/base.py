@@ -1,19 +1,21 @@
 """What the mobile backbones have in common."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
+from torch import nn
 
-from ..layers import BATCH_NORMS
+from ..layers import BATCH_NORMS, ConvBN
 from ..options import check_option
 
-__all__ = ["MobileBackbone", "check_image_channels"]
+__all__ = ["MobileBackbone", "activated", "build_global_layers", "check_image_channels"]
 
 _STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _MIN_SIZE = 64
+_GLOBAL_FEATURES = ("conv", "pool", "separable")
 
 
 class MobileBackbone(Backbone):
@@ -81,6 +83,41 @@ class MobileBackbone(Backbone):
     @abstractmethod
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to at least the wanted outputs."""
+
+
+def activated(block: ConvBN, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Convolution, normalisation and activation under the names 0, 1, 2."""
+    return nn.Sequential(*block, activation())
+
+
+def build_global_layers(
+    kind: str, channels: int, *, norm: str, activation: Callable[[], nn.Module], section: str
+) -> nn.Module:
+    """Layers from x5 to x6, for networks that end at stride 32.
+
+    Args:
+        kind: "conv" (3x3 with stride 2), "separable" (the same as depthwise and pointwise
+            convolution) or "pool" (2x2 average).
+        channels: channels of x5, and of x6.
+        norm: normalisation of the convolutions.
+        activation: makes the activation after a convolution.
+        section: section of ``cfg.MODEL`` with the settings, for messages.
+
+    Returns:
+        The layers; their map has half the size, rounded up.
+
+    Raises:
+        ValueError: if the kind is unknown.
+    """
+    check_option(f"MODEL.{section}.GLOBAL_FEATURE", kind, _GLOBAL_FEATURES)
+    if kind == "pool":
+        return nn.AvgPool2d(2, ceil_mode=True)
+    if kind == "conv":
+        return activated(ConvBN(channels, channels, 3, 2, norm=norm), activation)
+    return nn.Sequential(
+        activated(ConvBN(channels, channels, 3, 2, groups=channels, norm=norm), activation),
+        activated(ConvBN(channels, channels, norm=norm), activation),
+    )
 
 
 def check_image_channels(name: str, input_shape: ShapeSpec) -> None:

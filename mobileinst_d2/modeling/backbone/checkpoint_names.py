@@ -51,10 +51,18 @@ NETWORKS = {
     # Layer 18 belongs to the classifier.
     "MobileNetV2": _Network(
         "features.1.conv.0.0.weight",
-        re.compile(r"features\.(\d|1[0-7])\."),
+        re.compile(r"(features\.(\d|1[0-7])|global_layers)\."),
         "features.17.conv.2.weight",
         0,
         {160: "0.5", 240: "0.75", 320: "1.0", 352: "1.1", 384: "1.2", 448: "1.4"},
+    ),
+    # Stage 4 belongs to the classifier.
+    "MobileNetV4": _Network(
+        "blocks.2.0.dw_start.conv.weight",
+        re.compile(r"(conv_stem|bn1|blocks\.[0-3]|global_layers)\."),
+        "blocks.2.0.dw_start.conv.weight",
+        0,
+        {24: "Small-0.35", 32: "Small-0.5", 64: "Small", 80: "Medium", 96: "Large"},
     ),
 }
 
@@ -135,8 +143,9 @@ def _as_tensor(value: torch.Tensor | np.ndarray) -> torch.Tensor:
 def find_backbone(tensors: Mapping[str, torch.Tensor]) -> BackbonePart:
     """Take the backbone out of a state dict of a public network, or of one of our models.
 
-    Known are the layouts of TopFormer (also the earliest), SeaFormer and torchvision's and timm's
-    MobileNetV2, inside any model: whatever stands before the network's own names is left away.
+    Known are the layouts of TopFormer (also the earliest), SeaFormer, torchvision's and timm's
+    MobileNetV2 and timm's MobileNetV4, inside any model: whatever stands before the network's own
+    names is left away.
 
     Args:
         tensors: tensors by name.
@@ -185,8 +194,9 @@ def _our_names(names: Iterable[str]) -> dict[str, str]:
             for name in names
         }
     prefix = _prefix(names, "conv_stem.weight")
-    # Squeeze and excitation: one of the other networks that timm names in this way.
-    if prefix is not None and not any(".se." in name for name in names):
+    # Squeeze and excitation, or MobileNetV4's blocks: other networks that timm names in this way.
+    foreign = any(part in name for name in names for part in (".se.", ".dw_start."))
+    if prefix is not None and not foreign:
         return _torchvision_names(names, prefix)
     return {name: name for name in names}
 

@@ -11,8 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import ConvBN, InvertedResidual
-from ..options import check_option
-from .base import MobileBackbone, check_image_channels
+from .base import MobileBackbone, activated, build_global_layers, check_image_channels
 from .checkpoints import load_backbone_weights
 
 __all__ = ["MobileNetV2"]
@@ -31,7 +30,6 @@ _STEM_CHANNELS = 32
 # What the outputs of some layers are called, and channels.
 _OUT_LAYERS = {6: "x3", 13: "x4", 17: "x5"}
 _CHANNELS = {"x3": 32, "x4": 96, "x5": 320, "x6": 320}
-_GLOBAL_FEATURES = ("conv", "pool", "separable")
 
 
 class _InvertedResidual(InvertedResidual):
@@ -49,25 +47,7 @@ class _InvertedResidual(InvertedResidual):
             norm=norm,
         )
         *inner, projection = (layer for layer in self.conv if isinstance(layer, ConvBN))
-        self.conv = nn.Sequential(*(_activated(layer) for layer in inner), *projection)
-
-
-def _activated(block: ConvBN) -> nn.Sequential:
-    """Convolution, normalisation and activation under the names 0, 1, 2."""
-    return nn.Sequential(*block, nn.ReLU6())
-
-
-def _build_global_layers(kind: str, norm: str) -> nn.Module:
-    """Layers from x5 to x6."""
-    channels = _CHANNELS["x5"]
-    if kind == "pool":
-        return nn.AvgPool2d(2, ceil_mode=True)
-    if kind == "conv":
-        return _activated(ConvBN(channels, channels, 3, 2, norm=norm))
-    return nn.Sequential(
-        _activated(ConvBN(channels, channels, 3, 2, groups=channels, norm=norm)),
-        _activated(ConvBN(channels, channels, norm=norm)),
-    )
+        self.conv = nn.Sequential(*(activated(layer, nn.ReLU6) for layer in inner), *projection)
 
 
 @BACKBONE_REGISTRY.register()
@@ -100,10 +80,9 @@ class MobileNetV2(MobileBackbone):
             ValueError: if ``global_feature`` or an output is unknown.
         """
         super().__init__(_CHANNELS, out_features, norm=norm, section="MOBILENETV2")
-        check_option("MODEL.MOBILENETV2.GLOBAL_FEATURE", global_feature, _GLOBAL_FEATURES)
         # x6 comes from the last layer.
         last = max(i for i, name in _OUT_LAYERS.items() if name <= max(out_features))
-        layers = [_activated(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm))]
+        layers = [activated(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU6)]
         channels = _STEM_CHANNELS
         for expansion, out_channels, repetitions, stride in _STAGES:
             for i in range(repetitions):
@@ -118,9 +97,10 @@ class MobileNetV2(MobileBackbone):
                 )
                 channels = out_channels
         self.features = nn.Sequential(*layers[: last + 1])
-        self.global_layers = (
-            _build_global_layers(global_feature, norm) if "x6" in out_features else None
+        global_layers = build_global_layers(
+            global_feature, channels, norm=norm, activation=nn.ReLU6, section="MOBILENETV2"
         )
+        self.global_layers = global_layers if "x6" in out_features else None
         if weights:
             load_backbone_weights(self, weights)
 

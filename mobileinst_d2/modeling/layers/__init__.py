@@ -1,7 +1,14 @@
 """Building blocks. They know PyTorch and Detectron2's layers; no config, no registry."""
 
 from .attention import MultiHeadAttention
-from .conv_bn import ConvBN, ConvNorm, InvertedResidual, inverted_residuals
+from .conv_bn import (
+    ConvBN,
+    ConvNorm,
+    InvertedResidual,
+    conv3x3_norm,
+    init_conv,
+    inverted_residuals,
+)
 from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
 from .folded_norm import folded_norms, refit_norms
@@ -32,8 +39,10 @@ __all__ = [
     "average_pool",
     "bilinear_resize",
     "build_norm",
+    "conv3x3_norm",
     "fix_size_constants",
     "folded_norms",
+    "init_conv",
     "inverted_residuals",
     "refit_norms",
     "sine_position",

@@ -5,12 +5,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
-from fvcore.nn.weight_init import c2_msra_fill
 from torch import nn
 
 from .norm import build_norm
 
-__all__ = ["ConvBN", "ConvNorm", "InvertedResidual", "init_conv", "inverted_residuals"]
+__all__ = [
+    "ConvBN",
+    "ConvNorm",
+    "InvertedResidual",
+    "conv3x3_norm",
+    "init_conv",
+    "inverted_residuals",
+]
 
 
 def init_conv(conv: nn.Conv2d) -> None:
@@ -82,6 +88,7 @@ class ConvNorm(nn.Module):
         kernel_size: int = 1,
         stride: int = 1,
         *,
+        groups: int = 1,
         norm: str = "BN",
         relu: bool = False,
     ) -> None:
@@ -92,14 +99,16 @@ class ConvNorm(nn.Module):
             out_channels: output channels.
             kernel_size: odd size of the window.
             stride: stride of the convolution.
+            groups: groups of the convolution.
             norm: normalisation, see :func:`build_norm`; "" gives a bias instead.
             relu: end with a ReLU.
         """
         super().__init__()
+        padding = kernel_size // 2
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not norm
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=not norm
         )
-        c2_msra_fill(self.conv)
+        init_conv(self.conv)
         self.norm = build_norm(norm, out_channels)
         self.relu = relu
 
@@ -109,6 +118,36 @@ class ConvNorm(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return x.relu() if self.relu else x
+
+
+def conv3x3_norm(
+    in_channels: int,
+    out_channels: int,
+    stride: int = 1,
+    *,
+    separable: bool = False,
+    norm: str = "BN",
+    relu: bool = False,
+) -> nn.Module:
+    """A 3x3 convolution with normalisation, whole or as a depthwise and a pointwise one.
+
+    Args:
+        in_channels: input channels.
+        out_channels: output channels.
+        stride: stride, of the depthwise convolution if there is one.
+        separable: two convolutions, each with the normalisation and the ReLU.
+        norm: normalisation, see :func:`build_norm`; "" gives a bias instead.
+        relu: end with a ReLU.
+
+    Returns:
+        A module from (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride).
+    """
+    if not separable:
+        return ConvNorm(in_channels, out_channels, 3, stride, norm=norm, relu=relu)
+    depthwise = ConvNorm(
+        in_channels, in_channels, 3, stride, groups=in_channels, norm=norm, relu=relu
+    )
+    return nn.Sequential(depthwise, ConvNorm(in_channels, out_channels, norm=norm, relu=relu))
 
 
 class InvertedResidual(nn.Module):

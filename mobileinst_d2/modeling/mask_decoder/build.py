@@ -16,6 +16,7 @@ __all__ = [
     "MaskDecoderOutput",
     "build_mask_decoder",
     "feature_channels",
+    "separable_levels",
 ]
 
 MASK_DECODER_REGISTRY = Registry("MASK_DECODER")
@@ -69,3 +70,25 @@ def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) ->
             f"features {sorted(missing)}, the backbone gives {sorted(input_shape)}"
         )
     return [input_shape[name].channels for name in names]
+
+
+def separable_levels(
+    input_shape: dict[str, ShapeSpec], names: Sequence[str], strides: Sequence[int]
+) -> list[int]:
+    """Levels of the pyramid whose 3x3 convolutions are to be depthwise-separable.
+
+    Args:
+        input_shape: outputs of the backbone.
+        names: the features of the pyramid, fine to coarse.
+        strides: strides of the wanted levels.
+
+    Returns:
+        The positions of the levels in ``names``.
+
+    Raises:
+        ValueError: if no level has one of the strides.
+    """
+    present = [input_shape[name].stride for name in names]
+    for stride in strides:
+        check_option("an entry of MODEL.MASK_DECODER.SEPARABLE_STRIDES", stride, present)
+    return [level for level, stride in enumerate(present) if stride in strides]

@@ -1,6 +1,6 @@
 """SparseInst's encoder as a mask decoder: the baseline of the paper's Table 6."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -9,7 +9,7 @@ from torch import nn
 
 from ..layers import NORMS, BinAveragePool, ConvNorm, bilinear_resize
 from ..options import check_option
-from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
+from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, separable_levels
 from .mask_branch import MaskBranch
 from .semantic_enhanced import PyramidRound
 
@@ -39,9 +39,7 @@ class PyramidPooling(nn.Module):
             )
         self.pools = nn.ModuleList(BinAveragePool(n) for n in bins)
         # No batch norm: a bin of 1 leaves it a single value per image to normalise.
-        self.branches = nn.ModuleList(
-            ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in bins
-        )
+        self.branches = nn.ModuleList(ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in bins)
         self.bottleneck = ConvNorm(dim + len(bins) * pooled_dim, dim, norm="", relu=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,6 +64,7 @@ class FPNPPM(nn.Module):
         ppm_bins: Sequence[int] = (1, 2, 3, 6),
         norm: str = "BN",
         lateral_norm: str = "",
+        separable: Collection[int] = (),
     ) -> None:
         """Build the encoder.
 
@@ -76,12 +75,16 @@ class FPNPPM(nn.Module):
             ppm_bins: rows and columns of the pooled maps.
             norm: normalisation of the 3x3 output convolutions and of the fusion.
             lateral_norm: normalisation of the laterals.
+            separable: the levels, from 0 for the finest, whose 3x3 convolutions are
+                depthwise-separable.
         """
         super().__init__()
         num_levels = len(in_channels)
         self.laterals = nn.ModuleList(ConvNorm(c, dim, norm=lateral_norm) for c in in_channels)
         self.ppm = PyramidPooling(dim, ppm_dim, ppm_bins) if ppm_dim else nn.Identity()
-        self.top_down = PyramidRound(dim, num_levels, top_down=True, norm=norm, relu=False)
+        self.top_down = PyramidRound(
+            dim, num_levels, top_down=True, norm=norm, relu=False, separable=separable
+        )
         self.fusion = ConvNorm(num_levels * dim, dim, norm=norm)
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -110,6 +113,7 @@ class FPNPPMMaskDecoder(nn.Module):
         norm: str = "BN",
         pyramid_norm: str = "BN",
         lateral_norm: str = "",
+        separable_strides: Sequence[int] = (),
         num_mask_convs: int = 1,
         coord_features: bool = False,
     ) -> None:
@@ -125,6 +129,7 @@ class FPNPPMMaskDecoder(nn.Module):
             norm: normalisation of the mask convolutions.
             pyramid_norm: normalisation of the 3x3 output convolutions and of the fusion.
             lateral_norm: normalisation of the laterals.
+            separable_strides: strides at which 3x3 convolutions are depthwise-separable.
             num_mask_convs: 3x3 convolutions from the fused pyramid to X_mask.
             coord_features: append coordinates in front of them.
 
@@ -136,13 +141,16 @@ class FPNPPMMaskDecoder(nn.Module):
         check_option("MODEL.MASK_DECODER.PYRAMID_NORM", pyramid_norm, NORMS)
         check_option("MODEL.MASK_DECODER.LATERAL_NORM", lateral_norm, NORMS)
         self.in_features = list(in_features)
+        in_channels = feature_channels(input_shape, in_features)
+        separable = separable_levels(input_shape, in_features, separable_strides)
         self.pyramid = FPNPPM(
-            feature_channels(input_shape, in_features),
+            in_channels,
             hidden_dim,
             ppm_dim=ppm_dim,
             ppm_bins=ppm_bins,
             norm=pyramid_norm,
             lateral_norm=lateral_norm,
+            separable=separable,
         )
         self.mask_branch = MaskBranch(
             hidden_dim,
@@ -150,6 +158,7 @@ class FPNPPMMaskDecoder(nn.Module):
             num_convs=num_mask_convs,
             norm=norm,
             coord_features=coord_features,
+            separable=0 in separable,
         )
 
     @classmethod
@@ -166,6 +175,7 @@ class FPNPPMMaskDecoder(nn.Module):
             "norm": node.NORM,
             "pyramid_norm": node.PYRAMID_NORM,
             "lateral_norm": node.LATERAL_NORM,
+            "separable_strides": node.SEPARABLE_STRIDES,
             "num_mask_convs": node.NUM_MASK_CONVS,
             "coord_features": node.COORD_FEATURES,
         }

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..layers import ConvNorm, CoordinateChannels
+from ..layers import ConvNorm, CoordinateChannels, conv3x3_norm
 from .build import MaskDecoderOutput
 
 __all__ = ["MaskBranch"]
@@ -20,6 +20,7 @@ class MaskBranch(nn.Module):
         num_convs: int = 1,
         norm: str = "BN",
         coord_features: bool = False,
+        separable: bool = False,
     ) -> None:
         """Build the branch.
 
@@ -29,6 +30,7 @@ class MaskBranch(nn.Module):
             num_convs: number of 3x3 convolutions.
             norm: their normalisation.
             coord_features: append two coordinate channels to the input of the first convolution.
+            separable: make the 3x3 convolutions depthwise-separable.
 
         Raises:
             ValueError: if there are coordinates but no convolution that could read them.
@@ -42,7 +44,13 @@ class MaskBranch(nn.Module):
         self.coordinates = CoordinateChannels() if coord_features else None
         self.convs = nn.Sequential(
             *(
-                ConvNorm(dim + 2 * (coord_features and i == 0), dim, 3, norm=norm, relu=True)
+                conv3x3_norm(
+                    dim + 2 * (coord_features and i == 0),
+                    dim,
+                    separable=separable,
+                    norm=norm,
+                    relu=True,
+                )
                 for i in range(num_convs)
             )
         )

@@ -1,6 +1,6 @@
 """MobileInst's semantic-enhanced mask decoder (paper, section 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,16 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from ..layers import INJECTION_GATES, NORMS, ConvNorm, SemanticInjection, bilinear_resize
+from ..layers import (
+    INJECTION_GATES,
+    NORMS,
+    ConvNorm,
+    SemanticInjection,
+    bilinear_resize,
+    conv3x3_norm,
+)
 from ..options import check_option
-from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels
+from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, separable_levels
 from .mask_branch import MaskBranch
 
 __all__ = ["PyramidRound", "SemanticEnhancedMaskDecoder"]
@@ -24,11 +31,13 @@ _ENHANCER_PLACES = ("input", "output")
 class Downsample(nn.Module):
     """Halves a map to the size of the next coarser level."""
 
-    def __init__(self, mode: str, dim: int, norm: str) -> None:
+    def __init__(self, mode: str, dim: int, norm: str, separable: bool = False) -> None:
         super().__init__()
         check_option("MODEL.MASK_DECODER.DOWNSAMPLE", mode, _DOWNSAMPLES)
         self.mode = mode
-        self.conv = ConvNorm(dim, dim, 3, 2, norm=norm) if mode == "conv" else None
+        self.conv = None
+        if mode == "conv":
+            self.conv = conv3x3_norm(dim, dim, 2, separable=separable, norm=norm)
 
     def forward(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, *size)."""
@@ -54,6 +63,7 @@ class PyramidRound(nn.Module):
         relu: bool = True,
         order: str = "sum_conv",
         downsample: str = "nearest",
+        separable: Collection[int] = (),
     ) -> None:
         """Build the round.
 
@@ -65,17 +75,22 @@ class PyramidRound(nn.Module):
             relu: end the 3x3 blocks with a ReLU.
             order: "sum_conv" or "conv_sum", which comes first at a level.
             downsample: how a bottom-up round goes down, see ``MODEL.MASK_DECODER.DOWNSAMPLE``.
-
+            separable: the levels, from 0 for the finest, whose 3x3 convolutions are
+                depthwise-separable.
         """
         super().__init__()
         self.conv_first = order == "conv_sum"
         levels = range(num_levels)
         self.visit = list(reversed(levels)) if top_down else list(levels)
-        self.convs = nn.ModuleList(ConvNorm(dim, dim, 3, norm=norm, relu=relu) for _ in levels)
+        self.convs = nn.ModuleList(
+            conv3x3_norm(dim, dim, separable=i in separable, norm=norm, relu=relu) for i in levels
+        )
         self.downsamples = (
             None
             if top_down
-            else nn.ModuleList(Downsample(downsample, dim, norm) for _ in levels[1:])
+            else nn.ModuleList(
+                Downsample(downsample, dim, norm, i in separable) for i in levels[1:]
+            )
         )
 
     def forward(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -108,14 +123,16 @@ class TwoRoundPyramid(nn.Module):
         lateral_norm: str,
         order: str,
         downsample: str,
+        separable: Collection[int],
     ) -> None:
         super().__init__()
         num_levels = len(in_channels)
         self.enhancers = enhancers
         self.laterals = nn.ModuleList(ConvNorm(c, dim, norm=lateral_norm) for c in in_channels)
-        self.top_down = PyramidRound(dim, num_levels, top_down=True, norm=pyramid_norm, order=order)
+        blocks = {"norm": pyramid_norm, "order": order, "separable": separable}
+        self.top_down = PyramidRound(dim, num_levels, top_down=True, **blocks)
         self.bottom_up = PyramidRound(
-            dim, num_levels, top_down=False, norm=pyramid_norm, order=order, downsample=downsample
+            dim, num_levels, top_down=False, downsample=downsample, **blocks
         )
         self.fusion = ConvNorm(dim, dim, norm=pyramid_norm)
 
@@ -150,6 +167,7 @@ class ZigzagPyramid(nn.Module):
         lateral_norm: str,
         order: str,
         downsample: str,
+        separable: Collection[int],
     ) -> None:
         super().__init__()
         self.enhancers = enhancers
@@ -163,9 +181,12 @@ class ZigzagPyramid(nn.Module):
         down = list(range(1, coarsest + 1))
         self.path = [*up, *down, *up[1:]]
         self.convs = nn.ModuleList(
-            ConvNorm(dim, dim, 3, norm=pyramid_norm, relu=True) for _ in self.path
+            conv3x3_norm(dim, dim, separable=i in separable, norm=pyramid_norm, relu=True)
+            for i in self.path
         )
-        self.downsamples = nn.ModuleList(Downsample(downsample, dim, pyramid_norm) for _ in down)
+        self.downsamples = nn.ModuleList(
+            Downsample(downsample, dim, pyramid_norm, i in separable) for i in down
+        )
 
     def forward(self, features: list[torch.Tensor], x_global: torch.Tensor) -> torch.Tensor:
         """Fuse the levels, fine to coarse, to one map at the finest."""
@@ -208,6 +229,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
         enhancers: Sequence[str] = ("input", "output"),
         enhancer_gate: str = "hsigmoid",
         downsample: str = "nearest",
+        separable_strides: Sequence[int] = (),
         num_mask_convs: int = 1,
         coord_features: bool = False,
     ) -> None:
@@ -227,6 +249,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             enhancers: places of semantic enhancers: "input", "output", both or none.
             enhancer_gate: gate of the enhancers.
             downsample: "nearest", "max", "bilinear" or "conv".
+            separable_strides: strides at which 3x3 convolutions are depthwise-separable.
             num_mask_convs: 3x3 convolutions from the fused pyramid to X_mask.
             coord_features: append coordinates in front of them.
 
@@ -260,6 +283,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
                 for place in enhancers
             }
         )
+        separable = separable_levels(input_shape, in_features, separable_strides)
         arrangement = ZigzagPyramid if layout == "zigzag" else TwoRoundPyramid
         self.pyramid = arrangement(
             in_channels,
@@ -269,6 +293,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             lateral_norm=lateral_norm,
             order=pyramid_order,
             downsample=downsample,
+            separable=separable,
         )
         self.mask_branch = MaskBranch(
             hidden_dim,
@@ -276,6 +301,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             num_convs=num_mask_convs,
             norm=norm,
             coord_features=coord_features,
+            separable=0 in separable,
         )
 
     @classmethod
@@ -296,6 +322,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
             "enhancers": node.ENHANCERS,
             "enhancer_gate": node.ENHANCER_GATE,
             "downsample": node.DOWNSAMPLE,
+            "separable_strides": node.SEPARABLE_STRIDES,
             "num_mask_convs": node.NUM_MASK_CONVS,
             "coord_features": node.COORD_FEATURES,
         }

@@ -11,12 +11,13 @@ from fvcore.nn import FlopCountAnalysis
 from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.modeling import MobileNetV2, SeaFormer, TopFormer
+from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
 
 BACKBONES = {
     "TopFormer": lambda **arguments: TopFormer(variant="tiny", **arguments),
     "SeaFormer": lambda **arguments: SeaFormer(variant="tiny", **arguments),
     "MobileNetV2": MobileNetV2,
+    "MobileNetV4": MobileNetV4,
 }
 STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 

@@ -8,6 +8,7 @@ from public_checkpoints import (
     earliest_topformer,
     seaformer_tiny,
     timm_mobilenetv2,
+    timm_mobilenetv4,
     topformer_backbone,
     topformer_classifier,
     torchvision_mobilenetv2,
@@ -66,6 +67,11 @@ def prefixed(prefix, state):
         (seaformer_tiny(), "SeaFormer-Tiny", ("linear.",)),
         (torchvision_mobilenetv2(), "MobileNetV2-1.0", ("features.18.", "classifier.")),
         (torchvision_mobilenetv2(1.4), "MobileNetV2-1.4", ("features.18.", "classifier.")),
+        (
+            timm_mobilenetv4(),
+            "MobileNetV4-Small",
+            ("blocks.4.", "conv_head.", "norm_head.", "classifier."),
+        ),
     ],
 )
 def test_networks_are_known_wherever_they_stand(state, network, dropped, wrap):

@@ -9,6 +9,7 @@ from public_checkpoints import (
     earliest_topformer,
     seaformer_tiny,
     timm_mobilenetv2,
+    timm_mobilenetv4,
     topformer_backbone,
     topformer_classifier,
     torchvision_mobilenetv2,
@@ -16,7 +17,7 @@ from public_checkpoints import (
 )
 from tiny_models import build_tiny_model
 
-from mobileinst_d2.modeling import MobileNetV2, SeaFormer, TopFormer
+from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
 from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError
 from mobileinst_d2.modeling.backbone.checkpoints import load_backbone_weights
 
@@ -46,6 +47,7 @@ CASES = {
     "topformer": (topformer_classifier("tiny"), lambda: TopFormer(variant="tiny"), "SIM."),
     "seaformer": (seaformer_tiny(), lambda: SeaFormer(variant="tiny"), "none"),
     "mobilenetv2": (torchvision_mobilenetv2(), MobileNetV2, "global_layers."),
+    "mobilenetv4": (timm_mobilenetv4(), MobileNetV4, "global_layers."),
 }
 
 
@@ -122,13 +124,15 @@ def test_averaged_weights_are_loaded(save, caplog):
     assert "entry state_dict_ema" in caplog.text
 
 
-def test_the_backbone_of_a_whole_model_is_loaded(save, caplog):
-    model = build_tiny_model(seed=1)
-    backbone = build_tiny_model(seed=2).backbone
+@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4"])
+def test_the_backbone_of_a_whole_model_is_loaded(name, save, caplog):
+    model = build_tiny_model(seed=1, MODEL__BACKBONE__NAME=name)
+    backbone = build_tiny_model(seed=2, MODEL__BACKBONE__NAME=name).backbone
     with caplog.at_level(logging.INFO):
         load_backbone_weights(backbone, save({"model": model.state_dict(), "trainer": {}}))
     expected = tensors_of(model.backbone)
     assert all(torch.equal(value, expected[name]) for name, value in tensors_of(backbone).items())
+    assert "random start: nothing." in caplog.text
     assert "not needed: mask_decoder (" in caplog.text
 
 
@@ -207,11 +211,17 @@ def test_a_few_other_shapes_are_left_out_with_a_warning(save, caplog):
     assert "(128, 32, 1, 1) in the file and (32, 32, 1, 1) in the backbone" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "MobileNetV2"])
-def test_every_backbone_reads_the_key(name, save):
-    state = {"TopFormer": topformer_classifier("tiny"), "SeaFormer": seaformer_tiny()}.get(
-        name, torchvision_mobilenetv2()
-    )
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("TopFormer", topformer_classifier("tiny")),
+        ("SeaFormer", seaformer_tiny()),
+        ("MobileNetV2", torchvision_mobilenetv2()),
+        ("MobileNetV4", timm_mobilenetv4()),
+    ],
+    ids=["TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4"],
+)
+def test_every_backbone_reads_the_key(name, state, save):
     model = build_tiny_model(
         MODEL__BACKBONE__NAME=name,
         MODEL__BACKBONE__WEIGHTS=save(state),

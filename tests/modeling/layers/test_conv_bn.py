@@ -7,6 +7,7 @@ from mobileinst_d2.modeling.layers import (
     ConvNorm,
     DropPath,
     InvertedResidual,
+    conv3x3_norm,
     inverted_residuals,
 )
 
@@ -26,6 +27,35 @@ def test_the_relu_of_a_block_is_optional():
     rectified = ConvNorm(4, 8, norm="", relu=True)
     assert plain(x).min() < 0
     torch.testing.assert_close(rectified(x), plain(x).clamp(min=0))
+
+
+@pytest.mark.parametrize(("norm", "relu"), [("BN", True), ("BN", False), ("", True)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_separable_convolution_is_a_depthwise_and_a_pointwise_one(norm, relu, stride):
+    whole, separable = (
+        conv3x3_norm(6, 8, stride, separable=separable, norm=norm, relu=relu).eval()
+        for separable in (False, True)
+    )
+    x = torch.randn(2, 6, 7, 10)
+    assert whole(x).shape == separable(x).shape
+    depthwise, pointwise = separable
+    assert depthwise.conv.weight.shape == (6, 1, 3, 3)
+    assert pointwise.conv.weight.shape == (8, 6, 1, 1)
+    expected = nn.functional.conv2d(
+        x, depthwise.conv.weight, depthwise.conv.bias, stride, padding=1, groups=6
+    )
+    expected = depthwise.norm(expected) if norm else expected
+    expected = expected.relu() if relu else expected
+    expected = nn.functional.conv2d(expected, pointwise.conv.weight, pointwise.conv.bias)
+    expected = pointwise.norm(expected) if norm else expected
+    torch.testing.assert_close(separable(x), expected.relu() if relu else expected)
+
+
+def test_depthwise_convolutions_keep_the_variance():
+    x = torch.randn(1, 64, 32, 32)
+    depthwise = ConvNorm(64, 64, 3, groups=64, norm="")
+    # A ReLU network's weights double the variance.
+    assert depthwise(x).var().item() == pytest.approx(2.0, rel=0.3)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])

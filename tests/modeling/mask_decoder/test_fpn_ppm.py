@@ -8,6 +8,7 @@ from tiny_models import build_tiny_model
 from torch import nn
 
 from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
+from mobileinst_d2.modeling.layers import ConvNorm
 from mobileinst_d2.modeling.mask_decoder import FPNPPMMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.fpn_ppm import PyramidPooling
 
@@ -53,6 +54,14 @@ def test_levels_are_summed_from_coarse_to_fine_before_their_convolutions():
     out = model(constant_features(x3, x4, x5, x6))
     expected = 0.5 * p3 + 10 * 0.25 * p4 + 100 * 11 * p5
     torch.testing.assert_close(out.fused, torch.full_like(out.fused, expected))
+
+
+def test_3x3_convolutions_are_separable_at_the_named_strides():
+    model = decoder(separable_strides=(8, 32)).eval()
+    whole = [isinstance(conv, ConvNorm) for conv in model.pyramid.top_down.convs]
+    assert whole == [False, True, False]
+    assert [layer.conv.groups for layer in model.mask_branch.convs[0]] == [12, 1]
+    assert model(random_features(64, 64)).x_mask.shape == (2, 12, 8, 8)
 
 
 def naive_pooling(image: torch.Tensor, bins: int) -> torch.Tensor:

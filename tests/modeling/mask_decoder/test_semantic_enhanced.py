@@ -178,6 +178,36 @@ def test_coordinates_break_the_translation_symmetry():
     assert placed.flatten(2).std(2).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("strides", "separable"), [((), set()), ((8,), {0}), ((8, 16), {0, 1}), ((32,), {2})]
+)
+@pytest.mark.parametrize(("layout", "count"), [("two_rounds", 6 + 2 + 1), ("zigzag", 7 + 2 + 1)])
+def test_3x3_convolutions_are_separable_at_the_named_strides(strides, separable, layout, count):
+    plain, model = (
+        decoder(separable_strides=s, layout=layout, downsample="conv").eval() for s in ((), strides)
+    )
+    features = random_features(70, 131)
+    sizes = {-(-70 // stride): level for level, stride in enumerate((8, 16, 32))}
+    seen = {}
+
+    def note(layer, inputs, output):
+        if layer.kernel_size == (3, 3):
+            seen.setdefault(sizes[output.shape[2]], []).append(layer.groups > 1)
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(note)
+    assert model(features).x_mask.shape == plain(features).x_mask.shape
+    assert {level for level, flags in seen.items() if all(flags)} == separable
+    assert {level for level, flags in seen.items() if any(flags)} == separable
+    assert sum(map(len, seen.values())) == count
+
+
+def test_a_stride_without_a_level_is_named():
+    with pytest.raises(ValueError, match=r"SEPARABLE_STRIDES is 4, choose one of \[8, 16, 32\]"):
+        decoder(separable_strides=(8, 4))
+
+
 def test_laterals_have_a_bias_and_pyramid_convolutions_a_normalisation_by_default():
     pyramid = SemanticEnhancedMaskDecoder(SHAPES, hidden_dim=12).pyramid
     assert all(m.conv.bias is not None and m.norm is None for m in pyramid.laterals)
