@@ -166,6 +166,8 @@ def build_sidecar(
             "mask": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "tracking": {key.lower(): value for key, value in cfg.TEST.TRACKING.items()},
+            "streaming": {key.lower(): value for key, value in cfg.TEST.STREAMING.items()},
         },
         class_names=class_names(cfg),
         category_ids=category_ids(cfg),

@@ -32,7 +32,8 @@ class Sidecar:
             ``shape`` by name), ``max_difference`` and ``max_relative_difference`` to PyTorch by
             output.
         mask_stride: input pixels per pixel of the mask logits and mask features.
-        thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``.
+        thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``; and ``tracking`` and
+            ``streaming``, the keys of ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
         class_names: in the order of the class scores.
         category_ids: of the data set, in the same order.
         versions: of the packages that made it.
