@@ -51,7 +51,7 @@ KNOWS = {
     "tracking": {"tracking", "modeling.postprocess", "modeling.options"},
     "tracking.preparation": {"utils.evaluation_resizing"},
     # These two know meta-architectures by their contract.
-    "benchmark": {"benchmark", "tracking", "utils"},
+    "benchmark": {"benchmark", "export", "tracking", "utils"},
     "export": {"export", "tracking", "utils", "modeling.postprocess", "modeling.options"},
     # On top of everything.
     "engine": {""},

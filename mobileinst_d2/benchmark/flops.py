@@ -7,13 +7,15 @@ output element; activations and element-wise operations are free.
 
 import logging
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-__all__ = ["ModelCost", "measure_cost"]
+__all__ = ["ModelCost", "count_macs", "measure_cost"]
 
 # Parts of the network, as they stand in a breakdown; everything deeper is added up.
 _BREAKDOWN_DEPTH = 2
@@ -62,17 +64,10 @@ def measure_cost(model: nn.Module, size: tuple[int, int]) -> ModelCost:
     """
     was_training = model.training
     model.eval()
-    # fvcore reports free operations as unsupported, and submodules that never run.
-    logger = logging.getLogger("fvcore.nn.jit_analysis")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
         device = next(model.parameters()).device
-        analysis = FlopCountAnalysis(_RawOutputs(model), torch.zeros(1, 3, *size, device=device))
-        analysis.set_op_handle("aten::scaled_dot_product_attention", _count_fused_attention)
-        macs = analysis.by_module()
+        macs = _analyse(_RawOutputs(model), (torch.zeros(1, 3, *size, device=device),))
     finally:
-        logger.setLevel(level)
         model.train(was_training)
     parts = []
     for name, module in model.named_modules():
@@ -86,6 +81,33 @@ def measure_cost(model: nn.Module, size: tuple[int, int]) -> ModelCost:
     rest = int(macs[""]) - sum(part[1] for part in parts)
     parts.append(("mask product, resizes", rest, 0))
     return ModelCost(int(macs[""]), _count_parameters(model), parts)
+
+
+def count_macs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> int:
+    """Count one call of any module.
+
+    Args:
+        module: in evaluation mode.
+        inputs: its arguments.
+
+    Returns:
+        Multiply-accumulates.
+    """
+    return int(_analyse(module, tuple(inputs))[""])
+
+
+def _analyse(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counter[str]:
+    """Multiply-accumulates by the name of the submodule; "" is the module itself."""
+    # fvcore reports free operations as unsupported, and submodules that never run.
+    logger = logging.getLogger("fvcore.nn.jit_analysis")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        analysis = FlopCountAnalysis(module, inputs)
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _count_fused_attention)
+        return analysis.by_module()
+    finally:
+        logger.setLevel(level)
 
 
 def _count_parameters(module: nn.Module) -> int:

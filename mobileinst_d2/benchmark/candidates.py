@@ -1,0 +1,262 @@
+"""The models of a comparison: of configs, exported folders and packages, without downloads."""
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
+
+from .. import add_mobileinst_config
+from ..export.runners import ExportError
+from ..export.sidecar import CONFIG_FILE, Sidecar, read_sidecar
+
+__all__ = [
+    "BuiltModel",
+    "Candidate",
+    "ConfigCandidate",
+    "ExportedCandidate",
+    "PackageCandidate",
+    "randomise_norms",
+]
+
+_SEED = 0
+_GRAPH = "image"
+_INSTALL_ULTRALYTICS = "pip install --no-deps ultralytics ultralytics-thop"
+# Runtimes for which ultralytics exports the branch without selection of boxes.
+_WITHOUT_TOP_K = ("ncnn", "executorch")
+
+
+class BuiltModel(NamedTuple):
+    """A model to time.
+
+    Attributes:
+        module: takes an image (1, 3, H, W) and returns a tuple of tensors; in evaluation mode.
+        image: an input.
+        note: what has to be known to read the numbers; may be empty.
+    """
+
+    module: nn.Module
+    image: torch.Tensor
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ConfigCandidate:
+    """The model of a config, with random weights.
+
+    Attributes:
+        name: of its row.
+        cfg: the config.
+    """
+
+    name: str
+    cfg: CfgNode
+
+    def build_model(self) -> nn.Module:
+        """The whole meta-architecture, in evaluation mode."""
+        torch.manual_seed(_SEED)
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.WEIGHTS = "cpu", ""
+        model = build_model(cfg).eval()
+        randomise_norms(model)
+        return model
+
+    def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
+        """The graph for single images.
+
+        Args:
+            size: (H, W) of the input.
+            runtime: that it will run in; it makes no difference here.
+
+        Returns:
+            Scores and mask logits of an image.
+        """
+        graph = self.build_model().export_graphs(size)[_GRAPH]
+        return BuiltModel(graph.eval(), 255 * torch.rand(1, 3, *size))
+
+
+@dataclass(frozen=True)
+class ExportedCandidate:
+    """The graph for single images in a folder that ``tools/export.py`` wrote.
+
+    Attributes:
+        name: of its row.
+        folder: the folder.
+    """
+
+    name: str
+    folder: Path
+
+    def graph(self, size: tuple[int, int], runtime: str) -> dict:
+        """Description of the graph, as a runner takes it.
+
+        Args:
+            size: (H, W) that the other models are built for.
+            runtime: to run it in.
+
+        Returns:
+            Names and shapes of files, inputs and outputs.
+
+        Raises:
+            ExportError: if the folder is damaged, or is for another runtime or size.
+        """
+        sidecar = self.sidecar()
+        if runtime not in (sidecar.runtime, {"onnx": "openvino"}.get(sidecar.runtime)):
+            raise ExportError(f"exported for {sidecar.runtime}")
+        if sidecar.size != tuple(size):
+            raise ExportError(f"exported for {sidecar.size}, this comparison is at {tuple(size)}")
+        return sidecar.graphs[_GRAPH]
+
+    def sidecar(self) -> Sidecar:
+        """What the folder says of itself; raises ``ExportError``."""
+        return read_sidecar(self.folder)
+
+    def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
+        """The model it was made from, for its cost: see :meth:`ConfigCandidate.build`."""
+        cfg = get_cfg()
+        add_mobileinst_config(cfg)
+        cfg.merge_from_file(str(self.folder / CONFIG_FILE))
+        return ConfigCandidate(self.name, cfg).build(size, runtime)
+
+
+@dataclass(frozen=True)
+class PackageCandidate:
+    """A model of ultralytics (``yolo...``) or of ``torchvision.models.detection``, random weights.
+
+    Attributes:
+        name: of the model, and of its row.
+    """
+
+    name: str
+
+    def check(self) -> None:
+        """Refuse a name that stands for nothing.
+
+        Raises:
+            ValueError: if there is no such model.
+        """
+        if not self._is_ultralytics and self.name not in _torchvision_names():
+            raise ValueError(
+                f"there is no package model {self.name}: name one of ultralytics, for instance "
+                f"yolo11n-seg or yolo26n-seg, or one of {', '.join(_torchvision_names())}"
+            )
+
+    def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
+        """The model in the form in which its package exports it.
+
+        Args:
+            size: (H, W) of the input.
+            runtime: that it will run in.
+
+        Returns:
+            The model.
+
+        Raises:
+            ModuleNotFoundError: if its package is not installed.
+        """
+        torch.manual_seed(_SEED)
+        if self._is_ultralytics:
+            module, note = _build_ultralytics(self.name, runtime)
+        else:
+            module, note = _build_torchvision(self.name, size)
+        return BuiltModel(module.eval(), torch.rand(1, 3, *size), note)
+
+    @property
+    def _is_ultralytics(self) -> bool:
+        return self.name.startswith("yolo")
+
+
+Candidate = ConfigCandidate | ExportedCandidate | PackageCandidate
+
+
+def randomise_norms(module: nn.Module) -> None:
+    """Give batch normalisations statistics, so that they are no identities to be left out."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+
+
+class _FlatOutputs(nn.Module):
+    """Gives nested outputs as one tuple."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(_flatten(self.module(image)))
+
+
+class _ListDetector(nn.Module):
+    """Gives a detector of torchvision, which takes lists of images, the form of the others."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.module([image[0]])[0].values())
+
+
+def _torchvision_names() -> list[str]:
+    from torchvision import models
+
+    return models.list_models(module=models.detection)
+
+
+def _build_torchvision(name: str, size: tuple[int, int]) -> tuple[nn.Module, str]:
+    from torchvision import models
+
+    sides = {"min_size": min(size), "max_size": max(size)}
+    model = models.get_model(name, weights=None, weights_backbone=None, **sides)
+    randomise_norms(model)
+    return _ListDetector(model), (
+        "with its own selection of boxes and pasting of masks; with random weights hardly any "
+        "box passes its thresholds, so its heads have less to do than after training"
+    )
+
+
+def _build_ultralytics(name: str, runtime: str) -> tuple[nn.Module, str]:
+    if importlib.util.find_spec("ultralytics") is None:
+        raise ModuleNotFoundError(
+            "ultralytics is not installed; this project does not depend on it (AGPL-3.0): "
+            f"{_INSTALL_ULTRALYTICS}"
+        )
+    # It reads these when it is imported: no connection, and no settings in the home folder.
+    os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": tempfile.gettempdir()}
+    from ultralytics.nn.modules import C2f, Detect
+    from ultralytics.nn.tasks import SegmentationModel
+
+    model = SegmentationModel(f"{name}.yaml", verbose=False).eval()
+    randomise_norms(model)
+    # The best boxes are selected in the graph where the model can do without suppression.
+    selects = hasattr(model.model[-1], "one2one_cv2") and runtime not in _WITHOUT_TOP_K
+    model.end2end = selects
+    model.fuse(verbose=False)
+    for module in model.modules():
+        if isinstance(module, Detect):
+            module.export, module.dynamic = True, False
+        elif isinstance(module, C2f):
+            module.forward = module.forward_split
+    boxes = "the best 300 boxes" if selects else "all boxes, without suppression of overlaps,"
+    return _FlatOutputs(model), (
+        f"ultralytics' form for export, batch normalisation folded in: gives {boxes} with mask "
+        "coefficients, and prototypes; the assembly of masks is not timed"
+    )
+
+
+def _flatten(outputs: object) -> Iterator[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    else:
+        for output in outputs:
+            yield from _flatten(output)

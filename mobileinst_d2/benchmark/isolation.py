@@ -1,0 +1,123 @@
+"""Functions in processes of their own: one thread, one core, and a crash ends that process only."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["ONE_THREAD", "WorkerError", "default_core", "run_in_worker"]
+
+Result = TypeVar("Result")
+
+# What makes numerical libraries use one thread; they read it when they are loaded.
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ),
+    "1",
+)
+
+# Imported once, by the process that all workers are copies of.
+_PRELOADED = ["mobileinst_d2.benchmark.isolation", "mobileinst_d2"]
+_TIME_TO_END = 10  # seconds, when the result is there
+_SHOWN_LINES, _SHOWN_CHARACTERS = 2, 300
+
+
+class WorkerError(RuntimeError):
+    """A function failed in its process, or took the process down; the message says how."""
+
+
+def default_core() -> int | None:
+    """The last core that this process may use; None where the system cannot pin processes."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    return max(os.sched_getaffinity(0))
+
+
+def run_in_worker(
+    function: Callable[..., Result],
+    *args: object,
+    core: int | None = None,
+    timeout: float | None = None,
+) -> Result:
+    """Call a function in a new process with one thread.
+
+    Args:
+        function: of a module, so that the process can import it.
+        args: its arguments, which can be pickled.
+        core: number of the core that the process is pinned to; None = any.
+        timeout: seconds after which the process is ended; None = never.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        WorkerError: if the function raises, the process crashes, or the time is over.
+    """
+    # Workers get the environment of the server that is started before the first of them.
+    os.environ.update(ONE_THREAD)
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    if sys.platform != "win32":
+        context.set_forkserver_preload(_PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        process = context.Process(target=_work, args=(sender, log, core, function, args))
+        process.start()
+        sender.close()
+        try:
+            if not receiver.poll(timeout):
+                raise WorkerError(f"not finished after {timeout:g} s")
+            error, result = receiver.recv()
+            process.join(_TIME_TO_END)
+        except EOFError:
+            process.join()
+            raise WorkerError(_describe_crash(process.exitcode, log)) from None
+        finally:
+            receiver.close()
+            process.kill()
+            process.join()
+    if error is not None:
+        raise WorkerError(error)
+    return result
+
+
+def _work(sender: Connection, log: Path, core: int | None, function: Callable, args: tuple) -> None:
+    """The life of a worker."""
+    # Libraries print as they like, below Python too.
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        result = None, function(*args)
+    except Exception as error:  # whatever it is, the other workers go on
+        result = _describe_error(error), None
+    sender.send(result)
+    sender.close()
+
+
+def _describe_error(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:_SHOWN_LINES])[:_SHOWN_CHARACTERS]
+    return text if isinstance(error, WorkerError) else f"{type(error).__name__}: {text}"
+
+
+def _describe_crash(exit_code: int | None, log: Path) -> str:
+    end = f"exit status {exit_code}"
+    if exit_code is not None and exit_code < 0:
+        end = signal.Signals(-exit_code).name
+    lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
+    last = f": {lines[-1].strip()[:_SHOWN_CHARACTERS]}" if lines else ""
+    return f"the process crashed ({end}){last}"
