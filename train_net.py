@@ -8,10 +8,11 @@ Go on after an interruption:
     python train_net.py --config-file configs/FILE.yaml --resume
 Evaluate:
     python train_net.py --config-file configs/FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth
+Evaluate what tools/export.py made:
+    python train_net.py --model DIR --eval-only
 """
 
 import argparse
-import logging
 from collections import OrderedDict
 
 from detectron2.config import CfgNode
@@ -24,13 +25,12 @@ from mobileinst_d2.engine import (
     CheckpointError,
     ConfigError,
     Trainer,
-    TrainingCheckpointer,
+    add_exported_arguments,
     launch,
-    setup_cfg,
+    setup_cfg_of_model,
     without_backbone_weights,
 )
-
-logger = logging.getLogger("mobileinst_d2.train_net")
+from mobileinst_d2.export import ExportError
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -42,30 +42,26 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Returns:
         The frozen config.
     """
-    cfg = setup_cfg(args.config_file, args.opts)
+    cfg = setup_cfg_of_model(args)
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mobileinst_d2")
     return cfg
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> OrderedDict:
-    """Evaluate MODEL.WEIGHTS, or the last checkpoint, on DATASETS.TEST.
+def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
+    """Evaluate MODEL.WEIGHTS, the last checkpoint or an exported model on DATASETS.TEST.
 
     Args:
         cfg: the config.
-        resume: take the last checkpoint in OUTPUT_DIR, if there is one.
+        args: the parsed command line.
 
     Returns:
         The metrics.
     """
     if not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST names no data set to evaluate on.")
-    model = Trainer.build_model(cfg)
-    checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
-        logger.warning("MODEL.WEIGHTS is empty: evaluating a network with random weights.")
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    model = Trainer.load_model(cfg, resume=args.resume, folder=args.model, runtime=args.runtime)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -83,7 +79,7 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
     """
     cfg = without_backbone_weights(setup(args), resume=args.resume)
     if args.eval_only:
-        return evaluate(cfg, args.resume)
+        return evaluate(cfg, args)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
@@ -92,10 +88,13 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
 def invoke_main() -> None:
     """Parse the command line and start one process per GPU."""
     parser = default_argument_parser()
+    add_exported_arguments(parser)
     args = parser.parse_args()
+    if args.model and (args.resume or not args.eval_only):
+        parser.error("--model is for --eval-only, without --resume: it cannot be trained further")
     try:
         # Here too, so that a mistake is told once and not by every process.
-        setup_cfg(args.config_file, args.opts)
+        setup_cfg_of_model(args)
         launch(
             main,
             args.num_gpus,
@@ -104,7 +103,7 @@ def invoke_main() -> None:
             dist_url=args.dist_url,
             args=(args,),
         )
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, ExportError) as error:
         parser.error(str(error))
 
 

@@ -9,27 +9,26 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 # First, as it tells how to get Detectron2 where that is missing.
 import mobileinst_d2  # noqa: F401
 
 # isort: split
-import numpy as np
 from detectron2.config import CfgNode
-from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from mobileinst_d2.engine.checkpoint import CheckpointError
-from mobileinst_d2.engine.predictor import load_predictor
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model
+from mobileinst_d2.engine.predictor import Predictor, load_predictor
+from mobileinst_d2.engine.setup import ConfigError
 from mobileinst_d2.evaluation.results_file import VideoResultsFile
+from mobileinst_d2.export import ExportError
 from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
 from mobileinst_d2.utils import file_args
 from mobileinst_d2.utils.arguments import positive_number, probability, whole_number
-from mobileinst_d2.utils.classes import category_ids, class_names
 from mobileinst_d2.utils.display import Window
 from mobileinst_d2.utils.id_maps import IdMapWriter
 from mobileinst_d2.utils.image_io import VideoIOError, prepare_output, read_frame, write_image
@@ -52,7 +51,8 @@ def get_parser() -> argparse.ArgumentParser:
     """The command line, with the names that Detectron2's demo has."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="the model's yaml")
+    add("--config-file", default="", metavar="FILE", help="the model's yaml")
+    add_exported_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input", nargs="+", metavar="IMAGE", help="image files, a folder of images or a glob"
@@ -149,14 +149,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--video-id is for --save-json")
     setup_logger(name="mobileinst_d2")
     try:
-        tracking = ["TEST.TRACKING.CLIP_LEN", str(args.clip_len)] if args.clip_len else []
-        cfg = setup_cfg(args.config_file, [*args.opts, *tracking])
+        if args.clip_len:
+            args.opts = [*args.opts, "TEST.TRACKING.CLIP_LEN", str(args.clip_len)]
+        cfg = setup_cfg_of_model(args)
         run = run_images if args.input else run_video
         run(args, cfg)
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
-    except (CheckpointError, ConfigError, DemoError, VideoIOError) as error:
+    except (CheckpointError, ConfigError, DemoError, ExportError, VideoIOError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -181,8 +182,8 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
     with contextlib.ExitStack() as stack:
         # First of all: where there is no display, that is known at once.
         window = None if targets else stack.enter_context(Window(TITLE))
-        predict = build_image_predictor(cfg)
-        visualizer = build_visualizer(args, cfg)
+        predictor = load_predictor(cfg, args.model, args.runtime)
+        visualizer = build_visualizer(args, predictor)
         for index, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1)):
             try:
                 frame = read_frame(path)
@@ -190,7 +191,7 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
                 logger.error("%s", error)
                 failures.append(str(error))
                 continue
-            instances = predict(frame)
+            instances = predictor(frame)["instances"].to("cpu")
             instances = instances[instances.scores >= args.confidence_threshold]
             drawn = visualizer.draw(frame, instances)
             if targets:
@@ -225,13 +226,14 @@ def run_video(args: argparse.Namespace, cfg: CfgNode) -> None:
             outputs.window = stack.enter_context(Window(TITLE))
         if args.save_masks:
             outputs.maps = IdMapWriter(args.save_masks, overwrite=args.overwrite)
-        predictor, collector = build_video_predictor(cfg, args.confidence_threshold)
+        loaded = load_predictor(cfg, args.model, args.runtime)
+        predictor, collector = build_video_predictor(cfg, loaded.model, args.confidence_threshold)
         if target or outputs.window:
-            outputs.visualizer = build_visualizer(args, cfg)
+            outputs.visualizer = build_visualizer(args, loaded)
         size = (reader.width, reader.height)
         if args.save_json:
             video_id = 1 if args.video_id is None else args.video_id
-            ids = from_metadata(category_ids, cfg)
+            ids = loaded.category_ids()
             results = VideoResultsFile(args.save_json, collector, video_id, ids, size[::-1])
             outputs.results = stack.enter_context(results)
         if target:
@@ -309,9 +311,9 @@ def track(
     outputs.finish(reader)
 
 
-def build_visualizer(args: argparse.Namespace, cfg: CfgNode) -> Visualizer:
+def build_visualizer(args: argparse.Namespace, predictor: Predictor) -> Visualizer:
     """The visualizer that the command line asks for."""
-    names = from_metadata(class_names, cfg)
+    names = predictor.class_names()
     if not args.detectron2_visualizer:
         return TrackVisualizer(names)
     # Matplotlib takes a while to import, so not without need.
@@ -320,17 +322,10 @@ def build_visualizer(args: argparse.Namespace, cfg: CfgNode) -> Visualizer:
     return Detectron2Visualizer(names)
 
 
-def build_image_predictor(cfg: CfgNode) -> Callable[[np.ndarray], Instances]:
-    """A function from one (H, W, 3) uint8 BGR picture to its instances, on the CPU."""
-    predictor = load_predictor(cfg)
-    return lambda frame: predictor(frame)["instances"].to("cpu")
-
-
 def build_video_predictor(
-    cfg: CfgNode, threshold: float
+    cfg: CfgNode, model: object, threshold: float
 ) -> tuple[StreamingPredictor, TrackCollector]:
     """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
-    model = load_predictor(cfg).model
     if not hasattr(model, "keyframe"):
         raise DemoError(
             f"{cfg.MODEL.META_ARCHITECTURE} predicts single images and cannot track; "
@@ -353,14 +348,6 @@ def _replaced(cfg: CfgNode, opts: list) -> CfgNode:
     cfg = cfg.clone()
     cfg.merge_from_list(opts)
     return cfg
-
-
-def from_metadata(read: Callable[[CfgNode], list], cfg: CfgNode) -> list:
-    """What `class_names` or `category_ids` reads, with errors for the user of the demo."""
-    try:
-        return read(cfg)
-    except ValueError as error:
-        raise DemoError(str(error)) from error
 
 
 if __name__ == "__main__":

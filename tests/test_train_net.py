@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.engine import default_argument_parser
+from small_network import SIZE, build_small_network, small_config
 
 from mobileinst_d2.data.datasets.synthetic import SHAPE_CLASSES, make_moving_shapes
+from mobileinst_d2.engine import add_exported_arguments
+from mobileinst_d2.export import export_model
 
 SCRIPT = Path(__file__).resolve().parents[1] / "train_net.py"
 CONFIG = """
@@ -92,7 +95,13 @@ def command_line(config, *arguments):
 
 def main(config, *arguments):
     """Run train_net in this process."""
-    return train_net.main(default_argument_parser().parse_args(command_line(config, *arguments)))
+    return run(*command_line(config, *arguments))
+
+
+def run(*arguments):
+    parser = default_argument_parser()
+    add_exported_arguments(parser)
+    return train_net.main(parser.parse_args(list(map(str, arguments))))
 
 
 @pytest.fixture
@@ -218,6 +227,51 @@ def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
     text = printed(config).read_text()
     assert "INPUT.FIXED_SIZE_TEST is (96, 100): both sides must be multiples of 64" in text
     assert "Traceback" not in text
+
+
+def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = tmp_path / "exported"
+    sets = [
+        {
+            "NAME": f"toy_exported_{kind}",
+            "FORMAT": kind,
+            "JSON": str(data / "train" / file),
+            "IMAGE_ROOT": str(data / "train" / "JPEGImages"),
+        }
+        for kind, file in (("ytvis", "instances.json"), ("coco", "coco.json"))
+    ]
+    cfg = small_config(DATASETS__CUSTOM=sets, TEST__SCORE_THRESHOLD=0.0)
+    cfg.DATASETS.TRAIN = ("gone",)
+    cfg.DATASETS.TEST = ("toy_exported_ytvis", "toy_exported_coco")
+    export_model(build_small_network(), cfg, SIZE, "onnx", folder)
+    exported = (folder / "config.yaml").read_text()
+    results = run("--model", folder, "--eval-only")
+    assert set(results) == set(cfg.DATASETS.TEST)
+    for name in ("ytvis/results.json", "coco/coco_instances_results.json"):
+        path = folder / "evaluation" / "inference" / f"toy_exported_{name}"
+        assert json.loads(path.read_text()), name
+    assert (folder / "config.yaml").read_text() == exported
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "DIR"], "--model is for --eval-only"),
+        (["--model", "DIR", "--eval-only", "--resume"], "without --resume"),
+        (["--model", "DIR", "--eval-only"], "is no exported model"),
+        (["--model", "DIR", "--eval-only", "--config-file", "a.yaml"], "exclude each other"),
+        (["--runtime", "onnx", "--eval-only"], "name the folder with --model"),
+    ],
+)
+def test_a_wrong_use_of_exported_models_is_named(tmp_path, capsys, monkeypatch, arguments, message):
+    arguments = [str(tmp_path) if argument == "DIR" else argument for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        train_net.invoke_main()
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import FramePreparation
+from mobileinst_d2.utils.classes import category_ids, class_names
 
 from .checkpoint import CheckpointError, TrainingCheckpointer
 from .setup import ConfigError, without_backbone_weights
@@ -19,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Predicts single images as they are read from files.
+    """Predicts single images as they are read from files, in PyTorch or exported.
 
     Attributes:
         model: predicts batches.
@@ -33,7 +36,8 @@ class Predictor:
             model: takes and returns what Detectron2's networks do in evaluation.
         """
         self.model = model
-        self.prepare = FramePreparation(cfg)
+        self._cfg = cfg
+        self._prepare = FramePreparation(cfg)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> dict:
@@ -46,15 +50,39 @@ class Predictor:
             ``instances`` of the image's size.
         """
         height, width = image.shape[:2]
-        item = {"image": self.prepare(image), "height": height, "width": width}
+        item = {"image": self._prepare(image), "height": height, "width": width}
         return self.model([item])[0]
 
+    def class_names(self) -> list[str]:
+        """Names of the classes, see `mobileinst_d2.utils.classes.class_names`.
 
-def load_predictor(cfg: CfgNode) -> Predictor:
-    """Build the model of a config and load ``MODEL.WEIGHTS``.
+        Raises:
+            ConfigError: the file that holds them is damaged.
+        """
+        if isinstance(self.model, ExportedModel):
+            return self.model.sidecar.class_names
+        return _from_metadata(class_names, self._cfg)
+
+    def category_ids(self) -> list[int]:
+        """Their ids in the data set, see `mobileinst_d2.utils.classes.category_ids`.
+
+        Raises:
+            ConfigError: the file that holds them is damaged.
+        """
+        if isinstance(self.model, ExportedModel):
+            return self.model.sidecar.category_ids
+        return _from_metadata(category_ids, self._cfg)
+
+
+def load_predictor(
+    cfg: CfgNode, folder: str | Path | None = None, runtime: str | None = None
+) -> Predictor:
+    """Build the model of a config and load ``MODEL.WEIGHTS``, or open an exported model.
 
     Args:
-        cfg: the config.
+        cfg: the config; for an exported model that of its folder.
+        folder: of an exported model; None = PyTorch.
+        runtime: what to run that with; None = what it was exported for.
 
     Returns:
         The predictor of single images, which resizes as in evaluation; its ``model`` is in
@@ -63,7 +91,10 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     Raises:
         ConfigError: the config describes no model that can be built.
         CheckpointError: the weights are missing, damaged or belong to another model.
+        ExportError: the folder cannot be used, or the runtime is not installed.
     """
+    if folder is not None:
+        return Predictor(cfg, ExportedModel(cfg, folder, runtime=runtime))
     if not cfg.MODEL.WEIGHTS:
         logger.warning(
             "MODEL.WEIGHTS is empty: the model is RANDOM and so is what it shows. "
@@ -79,3 +110,10 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     except OSError as error:
         raise CheckpointError(f"cannot load the weights: {error}") from error
     return Predictor(cfg, model)
+
+
+def _from_metadata(read: Callable[[CfgNode], list], cfg: CfgNode) -> list:
+    try:
+        return read(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

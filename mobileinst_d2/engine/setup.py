@@ -38,7 +38,8 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
 
     Raises:
         ConfigError: if the file is missing or no yaml mapping, a key is unknown, a value has the
-            wrong type, or a key has no value, or INPUT.FIXED_SIZE_TEST is no size. Unknown keys come with the closest known one.
+            wrong type, a key has no value, or INPUT.FIXED_SIZE_TEST is no size. Unknown keys come
+            with the closest known one.
     """
     cfg = get_cfg()
     add_mobileinst_config(cfg)

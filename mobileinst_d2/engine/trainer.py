@@ -6,6 +6,8 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from mobileinst_d2.data.build import (
     is_video_dataset,
 )
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
+from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
@@ -42,6 +45,9 @@ from .warm_start import adapt_class_layers
 __all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
+
+# What predicts a test batch.
+Model = nn.Module | ExportedModel
 
 EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
 
@@ -165,14 +171,50 @@ class Trainer(DefaultTrainer):
         """Build the network on MODEL.DEVICE, after a check of its number of classes.
 
         Raises:
-            ConfigError: if an option has a value that the network refuses.
+            ConfigError: if an option has a value that the network refuses, or the number of classes
+                is not that of the data.
         """
-        check_num_classes(cfg)
+        _check_num_classes(cfg)
         try:
             model = super().build_model(cfg)
         except ValueError as error:
             raise ConfigError(f"the model cannot be built: {error}") from error
         logger.info("%s runs on %s.", type(model).__name__, cfg.MODEL.DEVICE)
+        return model
+
+    @classmethod
+    def load_model(
+        cls,
+        cfg: CfgNode,
+        *,
+        resume: bool = False,
+        folder: str | Path | None = None,
+        runtime: str | None = None,
+    ) -> Model:
+        """Load what is to be evaluated: a network, or an exported model.
+
+        Args:
+            cfg: the config; reads MODEL.WEIGHTS.
+            resume: take the last checkpoint in OUTPUT_DIR, if there is one.
+            folder: of an exported model, which then takes the place of the network.
+            runtime: what to run that with; None = what it was exported for.
+
+        Returns:
+            The network, or the exported model.
+
+        Raises:
+            CheckpointError: if the weights are damaged or belong to another network.
+            ConfigError: see `build_model`.
+            ExportError: if the folder cannot be used, or the runtime is not installed.
+        """
+        if folder is not None:
+            _check_num_classes(cfg)
+            return ExportedModel(cfg, folder, runtime=runtime)
+        model = cls.build_model(cfg)
+        checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR)
+        if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+            logger.warning("MODEL.WEIGHTS is empty: evaluating a network with random weights.")
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         return model
 
     @classmethod
@@ -224,7 +266,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_predictor(
-        cls, cfg: CfgNode, model: nn.Module, dataset_name: str
+        cls, cfg: CfgNode, model: Model, dataset_name: str
     ) -> Callable[[list[dict]], list[dict]]:
         """What maps a test batch to results: the network itself, or for videos a tracker on it."""
         if is_video_dataset(dataset_name):
@@ -235,14 +277,14 @@ class Trainer(DefaultTrainer):
     def test(
         cls,
         cfg: CfgNode,
-        model: nn.Module,
+        model: Model,
         evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> OrderedDict:
         """Evaluate on each data set of DATASETS.TEST.
 
         Args:
             cfg: the config.
-            model: the network with the weights to evaluate.
+            model: the network with the weights to evaluate, or an exported model.
             evaluators: one per data set; by default those of `build_evaluator`.
 
         Returns:
@@ -268,10 +310,18 @@ class Trainer(DefaultTrainer):
             one.DATASETS.TEST = (name,)
             evaluator = evaluators[position] if evaluators else cls.build_evaluator(cfg, name)
             # A predictor is no module that Detectron2 could put into evaluation mode.
-            with inference_context(model):
+            is_network = isinstance(model, nn.Module)
+            with inference_context(model) if is_network else nullcontext():
                 predictor = cls.build_predictor(cfg, model, name)
                 results[name] = super().test(one, predictor, [evaluator])
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+def _check_num_classes(cfg: CfgNode) -> None:
+    try:
+        check_num_classes(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:

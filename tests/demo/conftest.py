@@ -12,6 +12,8 @@ import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 
+from mobileinst_d2.engine.predictor import Predictor
+
 SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5
 SQUARE = 16
@@ -177,6 +179,16 @@ def fake(demo, monkeypatch):
         slot_frame = None
         is_keyframe = False
         timings: dict = {}  # noqa: RUF012
+        model = None
+
+        def __call__(self, frame):
+            return {"instances": find_square(frame, score=self.score)}
+
+        def class_names(self):
+            return self.loaded.class_names()
+
+        def category_ids(self):
+            return self.loaded.category_ids()
 
         def step(self, frame):
             if self.frames == self.stop_at:
@@ -187,14 +199,16 @@ def fake(demo, monkeypatch):
 
     state = Fake()
 
-    def build_video(cfg, threshold):
+    def load(cfg, *_):
+        state.loaded = Predictor(cfg, None)
+        return state
+
+    def build_video(cfg, _, threshold):
         state.threshold = threshold
         state.clip_len = cfg.TEST.TRACKING.CLIP_LEN
         state.collector = FakeCollector()
         return state, state.collector
 
     monkeypatch.setattr(demo, "build_video_predictor", build_video)
-    monkeypatch.setattr(
-        demo, "build_image_predictor", lambda _: lambda frame: find_square(frame, score=state.score)
-    )
+    monkeypatch.setattr(demo, "load_predictor", load)
     return state

@@ -12,6 +12,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.utils.classes import save_class_names
 from mobileinst_d2.utils.visualizer import instance_color
 
@@ -212,7 +213,7 @@ def test_random_model_tracks_a_video_and_says_that_it_is_random(
 
 
 def test_saved_weights_and_names_are_used(demo, config, images, tmp_path, caplog, monkeypatch):
-    cfg = demo.setup_cfg(config, [])
+    cfg = setup_cfg(config)
     weights = tmp_path / "run" / "model_final.pth"
     weights.parent.mkdir()
     torch.save({"model": build_model(cfg).state_dict()}, weights)

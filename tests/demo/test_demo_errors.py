@@ -15,7 +15,7 @@ import torch
     ("arguments", "message"),
     [
         (["--config-file", "c.yaml"], "one of the arguments"),
-        (["--input", "a.jpg"], "--config-file"),
+        (["--model", "d", "--runtime", "abacus", "--webcam"], "invalid choice: 'abacus'"),
         (["--config-file", "c.yaml", "--input", "a.jpg", "--webcam"], "not allowed with"),
         (["--config-file", "c.yaml", "--video-input", "a.mp4", "--webcam", "0"], "not allowed"),
         (["--config-file", "c.yaml", "--webcam", "-1"], "below 0"),
@@ -218,11 +218,15 @@ def test_configs_and_weights_that_cannot_be_used(demo, config, images, tmp_path,
     ):
         assert message in failing(demo, capsys, [*arguments, *extra])
     assert "gone.yaml" in failing(demo, capsys, ["--config-file", "gone.yaml", *source])
+    assert "--config-file" in failing(demo, capsys, source)
+    assert "no exported model" in failing(demo, capsys, ["--model", images, *source])
+    assert "exclude" in failing(demo, capsys, [*arguments, "--model", images])
+    assert "--model" in failing(demo, capsys, [*arguments, "--runtime", "onnx"])
     assert not (tmp_path / "out.png").exists()
 
 
 def test_model_that_cannot_track_is_refused(demo, config, video, tmp_path, capsys, monkeypatch):
     untrackable = SimpleNamespace(model=torch.nn.Identity())
-    monkeypatch.setattr(demo, "load_predictor", lambda _: untrackable)
+    monkeypatch.setattr(demo, "load_predictor", lambda *_: untrackable)
     arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
     assert "cannot track" in failing(demo, capsys, arguments)

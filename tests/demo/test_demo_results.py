@@ -7,6 +7,7 @@ import torch
 from tiny_models import build_lively_model, tiny_config
 
 from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.engine.trainer import Trainer
 from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 from mobileinst_d2.utils.classes import save_class_names
@@ -73,7 +74,7 @@ def test_results_are_those_of_the_evaluation(demo, dataset, tmp_path, clip_len):
         merged += json.loads(results.read_text())
 
     annotate(truth, merged)
-    demo.setup_cfg(str(config))  # registers the data set
+    setup_cfg(str(config))  # registers the data set
     metrics = Trainer.test(cfg, model)["segm"]
     evaluated = json.loads((tmp_path / "output" / "inference" / "results.json").read_text())
     assert len(evaluated) > 10

@@ -1,0 +1,71 @@
+"""Exported models in place of networks, as command lines name them."""
+
+import argparse
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from mobileinst_d2.export import RUNTIMES, read_sidecar
+
+from .setup import ConfigError, setup_cfg
+
+__all__ = ["add_exported_arguments", "setup_cfg_of_model"]
+
+# Nothing of these can be changed in an exported model.
+_FIXED = ("MODEL.", "INPUT.")
+
+
+def add_exported_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--runtime``, which stand for ``--config-file`` and MODEL.WEIGHTS.
+
+    Args:
+        parser: has ``--config-file``.
+    """
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=sorted(RUNTIMES),
+        help="what to run --model with, by default what it was exported for",
+    )
+
+
+def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
+    """Build the config of a network, or of an exported model from its folder.
+
+    What an exported model is evaluated to goes to ``evaluation`` in its folder, unless
+    OUTPUT_DIR is overridden.
+
+    Args:
+        args: the command line with ``config_file``, ``opts`` and those of
+            `add_exported_arguments`.
+
+    Returns:
+        The config, not frozen.
+
+    Raises:
+        ConfigError: the options contradict each other, or see `setup_cfg`.
+        ExportError: the folder was not made by this project's export, or is damaged.
+    """
+    if args.model is None:
+        if args.runtime:
+            raise ConfigError("--runtime is for exported models: name the folder with --model.")
+        return setup_cfg(args.config_file, args.opts)
+    if args.config_file:
+        raise ConfigError(
+            f"--config-file and --model exclude each other: {args.model} has the config that it "
+            "was exported with."
+        )
+    for key in args.opts[::2]:
+        if key.startswith(_FIXED):
+            raise ConfigError(
+                f"{key} cannot be changed in the exported model {args.model}: export it again, or "
+                "leave out --model to use PyTorch."
+            )
+    read_sidecar(args.model)  # tells what is wrong with a folder better than its config
+    defaults = ["DATASETS.TRAIN", "()", "OUTPUT_DIR", str(args.model / "evaluation")]
+    return setup_cfg(args.model / "config.yaml", [*defaults, *args.opts])

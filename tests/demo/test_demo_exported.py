@@ -1,0 +1,47 @@
+"""The demo with an exported model in place of a network."""
+
+import json
+
+import cv2
+import pytest
+from small_network import SIZE, build_small_network, small_config
+
+from mobileinst_d2.export import export_model
+from mobileinst_d2.utils.classes import save_class_names
+
+NAMES, CATEGORY_IDS = ["ant", "bee", "cat", "dog"], [3, 5, 8, 13]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported")
+    save_class_names(folder, NAMES, CATEGORY_IDS)
+    cfg = small_config(MODEL__WEIGHTS=str(folder / "model.pth"), TEST__SCORE_THRESHOLD=0.0)
+    export_model(build_small_network(), cfg, SIZE, "onnx", folder / "onnx")
+    return folder / "onnx"
+
+
+def test_images_are_drawn_with_the_names_of_the_exported_classes(
+    demo, folder, images, tmp_path, monkeypatch
+):
+    written = []
+    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
+    arguments = ["--input", str(images), "--output", str(tmp_path / "drawn")]
+    arguments += ["--confidence-threshold", "0"]
+    assert demo.main(["--model", str(folder), *arguments]) == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+    assert written
+    assert {text.split()[0] for text in written} <= set(NAMES)
+
+
+def test_videos_are_tracked_and_saved_with_the_exported_category_ids(demo, folder, video, tmp_path):
+    output, results = tmp_path / "o.mp4", tmp_path / "r.json"
+    arguments = ["--video-input", video, "--output", str(output), "--save-json", str(results)]
+    arguments += ["--clip-len", "3", "--runtime", "onnx"]
+    assert demo.main(["--model", str(folder), *arguments]) == 0
+    assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    tracks = json.loads(results.read_text())
+    assert tracks
+    assert {track["category_id"] for track in tracks} <= set(CATEGORY_IDS)
