@@ -1,0 +1,185 @@
+"""Compare exported models with PyTorch on the videos of a data set.
+
+Every video is tracked by both, live and as a whole. Told are the tracks that have the same identity
+and class in both, the frames in which live tracking shows the same identities, the IoU of the
+tracks' masks in each frame, and the AP of both.
+
+Example::
+
+    python tools/compare_runtimes.py --weights output/model_final.pth --dataset ytvis_2019_val \\
+        --model exported/onnx exported/ncnn
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+from tqdm import tqdm
+
+from mobileinst_d2.data.build import check_num_classes, is_video_dataset
+from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
+from mobileinst_d2.evaluation import YTVISEvaluator
+from mobileinst_d2.evaluation.agreement import TrackAgreement
+from mobileinst_d2.export import RUNTIMES, ExportError
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
+from mobileinst_d2.utils.files import write_json
+from mobileinst_d2.utils.image_io import VideoIOError, read_frame
+
+HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
+HEADERS += ("IoU mean", "IoU min", "scores differ by", "AP PyTorch", "AP")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="folders that tools/export.py made of these weights",
+    )
+    add("--weights", required=True, metavar="FILE", help="the weights, for PyTorch")
+    add("--dataset", metavar="NAME", help="video data set (default: the first of DATASETS.TEST)")
+    add("--runtime", choices=sorted(RUNTIMES), help="default: what each was exported for")
+    add("--max-videos", type=int, metavar="N", help="only the first N videos, without AP")
+    add("--json", type=Path, metavar="FILE", help="also write the numbers")
+    add("opts", nargs=argparse.REMAINDER, help="config overrides: TEST.TRACKING.CLIP_LEN 3 ...")
+    return parser.parse_args(argv)
+
+
+class Prediction:
+    """What a model gives for a data set: its tracks, the live identities and the metrics."""
+
+    def __init__(self, cfg: CfgNode, model: object, dataset: str, records: list[dict]) -> None:
+        """Predict.
+
+        Args:
+            cfg: the config.
+            model: has ``keyframe`` and ``reuse``.
+            dataset: its name.
+            records: its videos, or some of them.
+        """
+        predictor, videos = StreamingPredictor(cfg, model), VideoPredictor(cfg, model)
+        evaluator = YTVISEvaluator(dataset, distributed=False)
+        self.tracks, self.live = [], []
+        for record in tqdm(records, unit="video"):
+            predictor.reset()
+            collector, identities = videos.new_collector(), []
+            for path in record["file_names"]:
+                identities.append(predictor.step(read_frame(path)).ID)
+                collector.add(predictor.slot_frame)
+            size = (record["height"], record["width"])
+            result = collector.result(predictor.image_size, size)
+            evaluator.process([record], [{"video_id": record["video_id"], **result}])
+            self.tracks.append(result)
+            self.live.append(identities)
+        self.metrics = evaluator.evaluate().get("segm", {})
+
+
+def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
+    """Compare one exported model with PyTorch.
+
+    Args:
+        args: the command line.
+        folder: the exported model.
+        references: predictions of PyTorch by input size, kept for the next folder.
+
+    Returns:
+        One row of the table, by column.
+    """
+    own = argparse.Namespace(**{**vars(args), "model": folder, "config_file": ""})
+    cfg = setup_cfg_of_model(own)
+    if args.dataset:
+        cfg.DATASETS.TEST = (args.dataset,)
+    name, records = load_videos(cfg, args.max_videos)
+    exported = load_predictor(cfg, folder, args.runtime).model
+    if exported.size not in references:
+        with_weights = cfg.clone()
+        with_weights.MODEL.WEIGHTS = args.weights
+        model = load_predictor(with_weights).model
+        references[exported.size] = Prediction(with_weights, model, name, records)
+    reference = references[exported.size]
+    found = Prediction(cfg, exported, name, records)
+    agreement = TrackAgreement()
+    for ours, theirs in zip(reference.tracks, found.tracks, strict=True):
+        agreement.add_tracks(ours, theirs)
+    for ours, theirs in zip(reference.live, found.live, strict=True):
+        agreement.add_live(ours, theirs)
+    return {
+        "model": str(folder),
+        "runtime": args.runtime or exported.sidecar.runtime,
+        "precision": exported.sidecar.precision,
+        "size": list(exported.size),
+        "clip_len": cfg.TEST.TRACKING.CLIP_LEN,
+        **agreement.summary(),
+        "ap_pytorch": None if args.max_videos else reference.metrics.get("AP"),
+        "ap": None if args.max_videos else found.metrics.get("AP"),
+    }
+
+
+def load_videos(cfg: CfgNode, max_videos: int | None) -> tuple[str, list[dict]]:
+    """Name and records of the data set."""
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST is empty: name a video data set with --dataset.")
+    name = cfg.DATASETS.TEST[0]
+    if name not in DatasetCatalog:
+        raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
+    if not is_video_dataset(name):
+        raise ConfigError(f"{name} has no videos: compare results of train_net.py --eval-only.")
+    cfg.DATASETS.TEST = (name,)
+    check_num_classes(cfg)
+    return name, DatasetCatalog.get(name)[:max_videos]
+
+
+def table(rows: Sequence[dict]) -> str:
+    """The rows as Markdown."""
+    cells = [
+        (
+            Path(row["model"]).name,
+            row["runtime"],
+            row["precision"],
+            "x".join(map(str, row["size"])),
+            row["clip_len"],
+            f"{row['same_tracks']} of {row['tracks']}",
+            f"{row['same_frames']} of {row['frames']}",
+            f"{row['iou_mean']:.5f}",
+            f"{row['iou_min']:.4f}",
+            f"{row['score_difference']:.1e}",
+            "-" if row["ap_pytorch"] is None else f"{row['ap_pytorch']:.3f}",
+            "-" if row["ap"] is None else f"{row['ap']:.3f}",
+        )
+        for row in rows
+    ]
+    return tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+    """
+    args = parse_args(argv)
+    setup_logger(name="mobileinst_d2")
+    references: dict = {}
+    try:
+        rows = [compare(args, folder, references) for folder in args.model]
+        if args.json:
+            write_json(args.json, rows)
+    except (CheckpointError, ExportError, OSError, ValueError, VideoIOError) as error:
+        sys.exit(f"compare_runtimes: {error}")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
