@@ -43,13 +43,25 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SourceArchive:
+    """A source archive on the package registry.
+
+    Attributes:
+        source: name of its project.
+        source_version: its version.
+        sha256: its SHA-256, in hexadecimal.
+    """
+
+    source: str
+    source_version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe(SourceArchive):
     """How one source archive becomes one wheel.
 
     Attributes:
-        source: name of the archive's project on the package registry.
-        source_version: version of the archive.
-        sha256: the archive's SHA-256, in hexadecimal.
         name: name of the distribution in the wheel.
         version: version of the distribution in the wheel.
         packages: folder in the archive -> package folder in the wheel.
@@ -59,9 +71,6 @@ class Recipe:
         author: who changed the files; stands in the note at the end of each of them.
     """
 
-    source: str
-    source_version: str
-    sha256: str
     name: str
     version: str
     packages: Mapping[str, str]

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from detectron2_edits import BUILD, RECIPE
 from detectron2_probe import Environment, probe
-from detectron2_wheel import InstallError, Recipe, build_wheel
+from detectron2_wheel import InstallError, Recipe, SourceArchive, build_wheel
 
 OFFICIAL = "pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2"
 
@@ -50,7 +50,9 @@ class _Backend:
         return "$folder"
 
 
-__legacy__ = _Backend()
+__legacy__ = _Backend()  # for archives without a pyproject.toml
+get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
+prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
 '''
 
 
@@ -125,7 +127,7 @@ def run_pip(*arguments: str, **variables: str) -> bool:
     return done.returncode == 0
 
 
-def fetch_sdist(recipe: Recipe) -> bytes:
+def fetch_sdist(recipe: SourceArchive) -> bytes:
     """Fetches the source archive from the user's package registry.
 
     pip does it, because it knows the user's registry, proxy, certificates and cache. Nothing of

@@ -1,0 +1,57 @@
+#include "live.h"
+
+#include <numeric>
+
+namespace {
+
+// Calls use(number, probabilities) for the masks of some slots.
+template <typename Use>
+void for_each_mask(const Planes& logits, float threshold, Use use) {
+  for (int i = 0; i < logits.channels; ++i)
+    use(i, Probabilities(logits.channel(i), logits.height, logits.width, threshold));
+}
+
+}  // namespace
+
+void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
+  association_.keyframe(outputs.kernels, outputs.scores);
+  kernels_ = std::move(outputs.kernels);
+  Matrix& scores = outputs.scores;
+  if (model_.mask_rescore) {
+    std::vector<int> all(kernels_.rows);
+    std::iota(all.begin(), all.end(), 0);
+    const Planes logits = mask_product(kernels_, all, outputs.mask_features);
+    for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
+      const float quality = maskness(probabilities, model_.mask_threshold);
+      for (int k = 0; k < scores.columns; ++k) scores.row(i)[k] *= quality;
+    });
+  }
+  lifecycle_.update(scores);
+}
+
+std::vector<Instance> LiveTracker::step(const Image& frame) {
+  const auto [width, height] = fitted_size(frame.width, frame.height, model_.width, model_.height);
+  const Image picture = resize(frame, width, height);
+  is_keyframe_ = since_keyframe_ == 0;
+  since_keyframe_ = (since_keyframe_ + 1) % clip_len_;
+  Planes features;
+  if (is_keyframe_) {
+    KeyframeOutputs outputs = model_.keyframe(picture);
+    take_keyframe(outputs);
+    features = std::move(outputs.mask_features);
+  } else {
+    features = model_.reuse(picture);
+  }
+
+  const std::vector<int> slots = lifecycle_.visible();
+  const std::vector<Taps> columns = frame_taps(frame.width, width, 2 * features.width);
+  const std::vector<Taps> rows = frame_taps(frame.height, height, 2 * features.height);
+  std::vector<Instance> instances;
+  const Planes logits = mask_product(kernels_, slots, features);
+  for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
+    Mask mask = paste_mask(probabilities, columns, rows, model_.mask_threshold);
+    const Lifecycle::Slot& slot = lifecycle_.slot(slots[i]);
+    if (!mask.empty()) instances.push_back({slot.id, slot.label, slot.score, std::move(mask)});
+  });
+  return instances;
+}

@@ -1,0 +1,159 @@
+#include "model.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace {
+
+Json read_sidecar(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) throw std::runtime_error("it cannot be read; give a folder that tools/export.py made");
+  return Json::parse(text.str());
+}
+
+// The values of an output without the gaps that ncnn leaves between channels.
+std::vector<float> compact(const ncnn::Mat& mat) {
+  std::vector<float> values;
+  const size_t area = static_cast<size_t>(mat.w) * mat.h * mat.d;
+  for (int c = 0; c < mat.c; ++c) {
+    const float* channel = mat.channel(c);
+    values.insert(values.end(), channel, channel + area);
+  }
+  return values;
+}
+
+}  // namespace
+
+Model::Model(const std::string& folder, int threads, bool fp16) {
+  for (Graph* graph : {&keyframe_, &reuse_}) {
+    ncnn::Option& option = graph->net.opt;
+    option.num_threads = threads;
+    // ncnn would set these by itself where the processor has them, and does not say so.
+    option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = fp16;
+    option.use_bf16_storage = false;
+  }
+  const std::string path = folder + "/model.json";
+  try {
+    const Json sidecar = read_sidecar(path);
+    if (sidecar["format_version"].integer() != 1 || sidecar["runtime"].string() != "ncnn")
+      throw std::runtime_error("it describes no model for ncnn in format 1");
+    const std::vector<Json>& shape = sidecar["input"]["shape"].items();
+    if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
+    height = shape[2].integer();
+    width = shape[3].integer();
+    const std::string channels = sidecar["input"]["channels"].string();
+    if (channels != "RGB" && channels != "BGR")
+      throw std::runtime_error("'input.channels' is neither RGB nor BGR");
+    is_rgb_ = channels == "RGB";
+    const std::vector<Json>& pad_value = sidecar["input"]["pad_value"].items();
+    if (pad_value.size() != 3) throw std::runtime_error("'input.pad_value' has not three numbers");
+    for (int c = 0; c < 3; ++c) pad_value_[c] = static_cast<float>(pad_value[c].number());
+    if (sidecar["mask_stride"].integer() != 8) throw std::runtime_error("'mask_stride' is not 8");
+    read_thresholds(sidecar["thresholds"]);
+    for (const Json& name : sidecar["class_names"].items()) class_names.push_back(name.string());
+    load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, sidecar, folder);
+    load(reuse_, "reuse", {{"mask_features", 3}}, sidecar, folder);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(path + ": " + error.what());
+  }
+}
+
+void Model::read_thresholds(const Json& thresholds) {
+  mask_threshold = static_cast<float>(thresholds["mask"].number());
+  if (!(mask_threshold > 0 && mask_threshold < 1))
+    throw std::runtime_error("'thresholds.mask' is not between 0 and 1");
+  mask_rescore = thresholds["mask_rescore"].number() != 0;
+  const Json& tracking = thresholds["tracking"];
+  if (tracking["mode"].string() != "prev" || tracking["association_feature"].string() != "kernel")
+    throw std::runtime_error("'thresholds.tracking': this program associates kernels in the mode prev");
+  clip_len = tracking["clip_len"].integer();
+  if (clip_len < 1) throw std::runtime_error("'thresholds.tracking.clip_len' is below 1");
+  const Json& streaming = thresholds["streaming"];
+  lifecycle.score_on = static_cast<float>(streaming["score_on"].number());
+  lifecycle.score_off = static_cast<float>(streaming["score_off"].number());
+  lifecycle.max_lost = streaming["max_lost"].integer();
+  lifecycle.max_instances = std::max(0, streaming["max_instances"].integer());
+  lifecycle.smoothing = static_cast<float>(streaming["smoothing"].number());
+  lifecycle.class_margin = static_cast<float>(streaming["class_margin"].number());
+}
+
+void Model::load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
+                 const Json& sidecar, const std::string& folder) {
+  const Json& description = sidecar["graphs"][name];
+  graph.name = name;
+  graph.input = description["inputs"]["image"]["tensor"].string();
+  for (const auto& [output, dimensions] : outputs) {
+    const Json& value = description["outputs"][output];
+    std::vector<int> shape;
+    for (const Json& side : value["shape"].items()) shape.push_back(side.integer());
+    if (shape.size() != dimensions + 1 || shape[0] != 1 ||
+        *std::min_element(shape.begin(), shape.end()) < 1)
+      throw std::runtime_error("'graphs." + name + ".outputs." + output + ".shape' makes no sense");
+    graph.outputs[output] = {value["tensor"].string(), {shape.begin() + 1, shape.end()}};
+  }
+  std::string param, bin;
+  for (const std::string& file : description["files"].keys())
+    (file.size() > 4 && file.substr(file.size() - 4) == ".bin" ? bin : param) = folder + "/" + file;
+  // Both return 0 if all is well, and print what is not.
+  if (graph.net.load_param(param.c_str()) || graph.net.load_model(bin.c_str()))
+    throw std::runtime_error("ncnn cannot load " + param + " and " + bin);
+}
+
+ncnn::Mat Model::to_input(const Image& image) const {
+  if (image.width > width || image.height > height)
+    throw std::runtime_error("a picture is larger than the input of the network");
+  ncnn::Mat input(width, height, 3);
+  for (int c = 0; c < 3; ++c) {
+    ncnn::Mat channel = input.channel(c);
+    channel.fill(pad_value_[c]);
+    const int source = is_rgb_ ? c : 2 - c;
+    for (int y = 0; y < image.height; ++y) {
+      float* row = channel.row(y);
+      const uint8_t* pixels = image.rgb.data() + static_cast<size_t>(y) * image.width * 3;
+      for (int x = 0; x < image.width; ++x) row[x] = pixels[3 * x + source];
+    }
+  }
+  return input;
+}
+
+Model::Results Model::run(const Graph& graph, const Image& image) const {
+  ncnn::Extractor extractor = graph.net.create_extractor();
+  if (extractor.input(graph.input.c_str(), to_input(image)))
+    throw std::runtime_error("the graph " + graph.name + " has no input " + graph.input);
+  Results results;
+  for (const auto& [name, output] : graph.outputs) {
+    ncnn::Mat mat;
+    if (extractor.extract(output.tensor.c_str(), mat))
+      throw std::runtime_error("the graph " + graph.name + " cannot give " + output.tensor);
+    size_t size = 1;
+    for (const int side : output.shape) size *= side;
+    results[name] = compact(mat);
+    if (results[name].size() != size || mat.w != output.shape.back())
+      throw std::runtime_error("the output " + name + " of the graph " + graph.name +
+                               " has not the shape that model.json says");
+  }
+  return results;
+}
+
+KeyframeOutputs Model::keyframe(const Image& image) const {
+  Results results = run(keyframe_, image);
+  const auto matrix = [&](const char* name) {
+    const std::vector<int>& shape = keyframe_.outputs.at(name).shape;
+    return Matrix{shape[0], shape[1], std::move(results[name])};
+  };
+  return {matrix("kernels"), matrix("scores"), mask_features(keyframe_, results)};
+}
+
+Planes Model::reuse(const Image& image) const {
+  Results results = run(reuse_, image);
+  return mask_features(reuse_, results);
+}
+
+Planes Model::mask_features(const Graph& graph, Results& results) {
+  const std::vector<int>& shape = graph.outputs.at("mask_features").shape;
+  return {shape[0], shape[1], shape[2], std::move(results["mask_features"])};
+}

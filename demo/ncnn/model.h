@@ -1,0 +1,62 @@
+// An exported folder: its model.json, and its graphs in ncnn.
+#pragma once
+
+#include <array>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <net.h>
+
+#include "image.h"
+#include "json.h"
+#include "tracker.h"
+
+struct KeyframeOutputs {
+  Matrix kernels;  // (N, D)
+  Matrix scores;   // (N, K), in [0, 1]
+  Planes mask_features;
+};
+
+class Model {
+ public:
+  // fp16: half precision for storage and arithmetic, where the processor has it.
+  // Throws std::runtime_error that names the file and, in model.json, the value.
+  Model(const std::string& folder, int threads, bool fp16);
+
+  int width = 0;
+  int height = 0;
+  float mask_threshold = 0;
+  bool mask_rescore = false;
+  int clip_len = 1;
+  LifecycleOptions lifecycle;
+  std::vector<std::string> class_names;
+
+  // The graphs. The picture must not be larger than width x height.
+  KeyframeOutputs keyframe(const Image& image) const;
+  Planes reuse(const Image& image) const;
+
+ private:
+  struct Output {
+    std::string tensor;
+    std::vector<int> shape;  // without the batch
+  };
+  struct Graph {
+    ncnn::Net net;
+    std::string name, input;
+    std::map<std::string, Output> outputs;
+  };
+  using Results = std::map<std::string, std::vector<float>>;
+
+  void read_thresholds(const Json& thresholds);
+  // outputs: their names, and their numbers of dimensions without the batch.
+  void load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
+            const Json& sidecar, const std::string& folder);
+  ncnn::Mat to_input(const Image& image) const;
+  Results run(const Graph& graph, const Image& image) const;
+  static Planes mask_features(const Graph& graph, Results& results);
+
+  bool is_rgb_ = true;
+  std::array<float, 3> pad_value_{};
+  Graph keyframe_, reuse_;
+};

@@ -1,0 +1,182 @@
+"""Builds demo/ncnn, and before it the ncnn library that it needs.
+
+The source archive of the ncnn package is fetched with pip and checked against its SHA-256. Needed
+are CMake, a compiler for C++17 and some minutes. What was built before is used again.
+
+    python tools/build_ncnn_example.py                    into build/ncnn_example
+    python tools/build_ncnn_example.py --quick            with an ncnn that is built soon and slow
+    python tools/build_ncnn_example.py --ncnn INSTALLED   with an ncnn that is there already
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detectron2_wheel import InstallError, SourceArchive
+from install_detectron2 import fetch_sdist, say
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+SOURCE = SourceArchive(
+    source="ncnn",
+    source_version="1.0.20261020",
+    sha256="ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200",
+)
+
+NCNN_OPTIONS = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "NCNN_VERSION": SOURCE.source_version.rpartition(".")[2],
+    "NCNN_BUILD_TOOLS": "OFF",
+    "NCNN_BUILD_EXAMPLES": "OFF",
+    "NCNN_BUILD_BENCHMARK": "OFF",
+}
+# One instruction set, which every processor of the family has, and the layers of exported models.
+QUICK_OPTIONS = {
+    "CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG",
+    **dict.fromkeys(
+        ("NCNN_RUNTIME_CPU", "NCNN_AVX", "NCNN_AVX2", "NCNN_AVX512", "NCNN_FMA", "NCNN_F16C")
+        + ("NCNN_XOP", "NCNN_ARM82", "NCNN_INT8", "NCNN_BF16", "NCNN_WEIGHT_QUANT", "NCNN_C_API")
+        + ("NCNN_PIXEL_DRAWING", "NCNN_PIXEL_ROTATE", "NCNN_PIXEL_AFFINE"),
+        "OFF",
+    ),
+}
+QUICK_LAYERS = """
+    BinaryOp Cast Clip Concat Convolution ConvolutionDepthWise Crop Eltwise ExpandDims Flatten
+    GELU Gemm HardSigmoid HardSwish InnerProduct Input Interp LayerNorm MatMul MemoryData Noop
+    Packing Padding Permute Pooling ReLU Reduction Reshape Sigmoid Slice Softmax Split Squeeze
+    Swish UnaryOp
+"""
+
+
+class BuildError(RuntimeError):
+    """The example cannot be built; the message says why."""
+
+
+class FetchError(BuildError):
+    """There is no ncnn to build it with."""
+
+
+def build_example(output: Path, *, quick: bool = False, ncnn: Path | None = None) -> Path:
+    """Build the example, and ncnn unless it is there.
+
+    Args:
+        output: folder for all that is made.
+        quick: build ncnn in the least time, and not for speed.
+        ncnn: an installed ncnn, to be used in place of an own one.
+
+    Returns:
+        The program.
+
+    Raises:
+        FetchError: the source archive of ncnn cannot be fetched.
+        BuildError: CMake or the compiler are missing or fail.
+    """
+    if shutil.which("cmake") is None:
+        raise BuildError("CMake is missing: install it, and a C++ compiler, as system packages")
+    if ncnn is None:
+        ncnn = output / "ncnn"
+        if not any(ncnn.glob("lib*/cmake/ncnn")):
+            build_ncnn(output, ncnn, quick)
+    options = {"CMAKE_PREFIX_PATH": str(ncnn.resolve())}
+    build(REPOSITORY / "demo" / "ncnn", output / "example", options)
+    return output / "example" / "mobileinst_ncnn"
+
+
+def build_ncnn(scratch: Path, target: Path, quick: bool) -> None:
+    """Fetch, build and install ncnn.
+
+    Args:
+        scratch: folder for what is made on the way.
+        target: where to install it.
+        quick: see :func:`build_example`.
+
+    Raises:
+        FetchError: the source archive cannot be fetched.
+        BuildError: CMake or the compiler fail.
+    """
+    say(f"fetching the source of ncnn {SOURCE.source_version}")
+    try:
+        content = fetch_sdist(SOURCE)
+    except InstallError as error:
+        raise FetchError(
+            f"pip cannot fetch the source of ncnn {SOURCE.source_version}: give an installed ncnn "
+            "with --ncnn"
+        ) from error
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(scratch, filter="data")
+    source = scratch / f"{SOURCE.source}-{SOURCE.source_version}"
+    options = {**NCNN_OPTIONS, "CMAKE_INSTALL_PREFIX": str(target.resolve())}
+    if quick:
+        listing = (source / "src" / "CMakeLists.txt").read_text(encoding="utf-8")
+        unused = set(re.findall(r"ncnn_add_layer\((\w+)", listing)) - set(QUICK_LAYERS.split())
+        options |= QUICK_OPTIONS | {f"WITH_LAYER_{name.lower()}": "OFF" for name in unused}
+    build(source, scratch / "ncnn-build", options, "--target", "install")
+
+
+def build(source: Path, folder: Path, options: Mapping[str, str], *arguments: str) -> None:
+    """Configure and build a CMake project.
+
+    Args:
+        source: the project.
+        folder: where to build it.
+        options: CMake's variables.
+        *arguments: for ``cmake --build``.
+
+    Raises:
+        BuildError: one of the two fails; with the end of what was said.
+    """
+    definitions = [f"-D{name}={value}" for name, value in options.items()]
+    parallel = ["--parallel", str(os.cpu_count() or 1)]
+    for command in (
+        ["cmake", "-S", str(source), "-B", str(folder), *definitions],
+        ["cmake", "--build", str(folder), *parallel, *arguments],
+    ):
+        say(" ".join(command[:5]) + " ...")
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            raise BuildError(f"{' '.join(command[:4])} failed:\n{done.stdout[-4000:]}")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, metavar="DIR", default=REPOSITORY / "build" / "ncnn_example")
+    add("--quick", action="store_true", help="build ncnn in the least time, and not for speed")
+    add("--ncnn", type=Path, metavar="DIR", help="an installed ncnn to use")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: the command line, by default that of the process.
+
+    Returns:
+        Exit code: 0 if the program was built, else 1.
+    """
+    options = parse_arguments(arguments)
+    try:
+        say(f"built {build_example(options.output, quick=options.quick, ncnn=options.ncnn)}")
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
