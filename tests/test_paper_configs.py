@@ -182,6 +182,9 @@ def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 OURS, CLIPS = "mobileinst_topformer-b_no-enhancer_coco", "mobileinst_topformer-b_ytvis21"
 DECODER, MASKS = "MODEL.INSTANCE_DECODER", "MODEL.MASK_DECODER"
+# Our own faster models, and in what they differ.
+WIDTH_128 = {f"{MASKS}.HIDDEN_DIM": 128, f"{DECODER}.HIDDEN_DIM": 128}
+SEPARABLE = {f"{MASKS}.SEPARABLE_STRIDES": (8,)}
 PASSING, CLIP_LEN = "MODEL.MOBILEINST.QUERY_PASSING.ENABLED", "TEST.TRACKING.CLIP_LEN"
 NO_ENHANCER = {f"{MASKS}.ENHANCERS": []}
 LITERAL = {
@@ -252,3 +255,21 @@ def test_other_clip_lengths_and_sizes_evaluate_the_weights_of_their_training():
             assert weights == f"{config(training[name]).OUTPUT_DIR}/model_final.pth"
         else:
             assert weights == config("base").MODEL.WEIGHTS
+
+
+@pytest.mark.parametrize("data", ["coco", "ytvis19"])
+@pytest.mark.parametrize("backbone", ["topformer-b", "mobilenetv2", "mobilenetv4-s"])
+def test_the_faster_models_differ_in_the_head_alone(backbone, data):
+    name = f"mobileinst_{backbone}"
+    assert changes(f"{name}_128_{data}", f"{name}_{data}") == WIDTH_128
+    assert changes(f"{name}_128_dw_{data}", f"{name}_{data}") == WIDTH_128 | SEPARABLE
+
+
+def test_the_two_toy_models_are_those_of_the_family():
+    network = ("MODEL.BACKBONE.NAME", *WIDTH_128, *SEPARABLE, "MODEL.TOPFORMER.VARIANT")
+    network += (f"{DECODER}.NUM_HEADS", f"{DECODER}.FFN_DIM", f"{DECODER}.KERNEL_DIM")
+    pairs = {"full": "mobileinst_topformer-b_coco", "small": "mobileinst_mobilenetv4-s_128_dw_coco"}
+    for toy, name in pairs.items():
+        found = dict(leaves(config(f"../toy/shapes_image_{toy}")))
+        expected = dict(leaves(config(name)))
+        assert {key: found[key] for key in network} == {key: expected[key] for key in network}

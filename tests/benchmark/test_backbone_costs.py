@@ -9,7 +9,7 @@ from single_module import Only
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.benchmark import measure_cost
-from mobileinst_d2.modeling import MobileNetV2, SeaFormer, TopFormer
+from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
 
 BACKBONE_SIZES = ((224, 224), (512, 512), (640, 896))
 # The test images of COCO and of YouTube-VIS, padded.
@@ -78,6 +78,34 @@ def test_mobilenetv2_without_its_last_layer():
         cost = measure_cost(Only(backbone), size)
         assert agrees(cost.macs / 1e9, expected), (size, cost.macs)
     assert agrees(cost.params / 1e6, "1.812")
+
+
+def test_mobilenetv4_with_its_classifier_has_the_published_size():
+    backbone = MobileNetV4(out_features=("x3", "x4", "x5"))
+    cost = measure_cost(Only(backbone), (224, 224))
+    # 1x1 convolutions to 960 and to 1280 channels with batch norms, and the classifier.
+    classifier = (128 + 2) * 960 + (960 + 2) * 1280 + (1280 + 1) * NUM_CLASSES
+    assert agrees((cost.params + classifier) / 1e6, "3.8")
+    assert agrees((cost.macs + 128 * 960 * 7 * 7 + 960 * 1280 + 1280 * NUM_CLASSES) / 1e9, "0.2")
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "params"),
+    [
+        ("topformer-b", "17.44", "11.70"),
+        ("topformer-b_128", "6.18", "6.97"),
+        ("topformer-b_128_dw", "3.69", "6.58"),
+        ("mobilenetv4-s_128", "5.30", "3.07"),
+        ("mobilenetv4-s_128_dw", "2.81", "2.68"),
+    ],
+)
+def test_the_faster_family(name, macs, params, repository):
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.merge_from_file(str(repository / f"configs/mobileinst/mobileinst_{name}_coco.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    cost = measure_cost(build_model(cfg), (640, 640))
+    assert (agrees(cost.macs / 1e9, macs), agrees(cost.params / 1e6, params)) == (True, True)
 
 
 @pytest.mark.parametrize(("kind", "macs"), [("conv", 0.129), ("pool", 0.0), ("separable", 0.015)])
