@@ -1,4 +1,4 @@
-"""Networks in the form that other runtimes take: an image of one size in, a tuple of tensors out."""
+"""Networks in the form that other runtimes take: an image of one size in, tensors out."""
 
 import copy
 import warnings
@@ -63,8 +63,16 @@ class ExportGraph(nn.Module):
 
         Returns:
             The tensors of ``output_names``.
+
+        Raises:
+            ValueError: if the image has another shape.
         """
         with _NumbersAsSizes() if torch.jit.is_tracing() else nullcontext():
+            if image.shape != (1, 3, *self.size):
+                raise ValueError(
+                    f"the image has the shape {tuple(image.shape)}, and this graph was made for "
+                    f"{(1, 3, *self.size)}"
+                )
             outputs = self.compute(
                 self.network, (image - self.network.pixel_mean) / self.network.pixel_std
             )
@@ -91,11 +99,13 @@ def build_export_graphs(
 
     Raises:
         RuntimeError: if the model is in training mode.
-        ValueError: if the size is none.
+        ValueError: if the size is not two positive multiples of the divisor.
     """
     if model.training:
         raise RuntimeError("the model is in training mode: call model.eval() to export it")
-    if len(size) != 2 or any(side != int(side) or side < 1 or side % divisor for side in size):
+    if len(size) != 2 or any(
+        not isinstance(side, int) or side < 1 or side % divisor for side in size
+    ):
         raise ValueError(
             f"the size of exported graphs is {size}: give height and width, both positive "
             f"multiples of {divisor}"

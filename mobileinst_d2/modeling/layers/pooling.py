@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from .size_constant import SizeConstant
 
@@ -29,8 +28,8 @@ def average_pool(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_avg_pool2d(x, size)
 
 
-class BinAveragePool(nn.Module):
-    """Adaptive average pooling to n x n as products with constant matrices.
+class BinAveragePool(SizeConstant):
+    """Adaptive average pooling to n x n as a product with a constant matrix.
 
     Bin i of an axis of length L covers the positions from floor(i L / n) to before
     ceil((i + 1) L / n), so windows differ and overlap where n does not divide L.
@@ -43,28 +42,24 @@ class BinAveragePool(nn.Module):
             bins: rows, and columns, of the result.
         """
         super().__init__()
-        self.rows = _BinWeights(bins, 2)
-        self.columns = _BinWeights(bins, 3)
+        self.bins = bins
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, bins, bins)."""
-        return self.rows(x) @ (x @ self.columns(x).transpose(0, 1))
-
-
-class _BinWeights(SizeConstant):
-    """Weights (bins, L) of the positions of an axis; each row adds up to 1."""
-
-    def __init__(self, bins: int, axis: int) -> None:
-        super().__init__()
-        self.bins = bins
-        self.axis = axis
+        pooled = F.linear(x.flatten(2), super().forward(x))
+        return pooled.unflatten(2, (self.bins, self.bins))
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        length = x.shape[self.axis]
-        position = torch.arange(length, device=x.device)
-        number = torch.arange(self.bins, device=x.device)[:, None]
-        # In exact arithmetic of integers.
-        begins = number * length < (position + 1) * self.bins
-        ends = (number + 1) * length > position * self.bins
-        inside = (begins & ends).to(x.dtype)
-        return inside / inside.sum(1, keepdim=True)
+        """Weights (bins^2, H * W) of all positions in all bins; each row adds up to 1."""
+        rows, columns = (_bin_weights(self.bins, length, x.device) for length in x.shape[-2:])
+        return torch.kron(rows, columns).to(x.dtype)
+
+
+def _bin_weights(bins: int, length: int, device: torch.device) -> torch.Tensor:
+    """Weights (bins, length) of the positions of one axis."""
+    position = torch.arange(length, device=device)
+    number = torch.arange(bins, device=device)[:, None]
+    starts_before = number * length < (position + 1) * bins
+    ends_after = (number + 1) * length > position * bins
+    inside = (starts_before & ends_after).float()
+    return inside / inside.sum(1, keepdim=True)

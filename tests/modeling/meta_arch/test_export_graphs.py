@@ -1,0 +1,177 @@
+import pytest
+import torch
+from random_weights import randomise
+from tiny_models import build_tiny_model, noise_image
+
+from mobileinst_d2.modeling.postprocess import mask_product
+
+SEAFORMER = {"MODEL__BACKBONE__NAME": "SeaFormer"}
+MOBILENETV2 = {"MODEL__BACKBONE__NAME": "MobileNetV2"}
+VARIANTS = {
+    "topformer-t": {},
+    "topformer-s": {"MODEL__TOPFORMER__VARIANT": "small"},
+    "topformer-b": {"MODEL__TOPFORMER__VARIANT": "base"},
+    "seaformer-t": SEAFORMER | {"MODEL__SEAFORMER__VARIANT": "tiny"},
+    "seaformer-s": SEAFORMER | {"MODEL__SEAFORMER__VARIANT": "small"},
+    "seaformer-b": SEAFORMER,
+    "seaformer-l": SEAFORMER | {"MODEL__SEAFORMER__VARIANT": "large"},
+    "mobilenetv2": MOBILENETV2,
+    "mobilenetv2-pool": MOBILENETV2 | {"MODEL__MOBILENETV2__GLOBAL_FEATURE": "pool"},
+    "mobilenetv4": {"MODEL__BACKBONE__NAME": "MobileNetV4"},
+    "separable": {"MODEL__MASK_DECODER__SEPARABLE_STRIDES": (8,)},
+    "zigzag": {
+        "MODEL__MASK_DECODER__LAYOUT": "zigzag",
+        "MODEL__MASK_DECODER__DOWNSAMPLE": "max",
+        "MODEL__MASK_DECODER__COORD_FEATURES": True,
+    },
+    "fpn-ppm": {
+        "MODEL__MASK_DECODER__NAME": "FPNPPMMaskDecoder",
+        "MODEL__MASK_DECODER__PPM_DIM": 16,
+        "MODEL__INSTANCE_DECODER__LOCAL_POOL": "none",
+    },
+    "literal": {
+        "MODEL__MASK_DECODER__ENHANCERS": [],
+        "MODEL__MASK_DECODER__PYRAMID_NORM": "",
+        "MODEL__MASK_DECODER__DOWNSAMPLE": "bilinear",
+        "MODEL__INSTANCE_DECODER__FFN_DIM": 0,
+        "MODEL__INSTANCE_DECODER__KERNEL_DIM": 64,
+        "MODEL__INSTANCE_DECODER__KERNEL_MLP_LAYERS": 3,
+    },
+    "other-norms": {
+        "MODEL__TOPFORMER__NORM": "FrozenBN",
+        "MODEL__MASK_DECODER__NORM": "GN",
+        "MODEL__MASK_DECODER__DOWNSAMPLE": "conv",
+        "MODEL__MASK_DECODER__ENHANCER_GATE": "none",
+    },
+    "pre-norm": {
+        "MODEL__INSTANCE_DECODER__LAYERS": ["local", "global", "local"],
+        "MODEL__INSTANCE_DECODER__LOCAL_SOURCE": "fused",
+        "MODEL__INSTANCE_DECODER__LOCAL_POOL": "avg",
+        "MODEL__INSTANCE_DECODER__LOCAL_POOL_SIZE": 3,
+        "MODEL__INSTANCE_DECODER__PRE_NORM": True,
+        "MODEL__INSTANCE_DECODER__QUERY_POSITION": False,
+        "MODEL__INSTANCE_DECODER__POSITION_ON_VALUES": True,
+        "MODEL__INSTANCE_DECODER__ATTENTION_ORDER": "self_cross",
+        "MODEL__INSTANCE_DECODER__DROPOUT": 0.1,
+    },
+    "one-layer": {"MODEL__INSTANCE_DECODER__LAYERS": ["global"]},
+}
+
+# What every runtime has. No adaptive pooling, fused attention, einsum, indexing, sampling, sorting
+# or branching, and nothing that makes positions or works on sizes.
+OPERATIONS = {
+    "prim::Constant", "prim::GetAttr", "prim::ListConstruct", "prim::ListUnpack",
+    "prim::TupleConstruct", "prim::TupleUnpack",
+    "aten::_convolution", "aten::batch_norm", "aten::group_norm", "aten::layer_norm",
+    "aten::linear", "aten::matmul", "aten::softmax", "aten::dropout",
+    "aten::avg_pool2d", "aten::max_pool2d", "aten::mean", "aten::upsample_bilinear2d",
+    "aten::upsample_nearest2d",
+    "aten::relu", "aten::hardtanh", "aten::hardsigmoid", "aten::sigmoid",
+    "aten::add", "aten::sub", "aten::mul", "aten::div", "aten::sqrt",
+    "aten::cat", "aten::split_with_sizes", "aten::expand", "aten::flatten", "aten::unflatten",
+    "aten::transpose", "aten::squeeze", "aten::unsqueeze",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(request):
+    return randomise(build_tiny_model(**VARIANTS[request.param])).eval()
+
+
+@torch.no_grad()
+def expected_outputs(model, image):
+    """What the model itself gives, for one picture (3, H, W)."""
+    outputs = model.keyframe([image])
+    outputs["mask_logits"] = mask_product(outputs["kernels"], outputs["mask_features"])
+    return outputs
+
+
+def assert_same(found, expected):
+    assert found.keys() <= expected.keys()
+    for name, value in found.items():
+        tolerance = 1e-5 if name == "scores" else 1e-4
+        torch.testing.assert_close(value, expected[name], atol=tolerance, rtol=0)
+
+
+@torch.no_grad()
+def run(graph, image):
+    return dict(zip(graph.output_names, graph(image), strict=True))
+
+
+def test_graphs_compute_what_the_model_computes(model):
+    graphs = model.export_graphs((64, 128), queries=True)
+    assert list(graphs) == ["image", "keyframe", "reuse"]
+    for seed in range(2):
+        image = noise_image(64, 128, seed)[None].float()
+        expected = expected_outputs(model, image[0])
+        for graph in graphs.values():
+            assert_same(run(graph, image), expected)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
+)
+@pytest.mark.parametrize(
+    "model",
+    [name for name in VARIANTS if not name.endswith(("-s", "-b", "-l"))],  # other sizes
+    indirect=True,
+)
+def test_traces_have_plain_operations_only(model):
+    graph = model.export_graphs((128, 64))["image"]
+    traced = torch.jit.trace(graph, graph.example_input(), check_trace=False)
+    assert {node.kind() for node in traced.inlined_graph.nodes()} <= OPERATIONS
+
+
+def test_outputs_have_the_names_and_shapes_of_the_contract(lively_model):
+    graphs = lively_model.export_graphs((64, 192))
+    shapes = {
+        name: {key: tuple(value.shape) for key, value in run(graph, graph.example_input()).items()}
+        for name, graph in graphs.items()
+    }
+    assert shapes == {
+        "image": {"scores": (1, 20, 4), "mask_logits": (1, 20, 8, 24)},
+        "keyframe": {
+            "kernels": (1, 20, 32),
+            "scores": (1, 20, 4),
+            "mask_features": (1, 32, 8, 24),
+        },
+        "reuse": {"mask_features": (1, 32, 8, 24)},
+    }
+    with_queries = lively_model.export_graphs((64, 64), queries=True)["keyframe"]
+    assert with_queries.output_names == ("kernels", "scores", "mask_features", "queries")
+
+
+def test_pictures_smaller_than_the_graph_stand_top_left_on_the_mean(lively_model):
+    picture = noise_image(100, 120).float()
+    image = lively_model.pixel_mean.expand(3, 128, 128).clone()
+    image[:, :100, :120] = picture
+    expected = expected_outputs(lively_model, picture)
+    for graph in lively_model.export_graphs((128, 128)).values():
+        assert_same(run(graph, image[None]), expected)
+
+
+def test_the_model_takes_other_sizes_and_trains_afterwards(lively_model):
+    pictures = [noise_image(64, 64, seed) for seed in range(2)]
+    before = lively_model.keyframe(pictures)
+    lively_model.export_graphs((64, 128))
+    after = lively_model.keyframe(pictures)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert all(parameter.requires_grad for parameter in lively_model.parameters())
+
+
+def test_exported_programs_compute_the_same(lively_model):
+    graph = lively_model.export_graphs((64, 64))["image"]
+    image = graph.example_input()
+    exported = torch.export.export(graph, (image,)).module()
+    for value, other in zip(exported(image), graph(image), strict=True):
+        torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
+
+
+def test_sizes_are_multiples_of_the_coarsest_stride(lively_model):
+    with pytest.raises(ValueError, match=r"\(640, 600\).*multiples of 64"):
+        lively_model.export_graphs((640, 600))
+
+
+def test_a_model_in_training_is_refused():
+    with pytest.raises(RuntimeError, match="training mode"):
+        build_tiny_model().export_graphs((64, 64))
