@@ -93,11 +93,40 @@ class JsonParser {
       ++at_;
       static const char codes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
       const char* code = peek() ? std::strchr(codes, peek()) : nullptr;
-      if (!code) fail("an escape other than \\\" \\\\ \\/ \\b \\f \\n \\r \\t");
-      result += meanings[code - codes];
+      if (code)
+        result += meanings[code - codes];
+      else if (peek() == 'u')
+        append_utf8(result, code_point());
+      else
+        fail("an unknown escape in a text");
     }
     ++at_;
     return result;
+  }
+
+  // The character of \\uXXXX, or of two of them where it lies beyond 16 bits. Stays on the last digit.
+  unsigned code_point() {
+    const unsigned first = four_digits();
+    if (first < 0xD800 || first > 0xDFFF) return first;
+    at_ += 2;
+    const unsigned second = text_.compare(at_ - 1, 2, "\\u") == 0 ? four_digits() : 0;
+    if (first > 0xDBFF || second < 0xDC00 || second > 0xDFFF) fail("half a character in a text");
+    return 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+  }
+
+  unsigned four_digits() {
+    const std::string digits = text_.substr(at_ + 1, 4);
+    if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
+      fail("\\u without four digits");
+    at_ += 4;
+    return static_cast<unsigned>(std::stoul(digits, nullptr, 16));
+  }
+
+  static void append_utf8(std::string& to, unsigned code) {
+    const int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    const unsigned marks[] = {0, 0xC0, 0xE0, 0xF0};
+    to += static_cast<char>(marks[more] | (code >> (6 * more)));
+    for (int i = more - 1; i >= 0; --i) to += static_cast<char>(0x80 | ((code >> (6 * i)) & 0x3F));
   }
 
   const std::string& text_;

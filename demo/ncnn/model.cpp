@@ -57,9 +57,21 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
     for (const Json& name : sidecar["class_names"].items()) class_names.push_back(name.string());
     load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, sidecar, folder);
     load(reuse_, "reuse", {{"mask_features", 3}}, sidecar, folder);
+    check_shapes();
   } catch (const std::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
   }
+}
+
+void Model::check_shapes() const {
+  const std::vector<int>& kernels = keyframe_.outputs.at("kernels").shape;
+  const std::vector<int> scores{kernels[0], static_cast<int>(class_names.size())};
+  if (keyframe_.outputs.at("scores").shape != scores)
+    throw std::runtime_error("the shapes of scores, kernels and class_names do not fit each other");
+  const std::vector<int> features{kernels[1], height / 8, width / 8};
+  for (const Graph* graph : {&keyframe_, &reuse_})
+    if (graph->outputs.at("mask_features").shape != features)
+      throw std::runtime_error("the shapes of mask_features, kernels and the input do not fit each other");
 }
 
 void Model::read_thresholds(const Json& thresholds) {

@@ -49,6 +49,7 @@ class Model {
   using Results = std::map<std::string, std::vector<float>>;
 
   void read_thresholds(const Json& thresholds);
+  void check_shapes() const;
   // outputs: their names, and their numbers of dimensions without the batch.
   void load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
             const Json& sidecar, const std::string& folder);

@@ -1,0 +1,301 @@
+"""demo/ncnn, compiled, against the Python code with the same exported model."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+from tiny_models import build_lively_model, noise_image, tiny_config
+
+from mobileinst_d2.export import ExportedModel, export_model
+from mobileinst_d2.export.export import TOLERANCES
+from mobileinst_d2.tracking import StreamingPredictor
+from mobileinst_d2.utils.classes import save_class_names
+
+SIZE = (128, 192)
+NAMES = ["ant", 'a "bee"', "löwe 🦁", "back\\slash"]
+# Settings and a seed with which instances come, go and change their order, and no score is so near
+# another one or a threshold that rounding could decide.
+SEED = 16
+SETTINGS = {
+    "MODEL__INSTANCE_DECODER__NUM_QUERIES": 8,
+    "INPUT__FIXED_SIZE_TEST": SIZE,
+    "TEST__TRACKING__CLIP_LEN": 2,
+    "TEST__STREAMING__SCORE_ON": 0.6,
+    "TEST__STREAMING__SCORE_OFF": 0.5,
+    "TEST__STREAMING__SMOOTHING": 0.3,
+    "TEST__STREAMING__MAX_LOST": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def program(repository):
+    """The compiled example; ncnn is built for it once, in the folder for such things."""
+    for name in ("cmake", "c++"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is missing")
+    tools, folder = repository / "tools", repository / "build" / "ncnn_quick"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(tools / "build_ncnn_example.py"), "--quick"]
+    with open(folder / ".lock", "w") as lock:  # for processes that run tests at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([*command, "--output", str(folder)], capture_output=True, text=True)
+    if "pip cannot fetch" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    return folder / "example" / "mobileinst_ncnn"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder made for ncnn. The network has the graphs and layers of any TopFormer MobileInst."""
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx")
+    folder = tmp_path_factory.mktemp("exported")
+    save_class_names(folder, NAMES)
+    cfg = tiny_config(MODEL__WEIGHTS=str(folder / "model.pth"), **SETTINGS)
+    model = build_lively_model(SEED, **SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        # The values in this network are larger than those of trained ones.
+        patch.setitem(TOLERANCES, "fp32", 1e-3)
+        graphs = model.export_graphs(SIZE)
+        del graphs["image"]
+        patch.setattr(model, "export_graphs", lambda _: graphs)
+        export_model(model, cfg, SIZE, "ncnn", folder / "ncnn")
+    return folder / "ncnn"
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Ten frames of a camera that moves, with a cut; the last ones have another size."""
+    scenes = [noise_image(260, 420, seed).permute(1, 2, 0).numpy() for seed in (1, 5)]
+    height, width = 150, 240
+    result = []
+    for t in range(8):
+        y, x = 6 * t, 12 * t
+        result.append(np.ascontiguousarray(scenes[t >= 5][y : y + height, x : x + width]))
+    return [*result, scenes[1][:100, :70].copy(), scenes[0][:90, :100].copy()]
+
+
+@pytest.fixture(scope="module")
+def frame_folder(frames, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    for number, frame in enumerate(frames, 3):  # to 12, so that 10 must come after 9
+        cv2.imwrite(str(folder / f"frame{number}.ppm"), frame)
+    return folder
+
+
+def run(program, *arguments, **options):
+    command = [str(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, timeout=120, **options)
+
+
+def read_lines(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("clip_len", [None, 1, 3])
+def test_tracks_as_the_python_code_does(
+    program, exported, frames, frame_folder, tmp_path, clip_len
+):
+    arguments = [] if clip_len is None else ["--clip-len", clip_len]
+    done = run(program, exported, frame_folder, tmp_path / "out", *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+
+    cfg = tiny_config(**SETTINGS)
+    clip_len = clip_len or SETTINGS["TEST__TRACKING__CLIP_LEN"]
+    cfg.TEST.TRACKING.CLIP_LEN = clip_len
+    predictor = StreamingPredictor(cfg, ExportedModel.load(exported))
+    lines = read_lines(tmp_path / "out")
+    assert [line["frame"] for line in lines] == list(range(len(frames)))
+    for line, frame in zip(lines, frames, strict=True):
+        expected, found = predictor.step(frame), line["instances"]
+        assert line["is_keyframe"] == predictor.is_keyframe
+        assert [x["id"] for x in found] == expected.ID
+        assert [x["class"] for x in found] == expected.pred_classes.tolist()
+        assert [x["name"] for x in found] == [NAMES[x["class"]] for x in found]
+        assert [x["score"] for x in found] == pytest.approx(expected.scores.tolist(), abs=1e-3)
+        for instance, mask in zip(found, expected.pred_masks.numpy(), strict=True):
+            decoded = mask_util.decode(instance["segmentation"]).astype(bool)
+            assert (decoded & mask).sum() > 0.99 * (decoded | mask).sum()
+            rows, columns = np.nonzero(decoded)
+            box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert instance["box"] == box
+    # Something came, went and changed its place.
+    ids = [[x["id"] for x in line["instances"]] for line in lines]
+    assert len({identity for frame in ids for identity in frame}) > len(ids[0])
+    assert any(frame != sorted(frame) for frame in ids)
+
+
+def test_draws_what_it_found(program, exported, frames, frame_folder, tmp_path):
+    assert run(program, exported, frame_folder, tmp_path).returncode == 0
+    fractions = []
+    for line, frame in zip(read_lines(tmp_path), frames, strict=True):
+        drawn = cv2.imread(str(tmp_path / f"{line['frame']:06d}.ppm"))
+        touched = np.zeros(frame.shape[:2], bool)
+        for instance in line["instances"]:
+            touched |= mask_util.decode(instance["segmentation"]).astype(bool)
+            x0, y0, x1, y1 = instance["box"]
+            touched[[y0, y1 - 1], x0:x1] = touched[y0:y1, [x0, x1 - 1]] = True
+        assert (drawn[~touched] == frame[~touched]).all()
+        if touched.any():
+            fractions.append((drawn != frame)[touched].any(axis=1).mean())
+    assert fractions
+    assert min(fractions) > 0.9
+
+
+def test_reads_a_stream_of_pictures(program, exported, frames, frame_folder, tmp_path):
+    stream = b"".join(cv2.imencode(".ppm", frame)[1].tobytes() for frame in frames)
+    done = run(program, exported, "-", tmp_path / "stream", input=stream)
+    assert done.returncode == 0, done.stderr.decode()
+    assert run(program, exported, frame_folder, tmp_path / "folder").returncode == 0
+    first, second = (read_lines(tmp_path / name) for name in ("stream", "folder"))
+    assert [[x["id"] for x in line["instances"]] for line in first] == [
+        [x["id"] for x in line["instances"]] for line in second
+    ]
+
+
+def test_half_precision_is_no_different_where_the_processor_has_none(
+    program, exported, frame_folder, tmp_path
+):
+    done = run(program, exported, frame_folder, tmp_path, "--fp16")
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+def damaged(exported, tmp_path):
+    """A copy of the exported folder, and its model.json to change."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(exported, folder)
+    return folder, json.loads((folder / "model.json").read_text())
+
+
+def changed(sidecar, path, value):
+    """The sidecar with another value, or without it for None."""
+    *parents, key = path.split(".")
+    place = sidecar
+    for parent in parents:
+        place = place[parent]
+    if value is None:
+        del place[key]
+    else:
+        place[key] = value
+    return json.dumps(sidecar)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("runtime", "onnx", "for ncnn"),
+        ("input.shape", [1, 3, 128], "input.shape"),
+        ("input.channels", "YUV", "input.channels"),
+        ("input.pad_value", [1, 2, "x"], "input.pad_value"),
+        ("thresholds.mask", 0, "thresholds.mask"),
+        ("thresholds.streaming.score_on", None, "'thresholds.streaming.score_on' is missing"),
+        ("thresholds.tracking.mode", "ema", "prev"),
+        ("class_names", "ant", "class_names"),
+        ("class_names", ["ant"], "class_names"),
+        ("graphs.keyframe", None, "'graphs.keyframe' is missing"),
+        ("graphs.keyframe.outputs.kernels.tensor", "nothing", "nothing"),
+        ("graphs.keyframe.outputs.kernels.shape", [1, 9, 32], "kernels"),
+        ("graphs.keyframe.outputs.scores.shape", [1, 9, 4], "scores"),
+        ("graphs.reuse.outputs.mask_features.shape", [1, 16, 24], "mask_features"),
+        ("graphs.reuse.inputs.image.tensor", "nothing", "nothing"),
+        ("graphs.reuse.files", {"gone.param": "", "gone.bin": ""}, "gone.param"),
+    ],
+)
+def test_names_what_is_wrong_in_the_sidecar(
+    program, damaged, frame_folder, tmp_path, path, value, message
+):
+    folder, sidecar = damaged
+    (folder / "model.json").write_text(changed(sidecar, path, value))
+    done = run(program, folder, frame_folder, tmp_path / "out")
+    assert done.returncode == 1
+    error = done.stderr.decode()
+    assert "error: " in error
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"a": }',
+        '{"a": 1} x',
+        '{"a": "',
+        '{"a": nan}',
+        '{"a": "\\x"}',
+        '{"a": "\\ud800"}',
+        "\0",
+        10**5 * "[",
+    ],
+)
+def test_refuses_what_is_no_json(program, damaged, frame_folder, tmp_path, text):
+    folder, _ = damaged
+    (folder / "model.json").write_text(text)
+    done = run(program, folder, frame_folder, tmp_path / "out")
+    assert done.returncode == 1
+    assert b"model.json: not JSON" in done.stderr
+
+
+def test_refuses_a_graph_that_is_cut_off(program, damaged, frame_folder, tmp_path):
+    folder, _ = damaged
+    weights = folder / "keyframe.ncnn.bin"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    done = run(program, folder, frame_folder, tmp_path / "out")
+    assert done.returncode == 1
+    assert b"keyframe.ncnn.bin" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (b"", "empty"),
+        (b"P3\n1 1\n255\n0 0 0\n", "P6"),
+        (b"P6\n4 4\n255\n" + bytes(47), "cut off"),
+        (b"P6\n4 4\n65535\n" + bytes(96), "8 bits"),
+        (b"P6\n0 4\n255\n", "sides"),
+        (b"P6\n99999999999 4\n255\n", "sides"),
+        (b"P6\nx", "sides"),
+    ],
+)
+def test_names_the_picture_that_is_wrong(program, exported, tmp_path, picture, message):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ppm").write_bytes(picture)
+    done = run(program, exported, tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 1
+    assert "a.ppm" in done.stderr.decode()
+    assert message in done.stderr.decode()
+
+
+def test_takes_pictures_of_one_pixel_and_with_comments(program, exported, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ppm").write_bytes(b"P6 # one\n1\n# pixel\n1 255\n\x01\x02\x03")
+    done = run(program, exported, tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(read_lines(tmp_path / "out")) == 1
+
+
+def test_explains_its_arguments(program, exported, frame_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for arguments, message in (
+        ([], "usage"),
+        ([exported, frame_folder], "usage"),
+        ([exported, frame_folder, "out", "--clip"], "--clip"),
+        ([exported, frame_folder, "out", "--clip-len", "0"], "--clip-len"),
+        ([exported, frame_folder, "out", "--threads"], "--threads"),
+        ([exported, tmp_path / "gone", "out"], "gone"),
+        ([exported, tmp_path / "empty", "out"], "no .ppm"),
+        ([tmp_path / "gone", frame_folder, "out"], "tools/export.py"),
+        ([exported, frame_folder, tmp_path / "file"], "file"),
+    ):
+        done = run(program, *arguments, cwd=tmp_path)
+        assert done.returncode == 1
+        assert message in done.stderr.decode()
