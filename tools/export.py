@@ -15,11 +15,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MapDataset
 from detectron2.utils.logger import setup_logger
+from torch.utils.data import ConcatDataset
+from tqdm import tqdm
 
+from mobileinst_d2.data.build import is_video_dataset
+from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
 from mobileinst_d2.engine import CheckpointError, ConfigError, setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
-from mobileinst_d2.export import RUNTIMES, ExportError, check_output_dir, export_model, require
+from mobileinst_d2.export import (
+    INT8_RUNTIMES,
+    RUNTIMES,
+    ExportError,
+    check_output_dir,
+    export_model,
+    require,
+)
 from mobileinst_d2.utils.arguments import whole_number
 
 
@@ -42,12 +57,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--format", required=True, choices=RUNTIMES, help="the runtime to export for")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to make")
     add("--overwrite", action="store_true", help="replace DIR if it is an exported folder")
+    add("--int8", action="store_true", help="quantise the convolutions (onnx, openvino)")
+    add("--calibration", metavar="DATASET", help="registered data set with typical images")
+    add(
+        "--calibration-images",
+        type=whole_number(1),
+        default=64,
+        metavar="N",
+        help="number of its images or frames to take, spread over it (default: %(default)s)",
+    )
     add("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
     return parser.parse_args(argv)
 
 
 def export(args: argparse.Namespace) -> None:
     """Check what can be checked at once, load the model, export it."""
+    if args.int8 != bool(args.calibration):
+        raise ConfigError("--int8 and --calibration DATASET go together.")
+    if args.int8 and args.format not in INT8_RUNTIMES:
+        raise ConfigError(f"--int8 is for --format {' and '.join(INT8_RUNTIMES)}.")
     require(args.format, to_export=True)
     check_output_dir(args.output, overwrite=args.overwrite)
     cfg = setup_cfg(args.config_file, args.opts)
@@ -57,7 +85,29 @@ def export(args: argparse.Namespace) -> None:
     model = load_predictor(cfg).model
     if not hasattr(model, "export_graphs"):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} cannot be exported.")
-    export_model(model, cfg, tuple(args.size), args.format, args.output, overwrite=args.overwrite)
+    size = tuple(args.size)
+    cfg.INPUT.FIXED_SIZE_TEST = size
+    frames = calibration_frames(cfg, args.calibration, args.calibration_images) if args.int8 else ()
+    export_model(
+        model, cfg, size, args.format, args.output, overwrite=args.overwrite, calibration=frames
+    )
+
+
+def calibration_frames(cfg: CfgNode, name: str, count: int) -> list[torch.Tensor]:
+    """Images of a data set, or frames of its videos, evenly spread, resized as in evaluation."""
+    if name not in DatasetCatalog:
+        raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
+    records = DatasetCatalog.get(name)
+    if not records:
+        raise ConfigError(f"The data set {name!r} is empty.")
+    if is_video_dataset(name):
+        mapper = ClipMapper(cfg, is_train=False)
+        frames = ConcatDataset([mapper(record)["image"] for record in records])
+    else:
+        mapper = ImageMapper(cfg, is_train=False)
+        frames = MapDataset(records, lambda record: mapper(record)["image"])
+    numbers = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
+    return [frames[number] for number in tqdm(numbers, desc="calibration images", unit="image")]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

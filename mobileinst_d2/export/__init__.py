@@ -5,11 +5,13 @@ Nothing here imports a runtime before it is used.
 
 from .export import check_output_dir, export_model
 from .model import ExportedModel
+from .quantize import INT8_RUNTIMES
 from .runners import RUNNERS, ExportError, GraphRunner
 from .sidecar import Sidecar, read_sidecar
 from .writers import RUNTIMES, export_module, export_module_ncnn, export_module_onnx, require
 
 __all__ = [
+    "INT8_RUNTIMES",
     "RUNNERS",
     "RUNTIMES",
     "ExportError",

@@ -4,18 +4,22 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from torch import nn
 
 from ..modeling.postprocess import MASK_FEATURE_STRIDE
 from ..utils.classes import category_ids, class_names
+from .pictures import blank_picture, pad_picture, sample_picture
+from .quantize import INT8_RUNTIMES, Quantizer
 from .runners import ExportError
 from .sidecar import CONFIG_FILE, SIDECAR_FILE, Sidecar, hash_files, read_sidecar, write_sidecar
-from .verify import TOLERANCES, check_graph, test_picture
+from .verify import TOLERANCES, check_graph
 from .writers import RUNTIMES, export_module, require, versions
 
 __all__ = ["check_output_dir", "export_model"]
@@ -31,6 +35,7 @@ def export_model(
     output_dir: str | Path,
     *,
     overwrite: bool = False,
+    calibration: Sequence[torch.Tensor] = (),
 ) -> Sidecar:
     """Export every graph of a model, run each and compare it with PyTorch.
 
@@ -43,31 +48,41 @@ def export_model(
         runtime: name in ``RUNTIMES``.
         output_dir: the folder to make.
         overwrite: replace ``output_dir`` if it is an exported folder.
+        calibration: typical images (3, h, w) in [0, 255], resized as in evaluation; with them the
+            convolutions are quantised to int8.
 
     Returns:
         The content of its model.json.
 
     Raises:
         ExportError: the runtime is not installed, cannot express a graph, crashes on it or gives
-            something else than PyTorch; or ``output_dir`` exists.
+            something else than PyTorch; or it has no int8; or ``output_dir`` exists.
         ValueError: the size does not suit the model.
     """
     require(runtime, to_export=True)
+    if len(calibration) and runtime not in INT8_RUNTIMES:
+        raise ExportError(f"int8 is for {' and '.join(INT8_RUNTIMES)}, not for {runtime}")
     check_output_dir(output_dir, overwrite=overwrite)
     modules = model.export_graphs(size, **build_graph_options(cfg))
+    picture = build_input(cfg, size)
+    quantizer = None
+    if len(calibration):
+        require("onnx", to_export=True)
+        blank = blank_picture(size, picture["pad_value"])
+        quantizer = Quantizer([pad_picture(frame, blank) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
         graphs = {}
         for number, (name, module) in enumerate(modules.items(), 1):
             logger.info("Graph %s (%d of %d) for %s ...", name, number, len(modules), runtime)
             start = time.perf_counter()
-            graphs[name] = _export_graph(runtime, name, module, folder)
+            graphs[name] = _export_graph(runtime, name, module, folder, quantizer)
             logger.info(
                 "Graph %s: %.1f s; largest differences to PyTorch: %s.",
                 name,
                 time.perf_counter() - start,
                 ", ".join(f"{k} {v:.2g}" for k, v in graphs[name]["max_difference"].items()),
             )
-        sidecar = build_sidecar(cfg, runtime, graphs)
+        sidecar = build_sidecar(cfg, runtime, picture, graphs, quantizer)
         write_sidecar(folder, sidecar)
         deployed = build_deployed_config(cfg, size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
@@ -123,42 +138,55 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
     return cfg
 
 
+def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
+    """Describe the picture that every graph takes, as it stands in the sidecar."""
+    mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
+    return {
+        "name": "image",
+        "layout": "NCHW",
+        "shape": [1, len(mean), *size],
+        "dtype": "float32",
+        "channels": cfg.INPUT.FORMAT,
+        "range": [0, 255],
+        "normalization": "inside",
+        "mean": mean,
+        "std": [float(x) for x in cfg.MODEL.PIXEL_STD],
+        "pad_value": mean,
+        "resize": (
+            "keep the aspect ratio, fit into the shape, put top left, fill the right and the "
+            "bottom with pad_value"
+        ),
+    }
+
+
 def build_sidecar(
-    cfg: CfgNode, runtime: str, graphs: dict[str, dict], precision: str = "fp32"
+    cfg: CfgNode,
+    runtime: str,
+    picture: dict[str, Any],
+    graphs: dict[str, dict],
+    quantizer: Quantizer | None,
 ) -> Sidecar:
     """Describe exported graphs.
 
     Args:
         cfg: the config of the model, with MODEL.WEIGHTS, beside which class names are sought.
         runtime: what the graphs are for.
+        picture: see :func:`build_input`.
         graphs: by name, as they stand in the sidecar.
-        precision: "fp32" or "int8".
+        quantizer: what they were quantised with; None = fp32.
 
     Returns:
         The content of model.json.
     """
-    image = next(iter(next(iter(graphs.values()))["inputs"].items()))
-    mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
+    quantization = quantizer and {
+        "calibration_images": len(quantizer.pictures),
+        "fp32_convolutions": quantizer.float_weights,
+    }
     return Sidecar(
         runtime=runtime,
         meta_architecture=cfg.MODEL.META_ARCHITECTURE,
-        precision=precision,
-        input={
-            "name": image[0],
-            "layout": "NCHW",
-            "shape": image[1]["shape"],
-            "dtype": "float32",
-            "channels": cfg.INPUT.FORMAT,
-            "range": [0, 255],
-            "normalization": "inside",
-            "mean": mean,
-            "std": [float(x) for x in cfg.MODEL.PIXEL_STD],
-            "pad_value": mean,
-            "resize": (
-                "keep the aspect ratio, fit into the shape, put top left, fill the right and the "
-                "bottom with pad_value"
-            ),
-        },
+        precision="int8" if quantizer else "fp32",
+        input=picture,
         graphs=graphs,
         mask_stride=MASK_FEATURE_STRIDE,
         thresholds={
@@ -172,22 +200,24 @@ def build_sidecar(
         class_names=class_names(cfg),
         category_ids=category_ids(cfg),
         versions=versions(runtime),
+        quantization=quantization,
     )
 
 
-def _export_graph(runtime: str, name: str, module: nn.Module, folder: Path) -> dict:
+def _export_graph(
+    runtime: str, name: str, module: nn.Module, folder: Path, quantizer: Quantizer | None
+) -> dict:
     """Write one graph, run it, compare it; its entry in the sidecar."""
     example = module.example_input()
-    graph = export_module(
-        runtime,
-        module,
-        example,
-        folder / f"{name}{RUNTIMES[runtime].suffix}",
-        [module.input_name],
-        module.output_names,
-    )
-    picture = test_picture(example.shape)
-    differences = check_graph(runtime, folder, graph, module, picture, TOLERANCES["fp32"])
+    path = folder / f"{name}{RUNTIMES[runtime].suffix}"
+    names = [module.input_name], module.output_names
+    graph = export_module(runtime, module, example, path, *names)
+    image, tolerance = sample_picture(example.shape[2:]), TOLERANCES["fp32"]
+    if quantizer:
+        quantizer(folder, graph)
+        # What it was calibrated for; a made-up picture has other ranges.
+        image, tolerance = quantizer.pictures[0], TOLERANCES["int8"]
+    differences = check_graph(runtime, folder, graph, module, image, tolerance)
     return {**graph, "files": hash_files(folder, graph["files"]), **differences}
 
 

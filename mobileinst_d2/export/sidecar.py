@@ -37,6 +37,8 @@ class Sidecar:
         class_names: in the order of the class scores.
         category_ids: of the data set, in the same order.
         versions: of the packages that made it.
+        quantization: of int8 ``calibration_images`` (their number) and ``fp32_convolutions`` (the
+            weights of those that stayed in fp32); None for fp32.
         format_version: of this file.
     """
 
@@ -50,6 +52,7 @@ class Sidecar:
     class_names: list[str]
     category_ids: list[int]
     versions: dict[str, str]
+    quantization: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property

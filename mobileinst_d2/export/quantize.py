@@ -1,0 +1,162 @@
+"""Convolutions in int8: static quantisation of an ONNX graph after training.
+
+Weights are int8 per output channel, activations uint8 per tensor, in the QDQ form, which ONNX
+Runtime and OpenVINO turn into integer convolutions. Attention, linear layers and normalisations
+stay in fp32.
+"""
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .runners import ExportError, OnnxRunner
+
+__all__ = ["INT8_RUNTIMES", "Quantizer"]
+
+logger = logging.getLogger(__name__)
+
+# Runtimes that read what is written here.
+INT8_RUNTIMES = ("onnx", "openvino")
+
+# An activation function belongs to its convolution: quantised apart, the convolution's output
+# would be rounded before the function cuts most of its range off.
+_OPERATORS = ("Conv", "Relu", "Clip")
+
+# How many of the first convolutions may stay in fp32, and how far from the least error the result
+# may be, to have fewer of them.
+_FIRST_IN_FLOAT = (0, 1, 2, 3, 4, 6)
+_ERROR_MARGIN = 1.25
+# Pictures that this is decided on.
+_TRIALS = 8
+
+
+class Quantizer:
+    """Quantises the graphs of one network, all alike.
+
+    Attributes:
+        pictures: what the ranges of the activations are measured on, (1, 3, H, W).
+        float_weights: names of the weights of convolutions that stay in fp32: the first few, where
+            that makes a difference. The first ones of a mobile backbone have few channels or are
+            depthwise: they cost little, and an error there goes through everything. None before the
+            first graph.
+    """
+
+    def __init__(self, pictures: Sequence[np.ndarray]) -> None:
+        """Keep the pictures.
+
+        Args:
+            pictures: typical inputs, (1, 3, H, W).
+        """
+        self.pictures = list(pictures)
+        self.float_weights: list[str] | None = None
+
+    def __call__(self, folder: Path, graph: Mapping[str, Any]) -> None:
+        """Replace a graph by one in int8.
+
+        Args:
+            folder: where its file is.
+            graph: what ``export_module`` returned for ONNX.
+
+        Raises:
+            ExportError: the quantiser fails.
+        """
+        (name,) = graph["files"]
+        with tempfile.TemporaryDirectory(prefix="mobileinst_int8_") as scratch:
+            prepared = _prepare(folder / name, Path(scratch))
+            if self.float_weights is None:
+                self.float_weights = self._choose(folder, graph, prepared)
+            _quantize(prepared, folder / name, self.pictures, self.float_weights)
+
+    def _choose(self, folder: Path, graph: Mapping[str, Any], prepared: Path) -> list[str]:
+        """Find out how many of the first convolutions should stay in fp32."""
+        indices = np.unique(np.linspace(0, len(self.pictures) - 1, _TRIALS).round().astype(int))
+        pictures = [self.pictures[i] for i in indices]
+        reference = _outputs(folder, graph, pictures)
+        weights = [weight for _, weight in _convolutions(prepared)]
+        trial = prepared.with_name(graph["files"][0])
+        errors = {}
+        for count in (count for count in _FIRST_IN_FLOAT if count < len(weights)):
+            _quantize(prepared, trial, pictures, weights[:count])
+            errors[count] = _error(_outputs(trial.parent, graph, pictures), reference)
+            logger.info("int8 but for the first %d convolutions: error %.3g.", count, errors[count])
+        least = min(errors.values())
+        count = next(count for count, error in errors.items() if error <= _ERROR_MARGIN * least)
+        logger.info("The first %d convolutions stay in fp32.", count)
+        return weights[:count]
+
+
+def _prepare(source: Path, folder: Path) -> Path:
+    """The graph with shapes and fused operators, as the quantiser wants it."""
+    from onnxruntime.quantization import quant_pre_process
+
+    prepared = folder / f"prepared_{source.name}"
+    try:
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    except Exception as error:
+        raise ExportError(f"{source.name} cannot be prepared for int8: {error}") from error
+    return prepared
+
+
+def _quantize(
+    prepared: Path, target: Path, pictures: Sequence[np.ndarray], float_weights: Sequence[str]
+) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    try:
+        quantize_static(
+            prepared,
+            target,
+            _reader(prepared, pictures),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(_OPERATORS),
+            nodes_to_exclude=[
+                node for node, weight in _convolutions(prepared) if weight in float_weights
+            ],
+        )
+    except Exception as error:
+        raise ExportError(f"{target.name} cannot be quantised: {error}") from error
+
+
+def _reader(prepared: Path, pictures: Sequence[np.ndarray]) -> object:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader
+
+    (tensor,) = onnx.load(prepared, load_external_data=False).graph.input
+    remaining = iter(pictures)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict | None:
+            picture = next(remaining, None)
+            return None if picture is None else {tensor.name: picture}
+
+    return Reader()
+
+
+def _convolutions(path: Path) -> list[tuple[str, str]]:
+    """Names of the convolutions and of their weights, in the order of the graph."""
+    import onnx
+
+    nodes = onnx.load(path).graph.node
+    return [(node.name, node.input[1]) for node in nodes if node.op_type == "Conv"]
+
+
+def _outputs(folder: Path, graph: Mapping[str, Any], pictures: Sequence[np.ndarray]) -> list[dict]:
+    runner = OnnxRunner(folder, graph)
+    return [runner(picture) for picture in pictures]
+
+
+def _error(found: list[dict], reference: list[dict]) -> float:
+    """Root mean square of the difference, relative to the output's; mean over the outputs."""
+    errors = []
+    for name in reference[0]:
+        expected = np.stack([outputs[name] for outputs in reference])
+        difference = np.stack([outputs[name] for outputs in found]) - expected
+        errors.append(np.linalg.norm(difference) / max(np.linalg.norm(expected), 1e-30))
+    return float(np.mean(errors))
