@@ -30,7 +30,9 @@ KNOWS = {
     "modeling.targets": {"modeling.layers"},
     "modeling.deploy": {"modeling.layers"},
     "modeling.matcher": {"modeling.losses", "modeling.targets"},
-    "modeling.postprocess": {"modeling.layers", "modeling.options"},
+    "modeling.masks": {"modeling.layers"},
+    "modeling.box_masks": {"modeling.layers", "modeling.masks"},
+    "modeling.postprocess": {"modeling.box_masks", "modeling.masks", "modeling.options"},
     "modeling.criterion": {
         "modeling.losses",
         "modeling.matcher",
@@ -48,10 +50,10 @@ KNOWS = {
     },
     "modeling.meta_arch": {"modeling"},
     # Formulas and checks only: tracking is given callables, never a network.
-    "tracking": {"tracking", "modeling.postprocess", "modeling.options"},
+    "tracking": {"tracking", "modeling.postprocess", "modeling.options", "utils.crop_rle"},
     "tracking.preparation": {"utils.evaluation_resizing"},
     # These two know meta-architectures by their contract.
-    "benchmark": {"benchmark", "export", "tracking", "utils"},
+    "benchmark": {"benchmark", "export", "tracking", "utils", "modeling.postprocess"},
     "export": {"export", "tracking", "utils", "modeling.postprocess", "modeling.options"},
     # On top of everything.
     "engine": {""},

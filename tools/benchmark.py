@@ -8,19 +8,20 @@ machines, and those only roughly. Weights are random, except in exported folders
 
 Examples::
 
-    python tools/benchmark.py --package yolo11n-seg yolo26n-seg \\
-        --config-file configs/mobileinst/mobileinst_topformer-b_coco.yaml
-    python tools/benchmark.py --exported output/onnx output/ncnn --runtime onnx ncnn
+    python tools/benchmark.py --package yolo11n-seg yolo26n-seg maskrcnn_resnet50_fpn \\
+        --config-file configs/mobileinst/mobileinst_topformer-b_coco.yaml --breakdown
+    python tools/benchmark.py --exported output/onnx output/ncnn --live output/onnx output/ncnn
 """
 
 import argparse
 import functools
 import importlib.metadata
 import logging
+import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mobileinst_d2.benchmark.candidates import (
@@ -30,20 +31,36 @@ from mobileinst_d2.benchmark.candidates import (
     PackageCandidate,
 )
 from mobileinst_d2.benchmark.graphs import RUNTIMES
-from mobileinst_d2.benchmark.isolation import default_core, run_in_worker
-from mobileinst_d2.benchmark.latency import Comparison
+from mobileinst_d2.benchmark.isolation import WorkerError, default_core, run_in_worker
+from mobileinst_d2.benchmark.latency import Comparison, TimedRounds
 from mobileinst_d2.benchmark.machine import describe_machine
-from mobileinst_d2.benchmark.table import comparison_numbers, milliseconds_table, ratio_table
+from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
+from mobileinst_d2.benchmark.stages import LiveRounds, measure_live_stages, time_stages
+from mobileinst_d2.benchmark.table import (
+    breakdown_table,
+    comparison_numbers,
+    live_numbers,
+    live_table,
+    milliseconds_table,
+    ratio_table,
+    rounds_numbers,
+)
 from mobileinst_d2.engine.setup import ConfigError, setup_cfg
 from mobileinst_d2.export.runners import ExportError
+from mobileinst_d2.export.sidecar import read_sidecar
 from mobileinst_d2.utils.arguments import whole_number
 from mobileinst_d2.utils.files import replacing, write_json
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.
-TIME_LIMIT = 1200.0
+TIME_LIMIT = 1800.0
 # Packages whose versions belong to a measurement, where they are installed.
 PACKAGES = ("torchvision", "onnxruntime", "onnx", "ncnn", "pnnx", "openvino", "MNN", "ultralytics")
+# Distances of key frames in live tracking, and frames per round: multiples of them.
+CLIP_LENGTHS = (1, 3)
+LIVE_FRAMES, LIVE_WARM_UP = 12, 3
+
+Run = Callable[..., object]
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,26 +81,47 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "such as yolo11n-seg or yolo26n-seg",
     )
     add(
+        "--breakdown",
+        action="store_true",
+        help="also time the parts of each config's model, each exported alone, and what follows "
+        "the network",
+    )
+    add(
+        "--live",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="also track a stream with exported folders, at T = 1 and T = 3",
+    )
+    add(
         "--runtime",
         nargs="+",
         choices=RUNTIMES,
         default=DEFAULT_RUNTIMES,
         help=f"default {' '.join(DEFAULT_RUNTIMES)}",
     )
-    size = {"nargs": 2, "type": whole_number(32), "metavar": ("H", "W"), "default": (640, 640)}
-    add("--size", **size, help="of the input, default 640 640")
-    for name, least, default, purpose in (
-        ("rounds", 1, 5, "how often all take their turns"),
-        ("repeats", 1, 5, "calls in each turn"),
-        ("warm-ups", 1, 2, "calls before them"),
+    for name, default, purpose in (
+        ("size", (640, 640), "of the input"),
+        ("camera", (480, 640), "of the frames that --live tracks"),
     ):
-        number = {"type": whole_number(least), "default": default, "metavar": "N"}
+        size = {"nargs": 2, "type": whole_number(32), "metavar": ("H", "W"), "default": default}
+        add(f"--{name}", **size, help=f"{purpose}, default {default[0]} {default[1]}")
+    for name, default, purpose in (
+        ("rounds", 5, "how often all take their turns"),
+        ("repeats", 5, "calls in each turn"),
+        ("warm-ups", 2, "calls before them"),
+    ):
+        number = {"type": whole_number(1), "default": default, "metavar": "N"}
         add(f"--{name}", **number, help=f"{purpose}, default {default}")
     add("--reference", metavar="NAME", help="row that ratios refer to, default the first")
     add("--cpu", type=whole_number(0), metavar="N", help="core to run on, default the last one")
     add("--output", type=Path, metavar="FILE", help="write all numbers as JSON")
     add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not (args.config_file or args.exported or args.package or args.live):
+        parser.error("name models with --config-file, --exported, --package or --live")
+    return args
 
 
 def find_candidates(args: argparse.Namespace) -> list[Candidate]:
@@ -92,23 +130,23 @@ def find_candidates(args: argparse.Namespace) -> list[Candidate]:
     for file in args.config_file:
         candidates.append(ConfigCandidate(Path(file).stem, setup_cfg(file)))
     for folder in args.exported:
-        candidate = ExportedCandidate(str(folder), folder)
-        candidate.sidecar()
-        candidates.append(candidate)
+        candidates.append(ExportedCandidate(str(folder), folder))
     for name in args.package:
         candidate = PackageCandidate(name)
         candidate.check()
         candidates.append(candidate)
+    for folder in (*args.exported, *args.live):
+        read_sidecar(folder)  # a folder that is none is known before anything is measured
     return candidates
 
 
 class Report:
-    """Keeps the files up to date while the measurement goes on."""
+    """The results so far, as Markdown and JSON; files are kept up to date."""
 
     def __init__(self, args: argparse.Namespace, core: int | None, command: str) -> None:
         """Begin; a file that cannot be written is known before anything is measured."""
-        self.json_file, self.markdown_file = args.output, args.markdown
-        self.about = {
+        self.files = args.output, args.markdown
+        self.numbers: dict[str, object] = {
             "command": command,
             "machine": describe_machine(),
             "versions": _versions(),
@@ -117,37 +155,34 @@ class Report:
             "repeats": args.repeats,
             "warm_ups": args.warm_ups,
         }
-        self._save({}, "")
+        versions = ", ".join(f"{name} {x}" for name, x in self.numbers["versions"].items())
+        pinned = "not pinned" if core is None else f"pinned to core {core}"
+        self.sections: dict[str, str] = {
+            "command": f"    {command}",
+            "machine": f"One thread, {pinned}; {self.numbers['machine']}; {versions}. Times are "
+            f"CPU times, medians of {args.rounds} rounds ± half their range.",
+        }
+        self._save()
 
-    def update(self, comparison: Comparison) -> str:
-        """Write what is known so far, and return it as Markdown."""
-        height, width = comparison.size
-        about = self.about
-        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        core = "not pinned" if about["core"] is None else f"pinned to core {about['core']}"
-        peak, best = max((rate, name) for name, rate in comparison.peak.items())
-        parts = [
-            f"    {about['command']}",
-            f"Input 1x3x{height}x{width}, one thread, {core}; {about['machine']}; {versions}.",
-            f"Measured fp32 peak of the core: {peak:.0f} GFLOP/s ({best}).",
-            f"Time over that of {comparison.reference} in the same runtime:",
-            ratio_table(comparison),
-            f"CPU time of a call, median of {about['rounds']} rounds and half their range, and "
-            "the fraction of the measured peak:",
-            milliseconds_table(comparison),
-            "\n".join(f"- {note}" for note in comparison.notes()),
-        ]
-        text = "\n\n".join(part for part in parts if part) + "\n"
-        self._save(comparison_numbers(comparison), text)
-        return text
+    @property
+    def text(self) -> str:
+        """Markdown."""
+        return "\n\n".join(self.sections.values()) + "\n"
 
-    def _save(self, numbers: dict, markdown: str) -> None:
-        if self.json_file:
-            write_json(self.json_file, self.about | numbers)
-        if self.markdown_file:
-            self.markdown_file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.markdown_file) as partial:
-                partial.write_text(markdown, encoding="utf-8")
+    def add(self, name: str, text: str, numbers: object) -> None:
+        """Set a section and its numbers."""
+        self.sections[name] = text
+        self.numbers[name] = numbers
+        self._save()
+
+    def _save(self) -> None:
+        json_file, markdown_file = self.files
+        if json_file:
+            write_json(json_file, self.numbers)
+        if markdown_file:
+            markdown_file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(markdown_file) as partial:
+                partial.write_text(self.text, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:
@@ -160,37 +195,116 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def describe_comparison(comparison: Comparison) -> str:
+    """A comparison as Markdown."""
+    height, width = comparison.size
+    peak, best = max((rate, name) for name, rate in comparison.peak.items())
+    parts = [
+        f"### Models, input 1x3x{height}x{width}",
+        f"Time over that of {comparison.reference} in the same runtime:",
+        ratio_table(comparison),
+        "Milliseconds on this machine, and the fraction of the core's fp32 peak, "
+        f"{peak:.0f} GFLOP/s as measured ({best}):",
+        milliseconds_table(comparison),
+        "\n".join(f"- {note}" for note in comparison.notes()),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def compare(args: argparse.Namespace, candidates: list, run: Run, report: Report) -> None:
+    """Time the models."""
+    with tempfile.TemporaryDirectory() as folder:
+        comparison = new_comparison(args, candidates, Path(folder), run, args.reference)
+        comparison.prepare()
+        for number in range(1, args.rounds + 1):
+            logging.info("round %d of %d", number, args.rounds)
+            comparison.run_round()
+            text, numbers = describe_comparison(comparison), comparison_numbers(comparison)
+            report.add("comparison", text, numbers)
+
+
+def new_comparison(
+    args: argparse.Namespace, candidates: list, folder: Path, run: Run, reference: str | None
+) -> Comparison:
+    """A comparison with the numbers of the command line."""
+    size, calls = tuple(args.size), {"warm_ups": args.warm_ups, "repeats": args.repeats}
+    return Comparison(candidates, args.runtime, size, folder, run, reference=reference, **calls)
+
+
+def break_down(args: argparse.Namespace, whole: ConfigCandidate, run: Run, report: Report) -> None:
+    """Time the parts of one model, and what follows it."""
+    parts = [whole, *(PartCandidate(part, whole) for part in PARTS)]
+    stages: dict[str, TimedRounds] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        comparison = new_comparison(args, parts, Path(folder), run, whole.name)
+        comparison.prepare()
+        for number in range(1, args.rounds + 1):
+            logging.info("parts of %s, round %d of %d", whole.name, number, args.rounds)
+            comparison.run_round()
+            times = run(time_stages, comparison.size, args.warm_ups, args.repeats)
+            for name, timing in times.items():
+                stages.setdefault(name, TimedRounds()).add(timing)
+            sections = [
+                f"### Parts of {whole.name}, input 1x3x{args.size[0]}x{args.size[1]}",
+                "Each part is exported and timed alone; post-processing and tracking run in "
+                "Python, on made-up masks and kernels, whatever the runtime.",
+                breakdown_table(comparison, stages),
+                "\n".join(f"- {note}" for note in comparison.notes()),
+            ]
+            numbers = comparison_numbers(comparison)
+            numbers["stages"] = {name: rounds_numbers(x) for name, x in stages.items()}
+            report.add(f"parts of {whole.name}", "\n\n".join(filter(None, sections)), numbers)
+
+
+def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
+    """Track a stream with each exported folder and each distance of key frames."""
+    lives = [LiveRounds(folder, clip_len) for folder in args.live for clip_len in CLIP_LENGTHS]
+    camera = tuple(args.camera)
+    for number in range(1, args.rounds + 1):
+        logging.info("live tracking, round %d of %d", number, args.rounds)
+        for live in lives:
+            if live.failure is not None:
+                continue
+            stream = live.folder, live.clip_len, camera, LIVE_FRAMES, LIVE_WARM_UP
+            try:
+                live.rounds.append(run(measure_live_stages, *stream))
+            except WorkerError as error:
+                live.failure = str(error)
+                logging.warning("%s, T = %d: %s", live.folder, live.clip_len, error)
+        notes = [f"- {x.folder}, T = {x.clip_len} failed: {x.failure}" for x in lives if x.failure]
+        sections = [
+            f"### Live tracking, frames of {camera[1]}x{camera[0]}",
+            "Mean time per frame with the exported pair of graphs, over key frames and others. "
+            "Every frame shows TEST.STREAMING.MAX_INSTANCES masks.",
+            live_table(lives),
+            "\n".join(notes),
+        ]
+        report.add("live", "\n\n".join(filter(None, sections)), live_numbers(lives))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is 0 also where some models failed."""
     args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     core = default_core() if args.cpu is None else args.cpu
     run = functools.partial(run_in_worker, core=core, timeout=TIME_LIMIT)
-    command = shlex.join(
-        ["python", "tools/benchmark.py", *(sys.argv[1:] if argv is None else argv)]
-    )
+    arguments = sys.argv[1:] if argv is None else argv
     try:
         candidates = find_candidates(args)
-        with tempfile.TemporaryDirectory() as folder:
-            comparison = Comparison(
-                candidates,
-                args.runtime,
-                tuple(args.size),
-                Path(folder),
-                run,
-                warm_ups=args.warm_ups,
-                repeats=args.repeats,
-                reference=args.reference,
-            )
-            report = Report(args, core, command)
-            comparison.prepare()
-            for number in range(1, args.rounds + 1):
-                logging.info("round %d/%d", number, args.rounds)
-                comparison.run_round()
-                text = report.update(comparison)
+        report = Report(args, core, shlex.join(["python", "tools/benchmark.py", *arguments]))
+        with tempfile.TemporaryDirectory() as settings:
+            # Ultralytics shall not connect, nor write into the home folder when it is imported.
+            os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": settings}
+            if candidates:
+                compare(args, candidates, run, report)
+            for candidate in candidates:
+                if args.breakdown and isinstance(candidate, ConfigCandidate):
+                    break_down(args, candidate, run, report)
+            if args.live:
+                track_live(args, run, report)
     except (ConfigError, ExportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
-    print(text)
+    print(report.text)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from .. import add_mobileinst_config
+from ..export.model import ExportedModel
 from ..export.runners import ExportError
-from ..export.sidecar import CONFIG_FILE, Sidecar, read_sidecar
+from ..export.sidecar import CONFIG_FILE
 
 __all__ = [
     "BuiltModel",
@@ -23,6 +23,7 @@ __all__ = [
     "ConfigCandidate",
     "ExportedCandidate",
     "PackageCandidate",
+    "folder_config",
     "randomise_norms",
 ]
 
@@ -37,13 +38,13 @@ class BuiltModel(NamedTuple):
     """A model to time.
 
     Attributes:
-        module: takes an image (1, 3, H, W) and returns a tuple of tensors; in evaluation mode.
-        image: an input.
+        module: returns a tuple of tensors; in evaluation mode.
+        inputs: what it takes; for whole models an image (1, 3, H, W).
         note: what has to be known to read the numbers; may be empty.
     """
 
     module: nn.Module
-    image: torch.Tensor
+    inputs: tuple[torch.Tensor, ...]
     note: str = ""
 
 
@@ -80,7 +81,7 @@ class ConfigCandidate:
             Scores and mask logits of an image.
         """
         graph = self.build_model().export_graphs(size)[_GRAPH]
-        return BuiltModel(graph.eval(), 255 * torch.rand(1, 3, *size))
+        return BuiltModel(graph, (graph.example_input(),))
 
 
 @dataclass(frozen=True)
@@ -106,25 +107,19 @@ class ExportedCandidate:
             Names and shapes of files, inputs and outputs.
 
         Raises:
-            ExportError: if the folder is damaged, or is for another runtime or size.
+            ExportError: if the folder is damaged, or is for another runtime or size, or has no
+                such graph.
         """
-        sidecar = self.sidecar()
-        if runtime not in (sidecar.runtime, {"onnx": "openvino"}.get(sidecar.runtime)):
-            raise ExportError(f"exported for {sidecar.runtime}")
-        if sidecar.size != tuple(size):
-            raise ExportError(f"exported for {sidecar.size}, this comparison is at {tuple(size)}")
-        return sidecar.graphs[_GRAPH]
-
-    def sidecar(self) -> Sidecar:
-        """What the folder says of itself; raises ``ExportError``."""
-        return read_sidecar(self.folder)
+        model = ExportedModel.load(self.folder, runtime)
+        if model.size != tuple(size):
+            raise ExportError(f"exported for {model.size}, this comparison is at {tuple(size)}")
+        if _GRAPH not in model.graphs:
+            raise ExportError(f"exported without the graph {_GRAPH!r}")
+        return model.sidecar.graphs[_GRAPH]
 
     def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
         """The model it was made from, for its cost: see :meth:`ConfigCandidate.build`."""
-        cfg = get_cfg()
-        add_mobileinst_config(cfg)
-        cfg.merge_from_file(str(self.folder / CONFIG_FILE))
-        return ConfigCandidate(self.name, cfg).build(size, runtime)
+        return ConfigCandidate(self.name, folder_config(self.folder)).build(size, runtime)
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ class PackageCandidate:
             module, note = _build_ultralytics(self.name, runtime)
         else:
             module, note = _build_torchvision(self.name, size)
-        return BuiltModel(module.eval(), torch.rand(1, 3, *size), note)
+        return BuiltModel(module.eval(), (torch.rand(1, 3, *size),), note)
 
     @property
     def _is_ultralytics(self) -> bool:
@@ -175,6 +170,21 @@ class PackageCandidate:
 
 
 Candidate = ConfigCandidate | ExportedCandidate | PackageCandidate
+
+
+def folder_config(folder: Path) -> CfgNode:
+    """The config that an exported folder was made from.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The config.
+    """
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.merge_from_file(str(folder / CONFIG_FILE))
+    return cfg
 
 
 def randomise_norms(module: nn.Module) -> None:
@@ -231,8 +241,7 @@ def _build_ultralytics(name: str, runtime: str) -> tuple[nn.Module, str]:
             "ultralytics is not installed; this project does not depend on it (AGPL-3.0): "
             f"{_INSTALL_ULTRALYTICS}"
         )
-    # It reads these when it is imported: no connection, and no settings in the home folder.
-    os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": tempfile.gettempdir()}
+    os.environ["YOLO_OFFLINE"] = "true"  # read when it is imported
     from ultralytics.nn.modules import C2f, Detect
     from ultralytics.nn.tasks import SegmentationModel
 

@@ -90,7 +90,7 @@ def prepare_candidate(
     if isinstance(candidate, ExportedCandidate):
         return PreparedGraph(candidate.folder, candidate.graph(size, runtime))
     built = candidate.build(size, runtime)
-    prepared = prepare_graph(built.module, (built.image,), runtime, folder)
+    prepared = prepare_graph(built.module, built.inputs, runtime, folder)
     notes = [note for note in (built.note, prepared.note) if note]
     return prepared._replace(note="; ".join(notes))
 
@@ -211,7 +211,7 @@ def count_candidate(candidate: Candidate, size: tuple[int, int]) -> tuple[int, i
     """
     built = candidate.build(size, _EAGER)
     params = sum(p.numel() for p in built.module.parameters())
-    return count_macs(built.module, (built.image,)), params
+    return count_macs(built.module, built.inputs), params
 
 
 def _read(file: Path) -> list[np.ndarray] | None:

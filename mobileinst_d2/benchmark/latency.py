@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from .candidates import Candidate
-from .graphs import PreparedGraph, count_candidate, prepare_candidate, time_graph
+from .graphs import PreparedGraph, Timing, count_candidate, prepare_candidate, time_graph
 from .isolation import WorkerError
 from .peak import measure_peak
 
@@ -32,6 +32,11 @@ class TimedRounds:
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     failure: str | None = None
+
+    def add(self, timing: Timing) -> None:
+        """Take up the calls of one round."""
+        self.cpu.append(min(timing.cpu))
+        self.wall.append(min(timing.wall))
 
     @property
     def seconds(self) -> float | None:
@@ -163,8 +168,7 @@ class Comparison:
                     )
                     cell.note = cell.prepared.note
                 except WorkerError as error:
-                    cell.failure = str(error)
-                    logger.warning("%s in %s: %s", row.name, cell.runtime, error)
+                    self._fail(row, cell, error)
 
     def run_round(self) -> None:
         """Time everything once, each in its own process, and the peak."""
@@ -179,13 +183,16 @@ class Comparison:
         try:
             timing = self._run(time_graph, cell.prepared, cell.runtime, *self._calls)
         except WorkerError as error:
-            cell.failure = str(error)
-            logger.warning("%s in %s: %s", row.name, cell.runtime, error)
+            self._fail(row, cell, error)
             return
-        cell.cpu.append(min(timing.cpu))
-        cell.wall.append(min(timing.wall))
+        cell.add(timing)
         cell.difference = timing.difference
         logger.info("%s in %s: %.1f ms", row.name, cell.runtime, 1000 * cell.cpu[-1])
+
+    def _fail(self, row: Row, cell: Cell, error: WorkerError) -> None:
+        # The folder is gone when the message is read.
+        cell.failure = str(error).replace(f"{self._folder}/", "")
+        logger.warning("%s in %s: %s", row.name, cell.runtime, cell.failure)
 
     def ratio(self, row: Row, runtime: str) -> float | None:
         """Time of a row over that of the reference, in one runtime; None where one is missing."""
@@ -202,25 +209,32 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """What failed, and what has to be known to read the numbers."""
-        notes: dict[str, list[str]] = {}  # where it holds, by text
+        places: dict[str, dict[str, list[str]]] = {}  # runtimes by row, by text
         for row in self.rows:
             if row.failure:
-                notes.setdefault(f"not counted: {row.failure}", []).append(row.name)
+                places.setdefault(f"not counted: {row.failure}", {})[row.name] = []
             for cell in row.cells:
                 for text in _cell_notes(cell):
-                    notes.setdefault(text, []).append(f"{row.name} in {cell.runtime}")
-        return [f"{_join(where)}: {text}" for text, where in notes.items()]
+                    places.setdefault(text, {}).setdefault(row.name, []).append(cell.runtime)
+        return [
+            f"{'; '.join(_place(*place) for place in where.items())}: {text}"
+            for text, where in places.items()
+        ]
+
+
+def _place(name: str, runtimes: Sequence[str]) -> str:
+    return f"{name} ({', '.join(runtimes)})" if runtimes else name
 
 
 def _cell_notes(cell: Cell) -> Iterable[str]:
     if cell.failure:
-        yield f"– {cell.failure}"
+        yield f"failed: {cell.failure}"
         return
     if cell.note:
         yield cell.note
     if cell.difference is not None and not cell.difference < _NOTABLE_DIFFERENCE:
-        yield (f"outputs differ from PyTorch's by up to {cell.difference:.1g} of the largest value")
-
-
-def _join(places: Sequence[str]) -> str:
-    return ", ".join(places)
+        yield (
+            f"outputs differ from PyTorch's by up to {cell.difference:.1g} of the largest value; "
+            "with random weights objects have nearly equal scores, and small differences can "
+            "change their order"
+        )

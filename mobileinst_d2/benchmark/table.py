@@ -1,17 +1,23 @@
 """Tables of measurements in Markdown, and their numbers for JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
 from .latency import Comparison, TimedRounds
+from .stages import LiveRounds, LiveStages
 
 __all__ = [
+    "breakdown_table",
     "comparison_numbers",
+    "live_numbers",
+    "live_table",
     "markdown_table",
     "milliseconds",
     "milliseconds_table",
     "ratio_table",
+    "rounds_numbers",
 ]
 
 _MISSING = "–"
@@ -76,6 +82,81 @@ def milliseconds_table(comparison: Comparison) -> str:
             cells += [milliseconds(row.cell(runtime)), _or_dash(fraction, "{:.0%}")]
         rows.append((row.name, *cells))
     return markdown_table(("model", *headers), rows)
+
+
+def breakdown_table(comparison: Comparison, stages: Mapping[str, TimedRounds]) -> str:
+    """Parts of a network, then what follows it in Python, beside the whole network.
+
+    Args:
+        comparison: after its rounds; its reference is the whole network.
+        stages: times by name, of any runtime.
+
+    Returns:
+        Markdown.
+    """
+    runtimes = [cell.runtime for cell in comparison.rows[0].cells]
+    whole = next(row for row in comparison.rows if row.name == comparison.reference)
+    headers = [text for runtime in runtimes for text in (runtime, f"{runtime} ms")]
+    rows = []
+    for row in comparison.rows:
+        cells = [_MISSING if row.macs is None else f"{row.macs / 1e9:.2f}"]
+        for runtime in runtimes:
+            ratio = comparison.ratio(row, runtime)
+            cells += [_or_dash(ratio, "{:.1%}"), milliseconds(row.cell(runtime))]
+        rows.append((row.name, *cells))
+    for name, timed in stages.items():
+        cells = [_MISSING]
+        for runtime in runtimes:
+            seconds = timed.seconds, whole.cell(runtime).seconds
+            ratio = None if None in seconds else seconds[0] / seconds[1]
+            cells += [_or_dash(ratio, "{:.1%}"), milliseconds(timed)]
+        rows.append((name, *cells))
+    return markdown_table(("part", "GMAC", *headers), rows)
+
+
+def live_table(lives: Sequence[LiveRounds]) -> str:
+    """Time per frame of live tracking and how it divides into stages.
+
+    Args:
+        lives: after their rounds; the first of each folder is what its ratios refer to.
+
+    Returns:
+        Markdown.
+    """
+    rows = []
+    first: dict[Path, LiveStages | None] = {}
+    for live in lives:
+        stages, reference = live.stages, first.setdefault(live.folder, live.stages)
+        name = (str(live.folder), f"{live.clip_len}")
+        if stages is None or reference is None:
+            rows.append((*name, *(_MISSING,) * 7))
+            continue
+        shares = (f"{100 * seconds / stages.total:.1f} %" for seconds in stages)
+        rows.append(
+            (
+                *name,
+                f"{stages.total / reference.total:.2f}",
+                f"{_digits(1000 * stages.total)}",
+                *shares,
+                f"{100 * stages.share_after_network:.1f} %",
+            )
+        )
+    headers = ("exported folder", "T", "ratio", "ms per frame", *LiveStages._fields)
+    return markdown_table((*headers, "association + masks"), rows)
+
+
+def live_numbers(lives: Sequence[LiveRounds]) -> list[dict]:
+    """All numbers of live tracking, for JSON."""
+    return [
+        {
+            "folder": str(live.folder),
+            "clip_len": live.clip_len,
+            "cpu_seconds_per_frame": [stages._asdict() for stages in live.rounds],
+            "share_after_network": live.stages and live.stages.share_after_network,
+            "failure": live.failure,
+        }
+        for live in lives
+    ]
 
 
 def comparison_numbers(comparison: Comparison) -> dict:

@@ -24,6 +24,8 @@ __all__ = [
     "moving_picture",
 ]
 
+Array = torch.Tensor | np.ndarray
+
 # Mean and approximate standard deviation of logits: masks cover about a sixth of the image.
 _LOGIT_MEAN, _LOGIT_STD = -4.0, 4.0
 _SPEED = (3, 5)  # of the picture in a test video, in pixels per frame
@@ -97,12 +99,12 @@ class ShapedMasks:
         """Choose the kernels.
 
         Args:
-            model: has ``keyframe`` and ``reuse``.
+            model: has ``keyframe`` and ``reuse``, which give tensors or NumPy arrays.
             image: (3, H, W) in [0, 255].
         """
         with torch.no_grad():
             outputs = model.keyframe([image])
-        features = outputs["mask_features"][0].flatten(1)
+        features = torch.as_tensor(outputs["mask_features"])[0].flatten(1)
         mean = features.mean(1)
         unit = mean / mean.dot(mean)  # gives the logits a mean of 1
         generator = torch.Generator().manual_seed(0)
@@ -113,10 +115,10 @@ class ShapedMasks:
         self._model = model
         self.reuse = model.reuse
 
-    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, Array]:
         """The model's outputs, with the chosen kernels."""
         outputs = self._model.keyframe(frames)
-        return {**outputs, "kernels": self._kernels.expand_as(outputs["kernels"])}
+        return {**outputs, "kernels": self._kernels.expand(outputs["kernels"].shape)}
 
 
 def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -1,0 +1,200 @@
+"""What follows the network, in Python: post-processing and tracking, alone and in a live step.
+
+Each function is the work of one process. Weights are not needed: masks and kernels are made up.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from ..export.model import ExportedModel
+from ..modeling.postprocess import MASK_FEATURE_STRIDE, MASK_PASTES, predict_instances
+from ..tracking import FramePreparation, StreamingPredictor
+from ..tracking.kernel_tracker import KernelTracker
+from .candidates import folder_config
+from .graphs import Timing, time_call
+from .video import ShapedMasks, moving_picture
+
+__all__ = ["LiveRounds", "LiveStages", "measure_live_stages", "time_stages"]
+
+_QUERIES, _CLASSES, _KERNEL = 100, 80, 128
+# Masks that are kept: all, as in the evaluation with COCO, and as many as a live view shows.
+_KEPT = (100, 20)
+_MASK_THRESHOLD = 0.45
+# Radii of the elliptic masks, as fractions of the image; they cover about a fifth of it.
+_RADII = (0.1, 0.5)
+_STEEPNESS = 6.0  # logit in their centres
+
+
+class LiveStages(NamedTuple):
+    """Mean CPU seconds per frame of live tracking.
+
+    Attributes:
+        prepare: from the camera's frame to the network's image.
+        network: the exported graph.
+        association: of key frames.
+        masks: everything else: mask product, maskness, life cycle, masks of the frame's size.
+    """
+
+    prepare: float
+    network: float
+    association: float
+    masks: float
+
+    @property
+    def total(self) -> float:
+        """The whole step."""
+        return sum(self)
+
+    @property
+    def share_after_network(self) -> float:
+        """Association and masks, as a fraction of the whole step."""
+        return (self.association + self.masks) / self.total
+
+
+@dataclass
+class LiveRounds:
+    """Live tracking with one exported folder and one distance of key frames, in rounds.
+
+    Attributes:
+        folder: the exported folder.
+        clip_len: T, the distance of key frames.
+        rounds: what was measured.
+        failure: why there are no more rounds, or none; None = nothing failed.
+    """
+
+    folder: Path
+    clip_len: int
+    rounds: list[LiveStages] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def stages(self) -> LiveStages | None:
+        """Medians over the rounds; None after a failure."""
+        if not self.rounds or self.failure is not None:
+            return None
+        return LiveStages(*map(median, zip(*self.rounds, strict=True)))
+
+
+def time_stages(size: tuple[int, int], warm_ups: int, repeats: int) -> dict[str, Timing]:
+    """Time post-processing and association with 100 queries.
+
+    Args:
+        size: (H, W) of the network's input and of the masks.
+        warm_ups: number of calls before those that count.
+        repeats: number of calls that count.
+
+    Returns:
+        Times by name.
+    """
+    logits = _elliptic_masks(size)
+    times = {}
+    for paste in reversed(MASK_PASTES):
+        for kept in _KEPT:
+            scores = torch.zeros(_QUERIES, _CLASSES)
+            scores[:kept, 0] = torch.linspace(0.9, 0.1, kept)
+
+            def call(scores: torch.Tensor = scores, paste: str = paste) -> object:
+                return predict_instances(
+                    scores,
+                    logits,
+                    size,
+                    size,
+                    score_threshold=0.005,
+                    mask_threshold=_MASK_THRESHOLD,
+                    mask_rescore=True,
+                    max_detections=_QUERIES,
+                    mask_paste=paste,
+                )
+
+            times[f"post-processing, {paste}, {kept} masks"] = time_call(call, warm_ups, repeats)
+    times["tracking, association of a key frame"] = _time_association(warm_ups, repeats)
+    return times
+
+
+def _time_association(warm_ups: int, repeats: int) -> Timing:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(_QUERIES, _CLASSES, generator=generator)
+    kernels = torch.randn(_QUERIES, _KERNEL, generator=generator)
+    # Queries keep no order from frame to frame, and look a little different.
+    others = kernels[torch.randperm(_QUERIES, generator=generator)]
+    others = others + torch.randn(others.shape, generator=generator)
+    frames = cycle((kernels, others))
+    tracker = KernelTracker()
+    return time_call(lambda: tracker.keyframe(next(frames), scores), warm_ups, repeats)
+
+
+def measure_live_stages(
+    folder: Path, clip_len: int, frame_size: tuple[int, int], frames: int, warm_up: int
+) -> LiveStages:
+    """Track a stream with an exported pair of graphs.
+
+    Every frame shows ``TEST.STREAMING.MAX_INSTANCES`` masks with shapes, whatever their scores.
+
+    Args:
+        folder: with the graphs ``keyframe`` and ``reuse``.
+        clip_len: T, the distance of key frames.
+        frame_size: (H, W) of the camera's frames.
+        frames: how many to measure, a multiple of ``clip_len``.
+        warm_up: how many to track before, likewise.
+
+    Returns:
+        What a frame takes.
+    """
+    cfg = folder_config(folder)
+    cfg.TEST.TRACKING.CLIP_LEN = clip_len
+    cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
+    pictures = moving_picture(frame_size)
+    image = FramePreparation(cfg)(next(pictures))
+    model = ShapedMasks(ExportedModel(cfg, folder), image)
+    model.keyframe, model.reuse = network = _Clocked(model.keyframe), _Clocked(model.reuse)
+    predictor = StreamingPredictor(cfg, model)
+    tracker = predictor.stepper.tracker
+    predictor.prepare = prepare = _Clocked(predictor.prepare)
+    tracker.keyframe = association = _Clocked(tracker.keyframe)
+    step = _Clocked(predictor.step)
+    for picture in islice(pictures, warm_up):
+        step(picture)
+    clocks = (step, prepare, *network, association)
+    before = [clock.seconds for clock in clocks]
+    for picture in islice(pictures, frames):
+        step(picture)
+    total, *parts = (
+        (clock.seconds - start) / frames for clock, start in zip(clocks, before, strict=True)
+    )
+    prepare_, keyframe, reuse, association_ = parts
+    return LiveStages(prepare_, keyframe + reuse, association_, total - sum(parts))
+
+
+class _Clocked:
+    """A function that adds up the CPU time of its calls."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        start = time.process_time()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            self.seconds += time.process_time() - start
+
+
+def _elliptic_masks(size: tuple[int, int]) -> torch.Tensor:
+    """Mask logits at stride 8."""
+    generator = torch.Generator().manual_seed(0)
+    centre, radius = torch.rand(2, 2, _QUERIES, 1, generator=generator)
+    low, high = _RADII
+    radius = low + (high - low) * radius
+    squares = []
+    for axis, side in enumerate(size):
+        position = (torch.arange(side // MASK_FEATURE_STRIDE) + 0.5) * MASK_FEATURE_STRIDE / side
+        squares.append(((position - centre[axis]) / radius[axis]) ** 2)  # queries, side
+    return _STEEPNESS * (1 - squares[0][:, :, None] - squares[1][:, None, :])
