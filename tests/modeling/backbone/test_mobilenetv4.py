@@ -78,8 +78,11 @@ def test_a_block_follows_its_formula(start, middle, stride, out):
 
 def test_the_stem_and_the_first_stages_rectify():
     model = randomise(MobileNetV4()).eval()
+    stem = []
+    model.blocks[0].register_forward_pre_hook(lambda _, inputs: stem.append(inputs[0]))
     with torch.no_grad():
         features = model(torch.randn(1, 3, 64, 64))
+    assert stem[0].min() == 0
     assert features["x3"].min() == 0
     assert features["x6"].min() == 0
     assert features["x4"].min() < 0
