@@ -37,8 +37,8 @@ def add_exported_arguments(parser: argparse.ArgumentParser) -> None:
 def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
     """Build the config of a network, or of an exported model from its folder.
 
-    What an exported model is evaluated to goes to ``evaluation`` in its folder, unless
-    OUTPUT_DIR is overridden.
+    What the evaluation of a folder DIR writes goes to DIR_evaluation beside it, unless OUTPUT_DIR
+    is overridden.
 
     Args:
         args: the command line with ``config_file``, ``opts`` and those of
@@ -67,5 +67,5 @@ def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
                 "leave out --model to use PyTorch."
             )
     read_sidecar(args.model)  # tells what is wrong with a folder better than its config
-    defaults = ["DATASETS.TRAIN", "()", "OUTPUT_DIR", str(args.model / "evaluation")]
+    defaults = ["DATASETS.TRAIN", "()", "OUTPUT_DIR", f"{args.model.resolve()}_evaluation"]
     return setup_cfg(args.model / "config.yaml", [*defaults, *args.opts])

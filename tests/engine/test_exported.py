@@ -36,7 +36,7 @@ def test_a_model_has_its_config_with_it(folder):
     assert cfg.TEST.SCORE_THRESHOLD == 0.3
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((), ("gone_too",))
     # Neither the training's folder nor the config of the exported one is written over.
-    assert str(folder / "evaluation") == cfg.OUTPUT_DIR
+    assert f"{folder.resolve()}_evaluation" == cfg.OUTPUT_DIR
     assert setup_cfg_of_model(parse("--model", folder, "OUTPUT_DIR", "here")).OUTPUT_DIR == "here"
 
 
