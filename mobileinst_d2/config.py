@@ -268,6 +268,9 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.MASK_THRESHOLD = 0.45
     # Open for videos: multiply scores by the mean foreground probability of the mask ("maskness").
     cfg.TEST.MASK_RESCORE = True
+    # How masks get the original size: "box" (around the foreground of each alone) | "published"
+    # (every mask over the whole image). Both give the same masks.
+    cfg.TEST.MASK_PASTE = "box"
 
     cfg.TEST.TRACKING = CN()
     # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).

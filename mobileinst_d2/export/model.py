@@ -8,13 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable, get_cfg
 
 from .. import add_mobileinst_config
-from ..modeling.postprocess import (
-    maskness,
-    paste_masks,
-    select_instances,
-    to_instances,
-    upsample_mask_logits,
-)
+from ..modeling.postprocess import predict_instances
 from .guard import run_graph_guarded
 from .runners import RUNNERS, ExportError, GraphRunner
 from .sidecar import CONFIG_FILE, Sidecar, read_sidecar
@@ -94,6 +88,7 @@ class ExportedModel:
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         max_detections: int = 100,
+        mask_paste: str = "box",
     ) -> None:
         """Open an exported folder; see :meth:`load` for the short way.
 
@@ -106,6 +101,7 @@ class ExportedModel:
             mask_threshold: mask probability above which a pixel belongs to the instance.
             mask_rescore: multiply scores by the maskness.
             max_detections: results per image at most.
+            mask_paste: "box" or "published", see :func:`predict_instances`.
 
         Raises:
             ExportError: the runtime is not installed, or the folder is for another one.
@@ -119,6 +115,7 @@ class ExportedModel:
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
+        self.mask_paste = mask_paste
         self._blank = blank_picture(sidecar)
 
     @classmethod
@@ -163,6 +160,7 @@ class ExportedModel:
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "mask_paste": cfg.TEST.MASK_PASTE,
         }
 
     @classmethod
@@ -252,19 +250,17 @@ class ExportedModel:
             image_size = tuple(item["image"].shape[-2:])
             output_size = (item.get("height", image_size[0]), item.get("width", image_size[1]))
             tensors = {name: torch.from_numpy(x[0]) for name, x in outputs.items()}
-            logits = upsample_mask_logits(tensors["mask_logits"][None])[0]
-            quality = None
-            if self.mask_rescore:
-                quality = maskness(logits.sigmoid(), self.mask_threshold)
-            queries, labels, values = select_instances(
-                tensors["scores"],
-                quality,
+            instances = predict_instances(
+                **tensors,
+                image_size=image_size,
+                output_size=output_size,
                 score_threshold=self.score_threshold,
+                mask_threshold=self.mask_threshold,
+                mask_rescore=self.mask_rescore,
                 max_detections=self.max_detections,
+                mask_paste=self.mask_paste,
             )
-            masks = paste_masks(logits[queries], image_size, output_size, self.mask_threshold)
-            shown = masks.flatten(1).any(1)
-            results.append({"instances": to_instances(masks[shown], labels[shown], values[shown])})
+            results.append({"instances": instances})
         return results
 
     def _run(

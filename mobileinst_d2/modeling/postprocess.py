@@ -1,28 +1,43 @@
 """From network outputs to instances: the formulas that images, videos and streams share."""
 
 import torch
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import Boxes, Instances
 
-from .layers import bilinear_resize
+from .box_masks import BoxMasks
+from .masks import (
+    MASK_FEATURE_STRIDE,
+    PastedMasks,
+    PublishedMasks,
+    maskness,
+    paste_masks,
+    upsample_mask_logits,
+)
 from .options import check_option
 
+# Other rooms know this module alone, so it also gives the formulas of masks.
 __all__ = [
     "LABEL_RULES",
     "MASK_FEATURE_STRIDE",
+    "MASK_PASTES",
+    "MaskSource",
+    "PastedMasks",
     "instance_scores",
     "mask_product",
     "maskness",
     "paste_masks",
+    "predict_instances",
+    "read_masks",
     "select_instances",
     "to_instances",
     "upsample_mask_logits",
 ]
 
-# Stride of the mask features; the mask logits have half of it.
-MASK_FEATURE_STRIDE = 8
-_LOGIT_UPSAMPLING = 2
-
 LABEL_RULES = ("best", "all")
+
+_MASK_SOURCES = {"box": BoxMasks, "published": PublishedMasks}
+# Values of TEST.MASK_PASTE.
+MASK_PASTES = tuple(_MASK_SOURCES)
+MaskSource = BoxMasks | PublishedMasks
 
 
 def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
@@ -38,12 +53,6 @@ def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Te
     return (kernels @ mask_features.flatten(2)).unflatten(2, mask_features.shape[-2:])
 
 
-def upsample_mask_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Mask logits (B, N, h, w) at stride 8 to (B, N, 2h, 2w) at stride 4."""
-    height, width = logits.shape[-2:]
-    return bilinear_resize(logits, (height * _LOGIT_UPSAMPLING, width * _LOGIT_UPSAMPLING))
-
-
 def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor) -> torch.Tensor:
     """``sqrt(class probability * objectness)`` (SparseInst, section 3.3).
 
@@ -55,22 +64,6 @@ def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor)
         (..., N, K), in [0, 1].
     """
     return (class_logits.sigmoid() * objectness_logits.sigmoid()[..., None]).sqrt()
-
-
-def maskness(mask_probs: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Mean probability of the foreground of each mask; 0 for masks without foreground.
-
-    Args:
-        mask_probs: (N, h, w), in [0, 1].
-        threshold: foreground is above it.
-
-    Returns:
-        (N,), float32, 0 or in (threshold, 1].
-    """
-    # NaN is not above the threshold. Half precision cannot hold the area of a large mask.
-    foreground = mask_probs > threshold
-    total = torch.where(foreground, mask_probs, 0.0).sum((1, 2), dtype=torch.float32)
-    return total / (foreground.sum((1, 2)) + 1e-6)
 
 
 def select_instances(
@@ -115,56 +108,88 @@ def select_instances(
     return queries[order], classes[order], values[order]
 
 
-def paste_masks(
+def read_masks(mask_logits: torch.Tensor, threshold: float, mask_paste: str) -> MaskSource:
+    """Masks from their logits at stride 8.
+
+    Args:
+        mask_logits: (N, h, w), at stride 8 of the padded input.
+        threshold: mask probability above which a pixel belongs to a mask.
+        mask_paste: one of ``MASK_PASTES``.
+
+    Returns:
+        The source of their quality and of their pixels, which are made when they are asked for.
+
+    Raises:
+        ValueError: if ``mask_paste`` is unknown.
+    """
+    check_option("TEST.MASK_PASTE", mask_paste, _MASK_SOURCES)
+    return _MASK_SOURCES[mask_paste](mask_logits, threshold)
+
+
+def predict_instances(
+    scores: torch.Tensor,
     mask_logits: torch.Tensor,
     image_size: tuple[int, int],
     output_size: tuple[int, int],
-    threshold: float,
-) -> torch.Tensor:
-    """Binary masks in the original image.
-
-    Probabilities are resized to the padded input, cropped to the image and resized to the
-    original size.
+    *,
+    score_threshold: float,
+    mask_threshold: float,
+    mask_rescore: bool,
+    max_detections: int,
+    mask_paste: str = "box",
+) -> Instances:
+    """From the network's outputs for one image to its instances.
 
     Args:
-        mask_logits: (n, h, w), at stride 4 of the padded input.
+        scores: (N, K), see :func:`instance_scores`.
+        mask_logits: (N, h, w), at stride 8 of the padded input.
         image_size: (H, W) of the image inside the padded input.
         output_size: (H, W) of the original image.
-        threshold: mask probability above which a pixel belongs to the instance.
+        score_threshold: class scores must be above it.
+        mask_threshold: mask probability above which a pixel belongs to the instance.
+        mask_rescore: multiply scores by the maskness.
+        max_detections: results at most.
+        mask_paste: one of ``MASK_PASTES``.
 
     Returns:
-        (n, *output_size), bool.
+        Instances of the original size, best first, as :func:`to_instances` packs them. Masks
+        without a pixel at that size are left out.
+
+    Raises:
+        ValueError: if ``mask_paste`` is unknown.
     """
-    if len(mask_logits) == 0:
-        return torch.zeros((0, *output_size), dtype=torch.bool, device=mask_logits.device)
-    stride = MASK_FEATURE_STRIDE // _LOGIT_UPSAMPLING
-    padded_size = (mask_logits.shape[1] * stride, mask_logits.shape[2] * stride)
-    probs = bilinear_resize(mask_logits.sigmoid()[None], padded_size)
-    probs = probs[:, :, : image_size[0], : image_size[1]]
-    return bilinear_resize(probs, output_size)[0] > threshold
+    candidates = (scores.amax(1) > score_threshold).nonzero()[:, 0]
+    masks = read_masks(mask_logits[candidates], mask_threshold, mask_paste)
+    queries, labels, values = select_instances(
+        scores[candidates],
+        masks.quality() if mask_rescore else None,
+        score_threshold=score_threshold,
+        max_detections=max_detections,
+    )
+    pasted = masks.paste(queries, image_size, output_size)
+    return to_instances(pasted, labels[pasted.shown], values[pasted.shown])
 
 
 def to_instances(
-    masks: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor, **fields: object
+    pasted: PastedMasks, labels: torch.Tensor, scores: torch.Tensor, **fields: object
 ) -> Instances:
     """Pack results in Detectron2's form.
 
     Args:
-        masks: (n, H, W), bool.
+        pasted: n masks in images of size (H, W).
         labels: (n,), int64.
         scores: (n,).
         **fields: further fields, each of length n.
 
     Returns:
-        ``pred_masks``, ``pred_classes``, ``scores``, ``pred_boxes`` (tight around the masks) and
-        the further fields, of image size (H, W).
+        ``pred_masks`` (n, H, W) bool, ``pred_classes``, ``scores``, ``pred_boxes`` (tight around
+        the masks) and the further fields, of image size (H, W).
     """
-    boxes = BitMasks(masks).get_bounding_boxes().to(masks.device)
     return Instances(
-        tuple(masks.shape[1:]),
-        pred_masks=masks,
+        tuple(pasted.masks.shape[1:]),
+        pred_masks=pasted.masks,
         pred_classes=labels,
         scores=scores,
-        pred_boxes=boxes,
+        pred_boxes=Boxes(pasted.boxes),
         **fields,
     )

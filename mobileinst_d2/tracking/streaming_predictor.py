@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 
-from ..modeling.postprocess import maskness, paste_masks, to_instances, upsample_mask_logits
+from ..modeling.options import check_option
+from ..modeling.postprocess import MASK_PASTES, MaskSource, PastedMasks, read_masks, to_instances
 from .kernel_tracker import KernelTracker
 from .lifecycle import SlotLifecycle
 from .preparation import FramePreparation
@@ -54,6 +55,7 @@ class StreamingPredictor:
         smoothing: float = 0.8,
         class_margin: float = 0.1,
         scene_cut_threshold: float = 0.0,
+        mask_paste: str = "box",
     ) -> None:
         """Set up for a first stream.
 
@@ -76,10 +78,12 @@ class StreamingPredictor:
             scene_cut_threshold: a frame becomes a key frame when its grey thumbnail of 32x18
                 pixels differs from that of the frame before by more than this on average, in grey
                 levels of 255; 0 = never.
+            mask_paste: "box" or "published", see :func:`read_masks`.
 
         Raises:
             ValueError: if an option is out of range.
         """
+        check_option("TEST.MASK_PASTE", mask_paste, MASK_PASTES)
         if scene_cut_threshold < 0:
             raise ValueError(
                 f"TEST.STREAMING.SCENE_CUT_THRESHOLD is {scene_cut_threshold}, it must be at "
@@ -105,6 +109,7 @@ class StreamingPredictor:
         self.mask_rescore = mask_rescore
         self.max_instances = max_instances
         self.scene_cut_threshold = scene_cut_threshold
+        self.mask_paste = mask_paste
         self.reset()
 
     @classmethod
@@ -128,6 +133,7 @@ class StreamingPredictor:
             "smoothing": streaming.SMOOTHING,
             "class_margin": streaming.CLASS_MARGIN,
             "scene_cut_threshold": streaming.SCENE_CUT_THRESHOLD,
+            "mask_paste": cfg.TEST.MASK_PASTE,
         }
 
     def reset(self) -> None:
@@ -224,23 +230,23 @@ class StreamingPredictor:
             return False
         return bool((thumbnail - self._thumbnail).abs().mean() > self.scene_cut_threshold)
 
+    def _read(self, mask_logits: torch.Tensor) -> MaskSource:
+        return read_masks(mask_logits, self.mask_threshold, self.mask_paste)
+
     def _show(self, frame: SlotFrame, output_size: tuple[int, int]) -> Instances:
         """The visible instances of a frame, with masks of its size (H, W)."""
         if frame.is_keyframe:
             scores = frame.scores
             if self.mask_rescore:
-                probs = upsample_mask_logits(frame.mask_logits[None])[0].sigmoid()
-                scores = scores * maskness(probs, self.mask_threshold)[:, None]
+                scores = scores * self._read(frame.mask_logits).quality()[:, None]
             self.lifecycle.update(scores)
         slots = self.lifecycle.visible(self.max_instances)
-        logits = frame.mask_logits[slots.to(frame.mask_logits.device)]
-        if len(slots):
-            logits = upsample_mask_logits(logits[None])[0]
-        masks = paste_masks(logits, self.image_size, output_size, self.mask_threshold).cpu()
-        shown = masks.flatten(1).any(1)
-        tracks = self.lifecycle.show(slots[shown])
+        masks = self._read(frame.mask_logits[slots.to(frame.mask_logits.device)])
+        pasted = masks.paste(torch.arange(len(slots)), self.image_size, output_size)
+        pasted = PastedMasks(*(x.cpu() for x in pasted))
+        tracks = self.lifecycle.show(slots[pasted.shown])
         return to_instances(
-            masks[shown],
+            pasted,
             tracks["classes"],
             tracks["scores"],
             ID=tracks["ids"].tolist(),

@@ -2,18 +2,11 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from pycocotools import mask as mask_util
 
 from ..modeling.options import check_option
-from ..modeling.postprocess import (
-    LABEL_RULES,
-    maskness,
-    paste_masks,
-    select_instances,
-    upsample_mask_logits,
-)
+from ..modeling.postprocess import LABEL_RULES, MASK_PASTES, read_masks, select_instances
+from ..utils.crop_rle import encode_crop
 from .step import SlotFrame
 
 __all__ = ["TrackCollector"]
@@ -33,9 +26,10 @@ class _KeptFrame(NamedTuple):
 class _TrackScores:
     """Class scores and mask quality of each slot, pooled over the frames of a video."""
 
-    def __init__(self, pool: str, mask_threshold: float) -> None:
+    def __init__(self, pool: str, mask_threshold: float, mask_paste: str) -> None:
         self.pool = pool
         self.mask_threshold = mask_threshold
+        self.mask_paste = mask_paste
         self.frames = 0
         self.pooled: torch.Tensor | None = None  # slots, classes
         self.quality_sum: torch.Tensor | None = None  # slots
@@ -46,8 +40,8 @@ class _TrackScores:
         scores = frame.scores.float().cpu().nan_to_num(0.0)
         if self.pool == "logit_mean":
             scores = scores.logit(eps=_LOGIT_EPS)
-        probs = upsample_mask_logits(frame.mask_logits[None])[0].sigmoid()
-        quality = maskness(probs, self.mask_threshold).cpu()
+        masks = read_masks(frame.mask_logits, self.mask_threshold, self.mask_paste)
+        quality = masks.quality().cpu()
         if self.pooled is None:
             self.pooled = scores.clone()
             self.quality_sum = torch.zeros_like(quality)
@@ -89,6 +83,7 @@ class TrackCollector:
         mask_threshold: float,
         mask_rescore: bool,
         max_detections: int,
+        mask_paste: str,
     ) -> None:
         """Start a video. The arguments are those of :class:`VideoPredictor`.
 
@@ -97,6 +92,7 @@ class TrackCollector:
         """
         check_option("TEST.TRACKING.SCORE_POOL", score_pool, _SCORE_POOLS)
         check_option("TEST.TRACKING.LABELS_PER_TRACK", labels_per_track, LABEL_RULES)
+        check_option("TEST.MASK_PASTE", mask_paste, MASK_PASTES)
         self.labels_per_track = labels_per_track
         self.presence_threshold = presence_threshold
         self.keep_slots = keep_slots
@@ -104,7 +100,8 @@ class TrackCollector:
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
-        self._track_scores = _TrackScores(score_pool, mask_threshold)
+        self.mask_paste = mask_paste
+        self._track_scores = _TrackScores(score_pool, mask_threshold, mask_paste)
         self._kept: list[_KeptFrame | None] = []
 
     def add(self, frame: SlotFrame | None) -> None:
@@ -177,20 +174,14 @@ class TrackCollector:
         tracks: dict[int, list[dict | None]] = {slot: [] for slot in wanted.tolist()}
         for index, frame in enumerate(self._kept):
             self._kept[index] = None
-            visible: dict[int, dict | None] = {}
+            visible: dict[int, dict] = {}
             if frame is not None and (chosen := torch.isin(frame.slots, wanted)).any():
-                logits = upsample_mask_logits(frame.mask_logits[chosen][None])[0]
-                masks = paste_masks(logits, image_size, output_size, self.mask_threshold)
-                visible = dict(zip(frame.slots[chosen].tolist(), _encode(masks), strict=True))
+                logits, slots = frame.mask_logits[chosen], frame.slots[chosen].tolist()
+                masks = read_masks(logits, self.mask_threshold, self.mask_paste)
+                crops = masks.crops(torch.arange(len(slots)), image_size, output_size)
+                for slot, crop in zip(slots, crops, strict=True):
+                    if crop is not None:
+                        visible[slot] = encode_crop(*crop, output_size)
             for slot, track in tracks.items():
                 track.append(visible.get(slot))
         return tracks
-
-
-def _encode(masks: torch.Tensor) -> list[dict | None]:
-    """Compressed RLE of each mask (n, H, W); None for empty ones."""
-    columns = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))  # h, w, n
-    rles = mask_util.encode(columns)
-    return [
-        rle if shown else None for rle, shown in zip(rles, masks.flatten(1).any(1), strict=True)
-    ]

@@ -42,6 +42,7 @@ class VideoPredictor:
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         max_detections: int = 10,
+        mask_paste: str = "box",
     ) -> None:
         """Set up.
 
@@ -60,6 +61,7 @@ class VideoPredictor:
             mask_threshold: mask probability above which a pixel belongs to the track.
             mask_rescore: multiply scores by the maskness, averaged over the frames that show it.
             max_detections: tracks per video at most.
+            mask_paste: "box" or "published", see :func:`read_masks`.
 
         Raises:
             ValueError: if an option is unknown or ``chunk`` is below 1.
@@ -82,6 +84,7 @@ class VideoPredictor:
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
+        self.mask_paste = mask_paste
         self.new_collector()  # checks the options
 
     @classmethod
@@ -103,6 +106,7 @@ class VideoPredictor:
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "mask_paste": cfg.TEST.MASK_PASTE,
         }
 
     def __call__(self, batched_inputs: list[dict]) -> list[dict]:
@@ -177,6 +181,7 @@ class VideoPredictor:
             mask_threshold=self.mask_threshold,
             mask_rescore=self.mask_rescore,
             max_detections=self.max_detections,
+            mask_paste=self.mask_paste,
         )
 
     def _step_where_it_fits(self, frames: Sequence[Array]) -> list[SlotFrame] | None:

@@ -9,7 +9,6 @@ from mobileinst_d2.modeling.postprocess import (
     maskness,
     paste_masks,
     select_instances,
-    to_instances,
     upsample_mask_logits,
 )
 
@@ -135,17 +134,6 @@ def test_no_masks_are_pasted_to_no_masks():
     masks = paste_masks(torch.zeros(0, 8, 8), (30, 30), (50, 60), 0.45)
     assert masks.shape == (0, 50, 60)
     assert masks.dtype == torch.bool
-
-
-def test_boxes_are_tight_around_the_masks():
-    masks = torch.zeros(2, 12, 16, dtype=torch.bool)
-    masks[0, 3:7, 2:11] = True
-    masks[1, 11, 15] = True
-    result = to_instances(masks, torch.tensor([4, 5]), torch.tensor([0.9, 0.8]), ID=[7, 9])
-    assert result.image_size == (12, 16)
-    assert result.pred_boxes.tensor.tolist() == [[2, 3, 11, 7], [15, 11, 16, 12]]
-    assert result.pred_classes.tolist() == [4, 5]
-    assert result.ID == [7, 9]
 
 
 def test_maskness_counts_no_pixels_of_no_number():

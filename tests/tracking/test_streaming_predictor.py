@@ -144,18 +144,18 @@ def test_times_are_counted_where_they_arise(monkeypatch):
     now = 0.0
 
     def advancing(function: Callable, seconds: float) -> Callable:
-        def call(*args: object) -> object:
+        def call(*args: object, **kwargs: object) -> object:
             nonlocal now
             now += seconds
-            return function(*args)
+            return function(*args, **kwargs)
 
         return call
 
     monkeypatch.setattr(step, "perf_counter", lambda: now)
     monkeypatch.setattr(streaming_predictor, "perf_counter", lambda: now)
     monkeypatch.setattr(step, "mask_product", advancing(step.mask_product, 16.0))
-    paste_masks = advancing(streaming_predictor.paste_masks, 32.0)
-    monkeypatch.setattr(streaming_predictor, "paste_masks", paste_masks)
+    to_instances = advancing(streaming_predictor.to_instances, 32.0)
+    monkeypatch.setattr(streaming_predictor, "to_instances", to_instances)
     network = script([0.9] * 2)
     network.keyframe = advancing(network.keyframe, 2.0)
     network.reuse = advancing(network.reuse, 4.0)

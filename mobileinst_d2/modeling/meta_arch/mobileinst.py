@@ -12,16 +12,16 @@ from ..criterion import MobileInstCriterion, PassedOutputs
 from ..deploy import ExportGraph, build_export_graphs
 from ..instance_decoder import build_instance_decoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
+from ..options import check_option
 from ..postprocess import (
+    MASK_PASTES,
     instance_scores,
     mask_product,
-    maskness,
-    paste_masks,
-    select_instances,
-    to_instances,
+    predict_instances,
     upsample_mask_logits,
 )
 from ..targets import FrameTargets, prepare_targets
+from .padding import pad_to_size
 
 __all__ = ["MobileInst"]
 
@@ -52,6 +52,7 @@ class MobileInst(nn.Module):
         mask_threshold: float = 0.45,
         mask_rescore: bool = True,
         max_detections: int = 100,
+        mask_paste: str = "box",
         fixed_size: tuple[int, int] | None = None,
     ) -> None:
         """Build the model.
@@ -71,13 +72,15 @@ class MobileInst(nn.Module):
             mask_threshold: mask probability above which a pixel belongs to the instance.
             mask_rescore: multiply scores by the maskness.
             max_detections: results per image at most.
+            mask_paste: "box" or "published", see :func:`predict_instances`.
             fixed_size: (H, W) to which images are padded in evaluation; None = as little as can be.
 
         Raises:
             ValueError: if a side of ``fixed_size`` is no multiple of the backbone's
-                ``size_divisibility``.
+                ``size_divisibility``, or ``mask_paste`` is unknown.
         """
         super().__init__()
+        check_option("TEST.MASK_PASTE", mask_paste, MASK_PASTES)
         if fixed_size and any(side % backbone.size_divisibility for side in fixed_size):
             raise ValueError(
                 f"INPUT.FIXED_SIZE_TEST is {fixed_size}: both sides must be multiples of "
@@ -95,6 +98,7 @@ class MobileInst(nn.Module):
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
+        self.mask_paste = mask_paste
         self.fixed_size = fixed_size
         mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
         std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
@@ -122,6 +126,7 @@ class MobileInst(nn.Module):
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
             "mask_rescore": cfg.TEST.MASK_RESCORE,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "mask_paste": cfg.TEST.MASK_PASTE,
             "fixed_size": tuple(cfg.INPUT.FIXED_SIZE_TEST) or None,
         }
 
@@ -182,7 +187,8 @@ class MobileInst(nn.Module):
 
         Returns:
             ``class_logits`` (B, N, K), ``objectness_logits`` (B, N), ``kernels`` (B, N, D),
-            ``queries`` and ``passing_queries`` (B, N, C), ``mask_logits`` (B, N, H/4, W/4).
+            ``queries`` and ``passing_queries`` (B, N, C), ``coarse_mask_logits``
+            (B, N, H/8, W/8) and ``mask_logits`` (B, N, H/4, W/4).
         """
         tensor = images.tensor if isinstance(images, ImageList) else images
         return self._outputs(self._encode(tensor))
@@ -205,30 +211,27 @@ class MobileInst(nn.Module):
         """Turn outputs into instances.
 
         Args:
-            outputs: of :meth:`raw_outputs`.
+            outputs: of :meth:`raw_outputs`; ``mask_logits`` are not needed.
             sizes: per image its size (H, W) inside the padded batch, and its original size.
 
         Returns:
             Per image ``pred_masks``, ``pred_classes``, ``scores`` and ``pred_boxes``, best first.
         """
         scores = instance_scores(outputs["class_logits"], outputs["objectness_logits"])
-        results = []
-        for image_scores, mask_logits, (image_size, output_size) in zip(
-            scores, outputs["mask_logits"], sizes, strict=True
-        ):
-            quality = None
-            if self.mask_rescore:
-                quality = maskness(mask_logits.sigmoid(), self.mask_threshold)
-            queries, labels, values = select_instances(
-                image_scores,
-                quality,
+        return [
+            predict_instances(
+                *image_outputs,
+                *image_sizes,
                 score_threshold=self.score_threshold,
+                mask_threshold=self.mask_threshold,
+                mask_rescore=self.mask_rescore,
                 max_detections=self.max_detections,
+                mask_paste=self.mask_paste,
             )
-            masks = paste_masks(mask_logits[queries], image_size, output_size, self.mask_threshold)
-            shown = masks.flatten(1).any(1)  # some vanish at the original size
-            results.append(to_instances(masks[shown], labels[shown], values[shown]))
-        return results
+            for image_outputs, image_sizes in zip(
+                zip(scores, outputs["coarse_mask_logits"], strict=True), sizes, strict=True
+            )
+        ]
 
     def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Everything about key frames that tracking needs.
@@ -305,14 +308,15 @@ class MobileInst(nn.Module):
             (size, (item.get("height", size[0]), item.get("width", size[1])))
             for item, size in zip(batched_inputs, images.image_sizes, strict=True)
         ]
-        instances = self.inference(self.raw_outputs(images), sizes)
+        outputs = self._outputs(self._encode(images.tensor), upsample=False)
+        instances = self.inference(outputs, sizes)
         return [{"instances": x} for x in instances]
 
     def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
         normalised = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in frames]
         if self.training or not self.fixed_size:
             return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
-        return _padded_to(normalised, self.fixed_size)
+        return pad_to_size(normalised, self.fixed_size)
 
     def _encode(self, images: torch.Tensor) -> tuple[MaskDecoderOutput, torch.Tensor]:
         features = self.backbone(images)
@@ -336,9 +340,14 @@ class MobileInst(nn.Module):
         mask_logits = mask_product(outputs["kernels"], outputs["mask_features"])
         return {"scores": outputs["scores"], "mask_logits": mask_logits}
 
-    def _outputs(self, features: tuple[MaskDecoderOutput, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _outputs(
+        self, features: tuple[MaskDecoderOutput, torch.Tensor], *, upsample: bool = True
+    ) -> dict[str, torch.Tensor]:
         outputs = self.instance_decoder(*features)._asdict()
-        outputs["mask_logits"] = _mask_logits(outputs["kernels"], features[0].mask_features)
+        logits = mask_product(outputs["kernels"], features[0].mask_features)
+        outputs["coarse_mask_logits"] = logits
+        if upsample:
+            outputs["mask_logits"] = upsample_mask_logits(logits)
         return outputs
 
     def _targets(
@@ -378,9 +387,10 @@ class MobileInst(nn.Module):
             passed = passed.detach()
         mask_output = MaskDecoderOutput(*(x[frames] for x in features[0]))
         predictions = self.instance_decoder.decode_passed(passed, mask_output, features[1][frames])
+        mask_logits = mask_product(predictions.kernels, mask_output.mask_features)
         return PassedOutputs(
             class_logits=predictions.class_logits,
-            mask_logits=_mask_logits(predictions.kernels, mask_output.mask_features),
+            mask_logits=upsample_mask_logits(mask_logits),
             sources=sources,
             frames=frames,
         )
@@ -388,22 +398,3 @@ class MobileInst(nn.Module):
 
 def _is_clip(item: dict) -> bool:
     return not isinstance(item["image"], torch.Tensor)
-
-
-def _padded_to(images: Sequence[torch.Tensor], size: tuple[int, int]) -> ImageList:
-    """Images (3, h, w) in one batch, padded with 0 on the right and below."""
-    sizes = [tuple(image.shape[-2:]) for image in images]
-    batch = images[0].new_zeros(len(images), 3, *size)
-    for target, image, (height, width) in zip(batch, images, sizes, strict=True):
-        if height > size[0] or width > size[1]:
-            raise ValueError(
-                f"an image of {height}x{width} pixels does not fit into INPUT.FIXED_SIZE_TEST "
-                f"{size[0]}x{size[1]}; the mappers and FramePreparation resize it to fit"
-            )
-        target[:, :height, :width] = image
-    return ImageList(batch, sizes)
-
-
-def _mask_logits(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-    """Mask logits at stride 4."""
-    return upsample_mask_logits(mask_product(kernels, mask_features))

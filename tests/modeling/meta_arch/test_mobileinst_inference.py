@@ -102,13 +102,13 @@ def test_no_detections_are_an_empty_result():
 
 
 def test_masks_that_lie_in_the_padding_are_left_out(lively_model):
-    mask_logits = torch.full((1, 3, 32, 32), -9.0)
-    mask_logits[0, 0, :, 20:] = 9.0  # right of pixel 80
-    mask_logits[0, 1, :, :10] = 9.0
+    mask_logits = torch.full((1, 3, 16, 16), -9.0)
+    mask_logits[0, 0, :, 10:] = 9.0  # right of pixel 80
+    mask_logits[0, 1, :, :5] = 9.0
     outputs = {
         "class_logits": torch.zeros(1, 3, 4),
         "objectness_logits": torch.zeros(1, 3),
-        "mask_logits": mask_logits,
+        "coarse_mask_logits": mask_logits,
     }
     (result,) = lively_model.inference(outputs, [((128, 70), (128, 70))])
     assert len(result) == 1
