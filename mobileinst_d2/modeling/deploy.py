@@ -13,7 +13,7 @@ from .layers import fix_size_constants
 
 __all__ = ["ExportGraph", "build_export_graphs"]
 
-_NETWORK = Callable[[nn.Module, torch.Tensor], dict[str, torch.Tensor]]
+_Compute = Callable[[nn.Module, torch.Tensor], dict[str, torch.Tensor]]
 
 
 class ExportGraph(nn.Module):
@@ -32,7 +32,7 @@ class ExportGraph(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        compute: _NETWORK,
+        compute: _Compute,
         output_names: Sequence[str],
         size: tuple[int, int],
     ) -> None:
@@ -81,7 +81,7 @@ class ExportGraph(nn.Module):
 
 def build_export_graphs(
     model: nn.Module,
-    parts: Mapping[str, tuple[_NETWORK, Sequence[str]]],
+    parts: Mapping[str, tuple[_Compute, Sequence[str]]],
     size: tuple[int, int],
     divisor: int,
 ) -> dict[str, nn.Module]:
