@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable, get_cfg
 from .. import add_mobileinst_config
 from ..modeling.postprocess import predict_instances
 from .guard import run_graph_guarded
+from .pictures import blank_picture, pad_picture
 from .runners import RUNNERS, ExportError, GraphRunner
 from .sidecar import CONFIG_FILE, Sidecar, read_sidecar
 from .writers import require
@@ -47,7 +48,7 @@ class Graphs(Mapping[str, GraphRunner]):
     def __getitem__(self, name: str) -> GraphRunner:
         if name not in self._loaded:
             graph = self._sidecar.graphs[name]
-            picture = blank_picture(self._sidecar)
+            picture = blank_picture(self._sidecar.size, self._sidecar.input["pad_value"])
             run_graph_guarded(
                 self._runtime,
                 self._folder,
@@ -116,7 +117,7 @@ class ExportedModel:
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
         self.mask_paste = mask_paste
-        self._blank = blank_picture(sidecar)
+        self._blank = blank_picture(sidecar.size, sidecar.input["pad_value"])
 
     @classmethod
     def from_config(
@@ -268,26 +269,8 @@ class ExportedModel:
     ) -> dict[str, np.ndarray]:
         _check_outputs(self.sidecar, name, needed)
         runner = self.graphs[name]
-        results = [runner(self._pad(frame)) for frame in frames]
+        results = [runner(pad_picture(frame, self._blank)) for frame in frames]
         return {key: np.concatenate([x[key] for x in results]) for key in runner.outputs}
-
-    def _pad(self, frame: Array) -> np.ndarray:
-        """(1, 3, H, W), the frame top left."""
-        height, width = frame.shape[-2:]
-        if height > self.size[0] or width > self.size[1]:
-            raise ExportError(
-                f"an image of {height}x{width} pixels does not fit into the exported "
-                f"{self.size[0]}x{self.size[1]}: resize it, as INPUT.FIXED_SIZE_TEST does"
-            )
-        picture = self._blank.copy()
-        picture[0, :, :height, :width] = np.asarray(frame)
-        return picture
-
-
-def blank_picture(sidecar: Sidecar) -> np.ndarray:
-    """(1, 3, H, W), the padding alone."""
-    values = np.asarray(sidecar.input["pad_value"], np.float32)
-    return np.broadcast_to(values[:, None, None], sidecar.input["shape"]).copy()
 
 
 def _check_outputs(sidecar: Sidecar, name: str, needed: Sequence[str]) -> None:

@@ -1,0 +1,48 @@
+"""A small network, exported once for each runtime."""
+
+import json
+import shutil
+
+import pytest
+from small_network import SIZE, build_small_network, small_config
+
+from mobileinst_d2.export import export_model
+
+
+@pytest.fixture(scope="session")
+def network():
+    return build_small_network()
+
+
+@pytest.fixture(scope="session")
+def exported(network, tmp_path_factory):
+    """The folder for a runtime. Not to be changed."""
+    folders = {}
+
+    def export(runtime):
+        if runtime not in folders:
+            folder = tmp_path_factory.mktemp(runtime) / "exported"
+            export_model(network, small_config(), SIZE, runtime, folder)
+            folders[runtime] = folder
+        return folders[runtime]
+
+    return export
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    """A folder of ncnn that may be changed."""
+    return shutil.copytree(exported("ncnn"), tmp_path / "exported")
+
+
+@pytest.fixture
+def edit_sidecar(folder):
+    """Change model.json, with a function that changes its content."""
+
+    def edit(change):
+        path = folder / "model.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return edit

@@ -1,0 +1,233 @@
+"""A folder appears whole, with graphs that give what PyTorch gives, or not at all."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from small_network import SIZE, build_small_network, small_config
+from tiny_models import build_lively_model, noise_image, tiny_config
+from torch import nn
+
+from mobileinst_d2.export import (
+    RUNNERS,
+    RUNTIMES,
+    ExportedModel,
+    ExportError,
+    export_model,
+    export_module_onnx,
+)
+from mobileinst_d2.export.pictures import sample_picture
+
+
+def needs(runtime):
+    packages = {**RUNTIMES[runtime].run_packages, **RUNTIMES[runtime].export_packages}
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    # Those for ONNX Runtime and ncnn come with the tests.
+    optional = missing and runtime not in ("onnx", "ncnn")
+    return pytest.param(runtime, marks=pytest.mark.skipif(optional, reason=f"no {missing}"))
+
+
+@pytest.mark.parametrize("runtime", [needs(runtime) for runtime in RUNTIMES])
+def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
+    model = ExportedModel.load(exported(runtime))
+    # Not the picture that the export itself compares.
+    image = noise_image(*SIZE, seed=3)[None].float()
+    for name, module in network.export_graphs(SIZE).items():
+        found = model.graphs[name](image.numpy())
+        with torch.no_grad():
+            expected = module(image)
+        assert list(found) == list(module.output_names)
+        for output, tensor in zip(found.values(), expected, strict=True):
+            np.testing.assert_allclose(output, tensor, atol=1e-5 * tensor.abs().max(), rtol=0)
+
+
+def test_a_mobileinst_in_ncnn_gives_what_pytorch_gives(tmp_path):
+    network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))
+    export_model(network, tiny_config(), (64, 128), "ncnn", tmp_path / "exported")
+    model = ExportedModel.load(tmp_path / "exported")
+    images = [noise_image(60, 100, seed) for seed in range(2)]
+    with torch.no_grad():
+        expected = network.keyframe(images)
+        features = network.reuse(images)
+        instances = network([{"image": images[0], "height": 120, "width": 200}])[0]["instances"]
+    found = model.keyframe(images)
+    assert set(found) == {"kernels", "scores", "mask_features"}
+    for name, array in found.items():
+        torch.testing.assert_close(torch.from_numpy(array), expected[name], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.from_numpy(model.reuse(images)), features, atol=1e-4, rtol=1e-4
+    )
+    (result,) = model([{"image": images[0], "height": 120, "width": 200}])
+    assert len(instances) > 0
+    torch.testing.assert_close(result["instances"].scores, instances.scores, atol=1e-4, rtol=0)
+    assert result["instances"].pred_classes.tolist() == instances.pred_classes.tolist()
+    same = (result["instances"].pred_masks == instances.pred_masks).float().mean()
+    assert same > 0.999
+
+
+def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
+    network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))
+    module = network.export_graphs((64, 128))["keyframe"]
+    graph = export_module_onnx(
+        module, module.example_input(), tmp_path / "net.onnx", output_names=module.output_names
+    )
+    image = noise_image(64, 128)
+    found = RUNNERS["onnx"](tmp_path, graph)(image[None].float().numpy())
+    with torch.no_grad():
+        expected = network.keyframe([image])
+    for name, array in found.items():
+        torch.testing.assert_close(torch.from_numpy(array), expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_the_queries_are_exported_where_the_tracker_compares_them(network, tmp_path):
+    cfg = small_config(TEST__TRACKING__ASSOCIATION_FEATURE="query")
+    sidecar = export_model(network, cfg, SIZE, "ncnn", tmp_path / "exported")
+    assert "queries" in sidecar.graphs["keyframe"]["outputs"]
+    found = ExportedModel.load(tmp_path / "exported").keyframe([torch.zeros(3, *SIZE)])
+    np.testing.assert_allclose(found["queries"], 2 * found["kernels"], rtol=1e-5)
+
+
+def test_the_sidecar_says_what_a_program_needs_to_know(exported):
+    folder = exported("ncnn")
+    content = json.loads((folder / "model.json").read_text())
+    cfg = small_config()
+    assert content["format_version"] == 1
+    assert (content["runtime"], content["precision"]) == ("ncnn", "fp32")
+    assert content["meta_architecture"] == "MobileInst"
+    picture = content["input"]
+    assert (picture["layout"], picture["shape"]) == ("NCHW", [1, 3, *SIZE])
+    assert (picture["channels"], picture["normalization"]) == (cfg.INPUT.FORMAT, "inside")
+    assert picture["pad_value"] == pytest.approx(cfg.MODEL.PIXEL_MEAN)
+    assert content["mask_stride"] == 8
+    assert content["thresholds"]["mask"] == cfg.TEST.MASK_THRESHOLD
+    assert content["class_names"] == [f"class {i}" for i in range(4)]
+    assert {"torch", "ncnn", "pnnx"} <= content["versions"].keys()
+    image = content["graphs"]["image"]
+    assert image["outputs"]["mask_logits"] == {
+        "tensor": "out1",
+        "shape": [1, 20, SIZE[0] // 8, SIZE[1] // 8],
+    }
+    assert set(image["max_difference"]) == {"scores", "mask_logits"}
+    assert 0 < image["max_difference"]["mask_logits"] < 1e-3
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["model.json", "config.yaml", *(f for g in content["graphs"].values() for f in g["files"])]
+    )
+
+
+def test_the_config_is_that_of_evaluation_with_the_exported_model(exported):
+    content = yaml.safe_load((exported("ncnn") / "config.yaml").read_text())
+    assert content["INPUT"]["FIXED_SIZE_TEST"] == list(SIZE)
+    assert content["MODEL"]["WEIGHTS"] == content["MODEL"]["BACKBONE"]["WEIGHTS"] == ""
+
+
+class _Different(nn.Module):
+    """Gives something else in a trace than in a call."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+        self.input_name, self.output_names = module.input_name, module.output_names
+        self.example_input = module.example_input
+
+    def forward(self, image):
+        outputs = self.module(image)
+        if torch.jit.is_tracing():
+            return tuple(1.01 * x for x in outputs)
+        return outputs
+
+
+class _OneGraph:
+    """A network that exports in less time."""
+
+    def __init__(self, wrap=lambda graph: graph):
+        self.wrap = wrap
+
+    def export_graphs(self, size):
+        return {"reuse": self.wrap(build_small_network().export_graphs(size)["reuse"])}
+
+
+class _Interrupted(_OneGraph):
+    def export_graphs(self, size):
+        graphs = super().export_graphs(size)
+        return {**graphs, "keyframe": _RaisesInterrupt()}
+
+
+class _RaisesInterrupt:
+    def example_input(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (_OneGraph(_Different), ExportError, r"reuse\.ncnn.*mask_features differs .* 1 % of"),
+        (_Interrupted(), KeyboardInterrupt, None),
+    ],
+    ids=["different", "interrupted"],
+)
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failed_export_leaves_everything_as_it_was(folder, network, error, message, existing):
+    output = folder if existing else folder.parent / "some" / "new"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(error, match=message):
+        export_model(network, small_config(), SIZE, "ncnn", output, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_not_a_number_is_a_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "mobileinst_d2.export.export.sample_picture", lambda size: sample_picture(size) * np.nan
+    )
+    with pytest.raises(ExportError, match="differs from PyTorch by nan"):
+        export_model(_OneGraph(), small_config(), SIZE, "ncnn", tmp_path / "exported")
+
+
+def test_only_a_whole_exported_folder_is_replaced_and_only_when_asked(folder):
+    def run(**options):
+        return export_model(_OneGraph(), small_config(), SIZE, "ncnn", folder, **options)
+
+    with pytest.raises(ExportError, match=r"exported exists already; --overwrite"):
+        run()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ExportError, match=r"more than an exported model \(notes\.txt\)"):
+        run(overwrite=True)
+    (folder / "notes.txt").unlink()
+    (folder / "reuse.ncnn.bin").write_bytes(b"")
+    with pytest.raises(ExportError, match=r"no exported folder .*SHA-256"):
+        run(overwrite=True)
+
+
+def test_an_exported_folder_is_replaced_as_a_whole(folder):
+    export_model(_OneGraph(), small_config(), SIZE, "ncnn", folder, overwrite=True)
+    assert list(ExportedModel.load(folder).graphs) == ["reuse"]
+    assert not (folder / "image.ncnn.bin").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_an_empty_folder_is_filled_and_a_file_is_not_replaced(tmp_path):
+    (tmp_path / "empty").mkdir()
+    export_model(_OneGraph(), small_config(), SIZE, "ncnn", tmp_path / "empty")
+    assert ExportedModel.load(tmp_path / "empty").size == SIZE
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ExportError, match="file is a file"):
+        export_model(_OneGraph(), small_config(), SIZE, "ncnn", tmp_path / "file", overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ExportError, match=r"no exported folder .*no model\.json"):
+        export_model(_OneGraph(), small_config(), SIZE, "ncnn", tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("size", [(64, 100), (0, 64), (64, -64)])
+def test_a_size_that_the_network_cannot_have_is_named(tmp_path, size):
+    network = build_lively_model()
+    with pytest.raises(ValueError, match=rf"{size[0]}, {size[1]}.*multiples of 64"):
+        export_model(network, tiny_config(), size, "ncnn", tmp_path / "exported")
+    assert list(tmp_path.iterdir()) == []

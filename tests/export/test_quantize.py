@@ -1,0 +1,101 @@
+"""Convolutions in int8, the rest and the sensitive ones in fp32."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from small_network import SIZE, small_config
+from tiny_models import noise_image
+from torch import nn
+
+from mobileinst_d2.export import ExportedModel, ExportError, export_model, export_module_onnx
+from mobileinst_d2.export.quantize import Quantizer
+from mobileinst_d2.export.runners import OnnxRunner
+
+IMAGES = [noise_image(*SIZE, seed) for seed in range(3)]
+
+
+def integer_convolutions(path):
+    """Weights of the convolutions whose inputs are dequantised."""
+    graph = onnx.load(path).graph
+    produced = {output: node for node in graph.node for output in node.output}
+    found = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            source = produced.get(node.input[1])
+            if source is not None and source.op_type == "DequantizeLinear":
+                found.append(node)
+    return found
+
+
+def test_int8_is_written_next_to_what_it_was_made_with(network, exported, tmp_path):
+    folder = tmp_path / "int8"
+    sidecar = export_model(network, small_config(), SIZE, "onnx", folder, calibration=IMAGES)
+    assert sidecar.precision == "int8"
+    assert sidecar.quantization["calibration_images"] == 3
+    kept = len(sidecar.quantization["fp32_convolutions"])
+    for name in sidecar.graphs:
+        assert len(integer_convolutions(folder / f"{name}.onnx")) == 2 - kept
+    exact = ExportedModel.load(exported("onnx")).keyframe(IMAGES)
+    found = ExportedModel.load(folder).keyframe(IMAGES)
+    for output, expected in exact.items():
+        difference = np.abs(found[output] - expected).max()
+        assert 0 < difference < 0.1 * np.abs(expected).max()
+
+
+def test_other_runtimes_have_no_int8(network, tmp_path):
+    with pytest.raises(ExportError, match="int8 is for onnx and openvino, not for ncnn"):
+        export_model(network, small_config(), SIZE, "ncnn", tmp_path / "int8", calibration=IMAGES)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Sensitive(nn.Module):
+    """The first convolution's channels have very different ranges."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.second = nn.Conv2d(8, 8, 1, groups=8)
+        self.third = nn.Conv2d(8, 8, 3, padding=1)
+        with torch.no_grad():
+            scale = 10.0 ** -torch.arange(8.0).view(8, 1, 1, 1)
+            self.first.weight.mul_(scale)
+            self.first.bias.zero_()
+            self.second.weight.copy_(1 / scale)
+
+    def forward(self, image):
+        return self.third(self.second(self.first(image / 255)))
+
+
+def test_convolutions_that_int8_would_ruin_stay_in_fp32(tmp_path):
+    module = Sensitive().eval()
+    images = [image[None].float().numpy() for image in IMAGES]
+    graph = export_module_onnx(module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
+    quantizer = Quantizer(images)
+    quantizer(tmp_path, graph)
+    assert quantizer.float_weights == ["first.weight", "second.weight"]
+    assert len(integer_convolutions(tmp_path / "net.onnx")) == 1
+    found = OnnxRunner(tmp_path, graph)(images[0])["output"]
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images[0])).numpy()
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+class Rectified(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, image):
+        return self.second(self.first(image / 255).relu())
+
+
+def test_the_range_of_a_convolution_is_that_after_its_activation_function(tmp_path):
+    module = Rectified().eval()
+    images = [image[None].float().numpy() for image in IMAGES]
+    graph = export_module_onnx(module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
+    quantizer = Quantizer(images)
+    quantizer.float_weights = []
+    quantizer(tmp_path, graph)
+    assert not [n for n in onnx.load(tmp_path / "net.onnx").graph.node if n.op_type == "Relu"]

@@ -1,0 +1,118 @@
+"""Any module is written for a runtime, or refused with a reason."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mobileinst_d2.export import (
+    RUNNERS,
+    RUNTIMES,
+    ExportError,
+    export_module_ncnn,
+    export_module_onnx,
+    require,
+    writers,
+)
+from mobileinst_d2.export.guard import run_graph_guarded
+
+
+class TwoInputs(nn.Module):
+    def forward(self, a, b):
+        return a + 2 * b, a.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "write", "files"),
+    [
+        ("onnx", export_module_onnx, ["net.onnx"]),
+        ("ncnn", export_module_ncnn, ["net.ncnn.param", "net.ncnn.bin"]),
+    ],
+)
+def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, write, files):
+    a, b = torch.rand(2, 1, 3, 8, 8)
+    path = tmp_path / files[0]
+    graph = write(TwoInputs().eval(), (a, b), path, ["a", "b"], ["sum", "mean"])
+    assert graph["files"] == files
+    assert sorted(files) == sorted(file.name for file in tmp_path.iterdir())
+    found = RUNNERS[runtime](tmp_path, graph)(a.numpy(), b.numpy())
+    np.testing.assert_allclose(found["sum"], a + 2 * b, rtol=1e-5)
+    np.testing.assert_allclose(found["mean"], a.mean((2, 3)), rtol=1e-5)
+
+
+def test_a_single_tensor_is_an_output_too(tmp_path):
+    graph = export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+    assert graph["outputs"]["output"] == {"tensor": "out0", "shape": [1, 2, 4, 4]}
+
+
+class TopK(nn.Module):
+    def forward(self, x):
+        return torch.topk(x.flatten(1), 3)[0]
+
+
+def test_operators_that_ncnn_does_not_know_are_named(tmp_path):
+    with pytest.raises(ExportError, match=r"no layer for torch\.topk"):
+        export_module_ncnn(TopK().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.ncnn.param")
+
+
+class Einsum(nn.Module):
+    def forward(self, x):
+        return torch.einsum("bqc,bchw->bqhw", x[:, 0, :5, :3], x)
+
+
+def test_operators_that_ncnn_gets_wrong_are_found(tmp_path):
+    image = torch.rand(1, 3, 8, 8)
+    graph = export_module_ncnn(Einsum().eval(), image, tmp_path / "net.ncnn.param")
+    with pytest.raises(ExportError):
+        run_graph_guarded("ncnn", tmp_path, graph, {"image": image.numpy()})
+
+
+class DataDependent(nn.Module):
+    def forward(self, x):
+        return x[x > 0.5].reshape(1, -1) if x.mean() > 0 else x.flatten(1)
+
+
+def test_what_the_onnx_exporter_refuses_is_an_export_error(tmp_path):
+    with pytest.raises(ExportError, match=r"net\.onnx"):
+        export_module_onnx(DataDependent().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.onnx")
+
+
+def test_names_must_fit_the_module(tmp_path):
+    path = tmp_path / "net.ncnn.param"
+    with pytest.raises(ValueError, match="2 outputs, output_names has 1"):
+        export_module_ncnn(TwoInputs().eval(), torch.rand(2, 1, 3, 8, 8), path, ["a", "b"])
+    with pytest.raises(ValueError, match="training mode"):
+        export_module_ncnn(nn.BatchNorm2d(3), torch.rand(1, 3, 8, 8), path)
+
+
+def test_pnnx_that_crashes_is_an_export_error(tmp_path, monkeypatch):
+    import pnnx
+
+    for code, message in (("kill -SEGV $$", "crashed .SIGSEGV"), ("exit 245", "exit status 245")):
+        program = tmp_path / "pnnx"
+        program.write_text(f"#!/bin/sh\necho something of interest\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(pnnx, "EXEC_PATH", str(program))
+        with pytest.raises(ExportError, match=rf"(?s)pnnx.*{message}.*something of interest"):
+            export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+
+
+def test_pnnx_that_writes_nothing_is_an_export_error(tmp_path, monkeypatch):
+    import pnnx
+
+    monkeypatch.setattr(pnnx, "EXEC_PATH", "/bin/true")
+    with pytest.raises(ExportError, match=r"pnnx wrote no \.ncnn\.param"):
+        export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_missing_runtime_is_named_with_what_to_install(runtime, monkeypatch):
+    monkeypatch.setattr(writers, "_is_installed", lambda module: False)
+    package = next(iter(RUNTIMES[runtime].run_packages.values()))
+    with pytest.raises(ExportError, match=rf'{package}.*pip install "mobileinst_d2\[{runtime}\]"'):
+        require(runtime)
+
+
+def test_an_unknown_runtime_is_named():
+    with pytest.raises(ExportError, match=r"'tnn'; known are onnx, ncnn"):
+        require("tnn")

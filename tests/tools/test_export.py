@@ -1,0 +1,156 @@
+"""The command that exports a model for a phone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from export import calibration_frames, main
+from PIL import Image
+from small_network import SIZE, build_small_network, small_config
+from tiny_models import build_lively_model, tiny_config
+
+from mobileinst_d2.engine import ConfigError
+from mobileinst_d2.export import read_sidecar
+from mobileinst_d2.utils.classes import save_class_names
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Config and weights of a tiny model, with class names beside them."""
+    folder = tmp_path_factory.mktemp("trained")
+    cfg = tiny_config()
+    (folder / "config.yaml").write_text(cfg.dump())
+    torch.save({"model": build_lively_model().state_dict()}, folder / "model.pth")
+    save_class_names(folder, ["fox", "owl", "elk", "hen"], [7, 5, 3, 9])
+    return folder
+
+
+def arguments(trained, output, *more, size=("64", "64"), runtime="ncnn"):
+    return [
+        *("--config-file", str(trained / "config.yaml"), "--weights", str(trained / "model.pth")),
+        *("--size", *size, "--format", runtime, "--output", str(output), *more),
+    ]
+
+
+def test_a_trained_model_is_exported(trained, tmp_path, capsys):
+    main(arguments(trained, tmp_path / "exported"))
+    assert f"{tmp_path / 'exported'}: exported for ncnn" in capsys.readouterr().out
+    sidecar = read_sidecar(tmp_path / "exported")
+    assert sidecar.size == (64, 64)
+    assert sidecar.class_names == ["fox", "owl", "elk", "hen"]
+    assert sidecar.category_ids == [7, 5, 3, 9]
+    assert set(sidecar.graphs) == {"image", "keyframe", "reuse"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--int8"], "--int8 and --calibration DATASET go together"),
+        (["--calibration", "shapes"], "--int8 and --calibration DATASET go together"),
+        (["--int8", "--calibration", "shapes"], "--int8 is for --format onnx and openvino"),
+        (["TEST.MASK_TRESHOLD", "0.5"], "no config key 'TEST.MASK_TRESHOLD'"),
+        (["--weights", "gone.pth"], r"gone\.pth"),
+    ],
+)
+def test_mistakes_are_told(trained, tmp_path, more, message):
+    with pytest.raises(SystemExit, match=f"^export: .*{message}"):
+        main(arguments(trained, tmp_path / "exported", *more))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [("64", "100"), ("63", "64")])
+def test_a_size_that_is_no_multiple_of_64_is_named(trained, tmp_path, size):
+    with pytest.raises(SystemExit, match=rf"{size[0]}, {size[1]}.*multiples of 64"):
+        main(arguments(trained, tmp_path / "exported", size=size))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_needs_a_data_set_that_is_known(trained, tmp_path):
+    more = ["--int8", "--calibration", "nobodys_data"]
+    with pytest.raises(SystemExit, match="no data set 'nobodys_data'"):
+        main(arguments(trained, tmp_path / "exported", *more, runtime="onnx"))
+
+
+def test_an_existing_folder_is_found_before_the_work(trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match=r"not empty and no exported folder"):
+        main(arguments(trained, tmp_path, "--weights", "never_looked_for.pth"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Registered sets of ten images, and of two videos of five frames each."""
+    names = []
+    for number in range(10):
+        names.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(np.full((40, 80, 3), 10 * number, np.uint8)).save(names[-1])
+    size = {"height": 40, "width": 80}
+    images = [{"file_name": n, "image_id": i, **size} for i, n in enumerate(names)]
+    videos = [
+        {"video_id": i, "file_names": names[5 * i : 5 * i + 5], "length": 5, "tracks": [], **size}
+        for i in range(2)
+    ]
+    for name, records, kind in (("pictures", images, "coco"), ("films", videos, "ytvis")):
+        DatasetCatalog.register(name, lambda records=records: records)
+        MetadataCatalog.get(name).evaluator_type = kind
+    yield
+    for name in ("pictures", "films"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize("name", ["pictures", "films"])
+def test_calibration_images_are_spread_over_the_data_set(pictures, name):
+    cfg = small_config(INPUT__FIXED_SIZE_TEST=SIZE)
+    frames = calibration_frames(cfg, name, 4)
+    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 30, 60, 90]
+    assert {tuple(frame.shape) for frame in frames} == {(3, 64, 128)}
+    assert len(calibration_frames(cfg, name, 99)) == 10
+
+
+def test_an_empty_data_set_is_named(pictures):
+    DatasetCatalog.remove("pictures")
+    DatasetCatalog.register("pictures", list)
+    with pytest.raises(ConfigError, match="'pictures' is empty"):
+        calibration_frames(small_config(), "pictures", 4)
+
+
+def test_int8_of_the_command(trained, tmp_path, monkeypatch, pictures):
+    # The small network exports in less time.
+    class Predictor:
+        model = build_small_network()
+
+    monkeypatch.setattr("export.load_predictor", lambda cfg: Predictor)
+    more = ["--int8", "--calibration", "films", "--calibration-images", "3"]
+    size = tuple(map(str, SIZE))
+    main(arguments(trained, tmp_path / "int8", *more, size=size, runtime="onnx"))
+    content = json.loads((tmp_path / "int8" / "model.json").read_text())
+    assert content["precision"] == "int8"
+    assert content["quantization"]["calibration_images"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_nothing(trained, tmp_path, repository, number):
+    command = [sys.executable, str(repository / "tools" / "export.py")]
+    process = subprocess.Popen(
+        [*command, *arguments(trained, tmp_path / "deep" / "exported")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    try:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.02)  # until it writes
+        assert process.poll() is None, process.stderr.read().decode()
+        process.send_signal(number)
+        assert process.wait(timeout=120) != 0
+    finally:
+        process.kill()
+    assert list(tmp_path.iterdir()) == []
