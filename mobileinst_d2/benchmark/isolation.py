@@ -28,7 +28,7 @@ ONE_THREAD = dict.fromkeys(
 )
 
 # Imported once, by the process that all workers are copies of.
-_PRELOADED = ["mobileinst_d2.benchmark.isolation", "mobileinst_d2"]
+_PRELOADED = [f"mobileinst_d2.benchmark.{name}" for name in ("isolation", "latency", "stages")]
 _TIME_TO_END = 10  # seconds, when the result is there
 _SHOWN_LINES, _SHOWN_CHARACTERS = 2, 300
 

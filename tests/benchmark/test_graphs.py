@@ -1,0 +1,197 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from small_network import SIZE, build_small_network, small_config
+from tiny_models import build_tiny_model, tiny_config
+from torch import nn
+
+from mobileinst_d2.benchmark import candidates
+from mobileinst_d2.benchmark.candidates import (
+    ConfigCandidate,
+    ExportedCandidate,
+    PackageCandidate,
+    randomise_norms,
+)
+from mobileinst_d2.benchmark.graphs import (
+    PreparedGraph,
+    Timing,
+    count_candidate,
+    prepare_candidate,
+    prepare_graph,
+    time_call,
+    time_graph,
+)
+from mobileinst_d2.benchmark.latency import Comparison
+from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
+from mobileinst_d2.benchmark.stages import measure_live_stages, time_stages
+from mobileinst_d2.export import ExportError, export_model
+
+
+class Sum(nn.Module):
+    """Two inputs, one output."""
+
+    def forward(self, a, b):
+        return (a + 2 * b,)
+
+
+class Choosing(nn.Module):
+    """Python decides on values, which only tracing takes."""
+
+    def forward(self, x):
+        return (x * 2 if x.sum() > 0 else x,)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ConfigCandidate("tiny", tiny_config())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("benchmark") / "exported"
+    export_model(build_small_network(), small_config(), SIZE, "onnx", folder)
+    return folder
+
+
+def test_a_real_model_is_compared_in_pytorch_and_onnx(tiny, tmp_path):
+    pytest.importorskip("onnxruntime")
+    comparison = Comparison(
+        [tiny],
+        ["pytorch", "onnx"],
+        (64, 128),
+        tmp_path,
+        lambda function, *args: function(*args),  # in this process
+        repeats=1,
+    )
+    comparison.prepare()
+    comparison.run_round()
+    row = comparison.rows[0]
+    assert [cell.failure for cell in row.cells] == [None, None]
+    assert row.cell("pytorch").difference == 0.0
+    assert 0 < row.cell("onnx").difference < 1e-4
+    assert row.params == sum(p.numel() for p in build_tiny_model().parameters())
+    assert 1e7 < row.macs < 1e9
+    assert comparison.notes() == []
+
+
+def test_weights_are_random_and_always_the_same(tiny):
+    first, second = (tiny.build_model() for _ in range(2))
+    for (name, x), y in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+    norms = [m for m in first.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert all(m.running_mean.std() > 0 and m.running_var.std() > 0 for m in norms[:5])
+    assert not first.training
+
+
+def test_weights_of_the_backbone_are_not_looked_for():
+    cfg = tiny_config(MODEL__BACKBONE__WEIGHTS="missing.pth", MODEL__DEVICE="cuda")
+    cfg.freeze()
+    assert ConfigCandidate("tiny", cfg).build_model().device.type == "cpu"
+    assert cfg.MODEL.BACKBONE.WEIGHTS == "missing.pth"
+
+
+def test_the_parts_make_up_the_whole(tiny):
+    size = (64, 128)
+    whole = tiny.build(size, "pytorch")
+    parts = {name: PartCandidate(name, tiny).build(size, "pytorch") for name in PARTS}
+    outputs = {name: built.module(*built.inputs) for name, built in parts.items()}
+    # What one part gives the next one takes.
+    for x, y in zip(outputs["backbone"], parts["mask decoder"].inputs, strict=True):
+        torch.testing.assert_close(x, y)
+    kernels = outputs["instance decoder"][-1]
+    torch.testing.assert_close(kernels, parts["mask product"].inputs[0])
+    torch.testing.assert_close(outputs["mask decoder"][0], parts["mask product"].inputs[1])
+    torch.testing.assert_close(outputs["mask product"][0], whole.module(*whole.inputs)[1])
+    macs = {name: count_candidate(PartCandidate(name, tiny), size)[0] for name in PARTS}
+    total, _ = count_candidate(tiny, size)
+    assert sum(macs.values()) == pytest.approx(total, rel=1e-3)
+    assert min(macs.values()) > 0
+
+
+def test_modules_of_several_inputs_are_timed(tmp_path):
+    inputs = torch.rand(1, 3), torch.rand(1, 3)
+    prepared = prepare_graph(Sum().eval(), inputs, "pytorch", tmp_path)
+    timing = time_graph(prepared, "pytorch", 1, 4)
+    assert timing.difference == 0.0
+    assert len(timing.cpu) == len(timing.wall) == 4
+    np.savez(tmp_path / "outputs.npz", inputs[0].numpy() - 100)
+    assert time_graph(prepared, "pytorch", 1, 1).difference > 0.9
+
+
+def test_what_the_new_exporter_of_onnx_refuses_goes_through_the_old_one(tmp_path):
+    pytest.importorskip("onnxruntime")
+    prepared = prepare_graph(Choosing().eval(), (torch.rand(1, 3),), "onnx", tmp_path)
+    assert "older ONNX exporter" in prepared.note
+    assert time_graph(prepared, "onnx", 1, 1).difference == 0.0
+
+
+def test_warm_ups_do_not_count():
+    calls = []
+    timing = time_call(lambda: calls.append(1), 3, 2)
+    assert len(calls) == 5
+    assert len(timing.cpu) == 2
+    assert isinstance(timing, Timing)
+
+
+def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
+    candidate = ExportedCandidate("small", exported)
+    prepared = prepare_candidate(candidate, SIZE, "onnx", tmp_path)
+    assert prepared == PreparedGraph(exported, prepared.graph)
+    timing = time_graph(prepared, "onnx", 1, 2)
+    assert len(timing.cpu) == 2
+    assert timing.difference is None  # the export has checked it
+    with pytest.raises(ExportError, match="exported for onnx, not for ncnn"):
+        prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
+    with pytest.raises(ExportError, match=r"exported for \(64, 128\), .* \(64, 64\)"):
+        prepare_candidate(candidate, (64, 64), "onnx", tmp_path)
+
+
+def test_live_tracking_divides_into_stages(exported):
+    stages = measure_live_stages(exported, 3, (96, 128), frames=3, warm_up=3)
+    assert all(seconds > 0 for seconds in stages)
+    assert stages.total == pytest.approx(sum(stages))
+    share = (stages.association + stages.masks) / stages.total
+    assert stages.share_after_network == pytest.approx(share)
+
+
+def test_post_processing_and_association_are_timed():
+    times = time_stages((64, 128), 1, 2)
+    assert [name for name in times if name.startswith("post-processing, published")]
+    assert [name for name in times if name.startswith("post-processing, box")]
+    assert [name for name in times if name.startswith("tracking")]
+    assert all(len(timing.cpu) == 2 for timing in times.values())
+
+
+def test_a_package_that_is_missing_is_named_with_its_licence(monkeypatch):
+    monkeypatch.setattr(candidates.importlib.util, "find_spec", lambda name: None)
+    candidate = PackageCandidate("yolo11n-seg")
+    candidate.check()
+    with pytest.raises(ModuleNotFoundError, match=r"AGPL-3\.0\): pip install --no-deps ultralytic"):
+        candidate.build((64, 64), "pytorch")
+    assert "ultralytics" not in sys.modules
+
+
+def test_a_package_model_that_does_not_exist_is_refused():
+    PackageCandidate("maskrcnn_resnet50_fpn").check()
+    with pytest.raises(ValueError, match=r"no package model resnet50: .*yolo26n-seg.*mask"):
+        PackageCandidate("resnet50").check()
+
+
+def test_a_model_of_torchvision_takes_the_same_input():
+    built = PackageCandidate("ssdlite320_mobilenet_v3_large").build((320, 320), "pytorch")
+    with torch.no_grad():
+        outputs = built.module(*built.inputs)
+    assert len(outputs) == 3  # boxes, labels, scores
+    assert "random weights" in built.note
+
+
+def test_norms_of_all_kinds_get_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(8), nn.BatchNorm2d(8), nn.LayerNorm(8))
+    randomise_norms(model)
+    for norm in model[:2]:
+        assert norm.running_mean.abs().min() > 0
+        assert 0.5 <= norm.running_var.min() < norm.running_var.max() <= 1.5

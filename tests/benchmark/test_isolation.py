@@ -1,0 +1,72 @@
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from mobileinst_d2.benchmark.isolation import ONE_THREAD, WorkerError, default_core, run_in_worker
+from mobileinst_d2.benchmark.peak import measure_peak
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and affinity of POSIX")
+
+
+def describe_process():
+    return os.getpid(), {name: os.environ.get(name) for name in ONE_THREAD}
+
+
+def crash():
+    print("about to crash", flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def fail():
+    raise ValueError("first line\nsecond line\nthird line")
+
+
+def print_and_return(value):
+    print("a library prints")
+    os.write(2, b"and prints")
+    return value
+
+
+def test_each_call_is_a_process_with_one_thread():
+    first, second = run_in_worker(describe_process), run_in_worker(describe_process)
+    assert len({first[0], second[0], os.getpid()}) == 3
+    assert first[1] == dict.fromkeys(ONE_THREAD, "1")
+
+
+@pytest.mark.skipif(default_core() is None, reason="this system cannot pin processes")
+def test_a_worker_is_pinned_to_its_core():
+    core = default_core()
+    before = os.sched_getaffinity(0)
+    assert run_in_worker(os.sched_getaffinity, 0, core=core) == {core}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_errors_and_crashes_end_the_worker_only():
+    with pytest.raises(WorkerError, match=r"^ValueError: first line second line$"):
+        run_in_worker(fail)
+    with pytest.raises(WorkerError, match=r"crashed \(SIGSEGV\): about to crash"):
+        run_in_worker(crash)
+    with pytest.raises(WorkerError, match=r"crashed \(exit status 3\)"):
+        run_in_worker(os._exit, 3)
+
+
+def test_a_worker_that_does_not_end_is_ended():
+    with pytest.raises(WorkerError, match=r"not finished after 0\.2 s"):
+        run_in_worker(time.sleep, 600, timeout=0.2)
+
+
+def test_what_workers_print_is_not_shown(capfd):
+    assert run_in_worker(print_and_return, {"a": [1]}) == {"a": [1]}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_peak_is_measured_in_several_ways(monkeypatch):
+    # Behaviour only: what comes out depends on the machine and on what else it does.
+    for name, value in (("_MATRIX", 64), ("_CHANNELS", 8), ("_SIDE", 16)):
+        monkeypatch.setattr(f"mobileinst_d2.benchmark.peak.{name}", value)
+    rates = measure_peak()
+    assert {"matrix product, PyTorch", "3x3 convolution, PyTorch"} <= set(rates)
+    assert all(rate > 0 for rate in rates.values())
