@@ -42,6 +42,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "pycocotools>=2.0.7",
+        "orjson>=3.10",
         "scipy>=1.11",
         "opencv-python-headless>=4.8",
         "tensorboard>=2.12",

@@ -156,9 +156,7 @@ def _run(args: argparse.Namespace) -> None:
         truth = load_ground_truth(args.gt)
         results = load_results(args.results, truth)
         if args.zip:
-            entries = [
-                track.to_entry() for video in truth.videos for track in results.tracks(video)
-            ]
+            entries = results.entries()
             path = write_archive(entries, args.zip)
             logger.info("Saved %d predicted tracks to %s", len(entries), path)
             if not truth.tracks:

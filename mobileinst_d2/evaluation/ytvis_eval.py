@@ -1,12 +1,13 @@
 """The metric of YouTube-VIS: COCO's matching and averaging on the IoU of whole tracks."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
-from pycocotools import mask as mask_util
 
+from .track_masks import differing_pixels
 from .ytvis_format import GroundTruth, Results, Track
 
 __all__ = ["METRICS", "TrackEval"]
@@ -18,23 +19,67 @@ _RECALL_LEVELS = np.linspace(0, 1, 101)
 # Predicted tracks per video and category for AR1, AR10 and everything else.
 _MAX_TRACKS = (1, 10, 100)
 # Bounds of a track's mean area in pixels, inclusive: all, small, medium, large. Larger than COCO's.
-_AREA_RANGES = ((0, 1e5**2), (0, 128**2), (128**2, 256**2), (256**2, 1e5**2))
+_AREA_RANGES = np.array([(0, 1e5**2), (0, 128**2), (128**2, 256**2), (256**2, 1e5**2)])
 # What becomes of a prediction.
 _IGNORED, _FALSE, _TRUE = -1, 0, 1
 
+# Tracks are matched for all ranges of areas and all thresholds at once. Of a set of these cases,
+# the bit of range a and threshold t is a * thresholds + t.
+_CASES = np.arange(len(_AREA_RANGES) * len(_IOU_THRESHOLDS)).reshape(len(_AREA_RANGES), -1)
+_ALL_CASES = (1 << _CASES.size) - 1
+_CASES_OF_RANGE = [sum(1 << case for case in cases) for cases in _CASES.tolist()]
 
-class _Outcomes(NamedTuple):
-    """The predictions of one category in one video, best first.
+
+@dataclass
+class _Category:
+    """All tracks of a category; the predicted ones by video, best first.
 
     Attributes:
-        scores: (D,) float64.
-        outcomes: (areas, thresholds, D) int8.
-        positives: (areas,) int64, the annotated tracks that count.
+        scores: of each prediction.
+        areas: of each prediction.
+        ranks: of each prediction within its video, from 0 on.
+        true: the cases in which it is matched with an annotation that counts.
+        ignored: those in which it is matched with one that does not.
+        positives: annotations that count in each range of areas.
     """
 
-    scores: np.ndarray
-    outcomes: np.ndarray
-    positives: np.ndarray
+    scores: list[float] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+    true: list[int] = field(default_factory=list)
+    ignored: list[int] = field(default_factory=list)
+    positives: list[int] = field(default_factory=lambda: [0] * len(_AREA_RANGES))
+
+    def add_video(self, dts: list[Track], gts: list[Track]) -> None:
+        """Match the tracks of one video."""
+        dts = sorted(dts, key=lambda track: -track.score)[: _MAX_TRACKS[-1]]
+        counting = []
+        for track in gts:
+            cases = 0
+            for area, (low, high) in enumerate(_AREA_RANGES.tolist()):
+                if not track.is_crowd and low <= track.area <= high:
+                    cases |= _CASES_OF_RANGE[area]
+                    self.positives[area] += 1
+            counting.append(cases)
+        true, ignored = _match(dts, gts, counting)
+        self.scores += [track.score for track in dts]
+        self.areas += [track.area for track in dts]
+        self.ranks += range(len(dts))
+        self.true += true
+        self.ignored += ignored
+
+    def outcomes(self) -> np.ndarray:
+        """What becomes of each prediction: (areas, thresholds, D) int8."""
+        areas = np.array(self.areas)
+        is_outside = (areas < _AREA_RANGES[:, :1]) | (areas > _AREA_RANGES[:, 1:])
+        true, ignored = (
+            np.array(cases, dtype=np.int64) >> _CASES[..., None] & 1 == 1
+            for cases in (self.true, self.ignored)
+        )
+        outcomes = np.full(true.shape, _FALSE, dtype=np.int8)
+        outcomes[ignored | is_outside[:, None]] = _IGNORED
+        outcomes[true] = _TRUE
+        return outcomes
 
 
 class TrackEval:
@@ -54,21 +99,25 @@ class TrackEval:
         Raises:
             ValueError: a predicted mask is malformed.
         """
-        self._results = results
-        self._annotated = defaultdict(list)
+        annotated = defaultdict(list)
         for track in truth.tracks:
-            self._annotated[track.video_id].append(track)
-        matched = [self._match_video(video_id) for video_id in truth.videos]
+            annotated[track.video_id].append(track)
+        categories = {category_id: _Category() for category_id in truth.categories}
+        for video_id, predicted in results.by_video():
+            groups = defaultdict(lambda: ([], []))
+            for part, tracks in enumerate((predicted, annotated[video_id])):
+                for track in tracks:
+                    groups[track.category_id][part].append(track)
+            for category_id, group in groups.items():
+                categories[category_id].add_video(*group)
 
-        self._category_ids = list(truth.categories)
-        shape = (len(_IOU_THRESHOLDS), len(_RECALL_LEVELS), len(self._category_ids))
+        self._category_ids = list(categories)
+        shape = (len(_IOU_THRESHOLDS), len(_RECALL_LEVELS), len(categories))
         # -1 where no annotated track counts.
         self._precision = -np.ones((len(_AREA_RANGES), *shape))
         self._recall = -np.ones((len(_MAX_TRACKS), shape[0], shape[2]))
-        for column, category_id in enumerate(self._category_ids):
-            self._accumulate(
-                column, [video[category_id] for video in matched if category_id in video]
-            )
+        for column, category in enumerate(categories.values()):
+            self._accumulate(column, category)
 
     def summary(self) -> dict[str, float]:
         """The :data:`METRICS` in percent; NaN where no track of the ground truth counts."""
@@ -83,59 +132,56 @@ class TrackEval:
             for column, category_id in enumerate(self._category_ids)
         }
 
-    def _match_video(self, video_id: int) -> dict[int, _Outcomes]:
-        """Match the tracks of one video; by category."""
-        groups = defaultdict(lambda: ([], []))
-        for part, tracks in enumerate((self._results.tracks(video_id), self._annotated[video_id])):
-            for track in tracks:
-                groups[track.category_id][part].append(track)
-        return {category_id: _match(*group) for category_id, group in groups.items()}
-
-    def _accumulate(self, column: int, videos: list[_Outcomes]) -> None:
+    def _accumulate(self, column: int, category: _Category) -> None:
         """Fill in precision and recall of one category."""
-        positives = sum(video.positives for video in videos)
-        for area in np.flatnonzero(positives).tolist():
+        if not any(category.positives):
+            return
+        scores, outcomes = np.array(category.scores), category.outcomes()
+        order = np.argsort(-scores, kind="stable")
+        for area in np.flatnonzero(category.positives).tolist():
             self._precision[area, :, :, column] = _precision(
-                np.concatenate([video.scores for video in videos]),
-                np.concatenate([video.outcomes[area] for video in videos], axis=1),
-                positives[area],
+                outcomes[area][:, order], category.positives[area]
             )
-        if videos and positives[0]:
+        if category.positives[0]:
+            ranks = np.array(category.ranks)
             for place, most in enumerate(_MAX_TRACKS):
-                found = sum((v.outcomes[0, :, :most] == _TRUE).sum(axis=1) for v in videos)
-                self._recall[place, :, column] = found / positives[0]
+                found = (outcomes[0][:, ranks < most] == _TRUE).sum(axis=1)
+                self._recall[place, :, column] = found / category.positives[0]
 
 
-def _match(dts: list[Track], gts: list[Track]) -> _Outcomes:
-    """Match the tracks of one category in one video, in each range of areas."""
-    scores = np.array([track.score for track in dts])
-    order = np.argsort(-scores, kind="stable")[: _MAX_TRACKS[-1]]
-    dts, scores = [dts[index] for index in order], scores[order]
-    candidates = _candidates(dts, gts)
-    dt_areas = np.array([track.area for track in dts])
-    outcomes = np.full((len(_AREA_RANGES), len(_IOU_THRESHOLDS), len(dts)), _FALSE, dtype=np.int8)
-    positives = np.zeros(len(_AREA_RANGES), dtype=np.int64)
-    for area, (low, high) in enumerate(_AREA_RANGES):
-        ignored = [track.is_crowd or not low <= track.area <= high for track in gts]
-        positives[area] = ignored.count(False)
-        outcomes[area, :, (dt_areas < low) | (dt_areas > high)] = _IGNORED
-        for row, threshold in zip(outcomes[area], _IOU_THRESHOLDS.tolist(), strict=True):
-            free = [True] * len(gts)
-            for dt, options in candidates.items():
-                # Annotations that count come first, then the larger IoU; of equals, the last.
-                found = max(
-                    (
-                        (not ignored[gt], iou, gt)
-                        for iou, gt in options
-                        if iou >= threshold and free[gt]
-                    ),
-                    default=None,
-                )
-                if found is not None:
-                    counts, _, gt = found
-                    free[gt] = gts[gt].is_crowd
-                    row[dt] = _TRUE if counts else _IGNORED
-    return _Outcomes(scores, outcomes, positives)
+def _match(dts: list[Track], gts: list[Track], counting: list[int]) -> tuple[list[int], list[int]]:
+    """Match the tracks of one category in one video.
+
+    Args:
+        dts: predictions, best first.
+        gts: annotations.
+        counting: the cases in which each annotation counts.
+
+    Returns:
+        For each prediction, the cases in which it is matched with an annotation that counts, and
+        those in which it is matched with another.
+    """
+    matched = [0] * len(dts), [0] * len(dts)
+    free = [_ALL_CASES] * len(gts)
+    for dt, options in _candidates(dts, gts).items():
+        left = _ALL_CASES
+        # Annotations that count come first, then the larger IoU; of equals, the last.
+        for part, is_counted in zip(matched, (True, False), strict=True):
+            for iou, gt in sorted(options, reverse=True):
+                allowed = counting[gt] if is_counted else ~counting[gt]
+                found = left & free[gt] & allowed & _cases_up_to(iou)
+                part[dt] |= found
+                left &= ~found
+                if not gts[gt].is_crowd:
+                    free[gt] &= ~found
+    return matched
+
+
+def _cases_up_to(iou: float) -> int:
+    """The cases of which the threshold is not above an IoU."""
+    reached = (1 << bisect_right(_IOU_THRESHOLDS.tolist(), iou)) - 1
+    # The same bits in every range.
+    return _ALL_CASES // _CASES_OF_RANGE[0] * reached
 
 
 def _candidates(dts: list[Track], gts: list[Track]) -> dict[int, list[tuple[float, int]]]:
@@ -149,9 +195,13 @@ def _candidates(dts: list[Track], gts: list[Track]) -> dict[int, list[tuple[floa
     return candidates
 
 
-def _precision(scores: np.ndarray, outcomes: np.ndarray, positives: int) -> np.ndarray:
-    """Interpolated precision at the recall levels: (thresholds, levels)."""
-    outcomes = outcomes[:, np.argsort(-scores, kind="stable")]
+def _precision(outcomes: np.ndarray, positives: int) -> np.ndarray:
+    """Interpolated precision at the recall levels: (thresholds, levels).
+
+    Args:
+        outcomes: (thresholds, D) of the predictions in all videos, best first.
+        positives: annotations that count.
+    """
     true = (outcomes == _TRUE).cumsum(axis=1)
     false = (outcomes == _FALSE).cumsum(axis=1)
     recall = true / positives
@@ -170,22 +220,19 @@ def _track_ious(dts: Sequence[Track], gts: Sequence[Track]) -> np.ndarray:
     The IoU of two tracks is the sum of the intersections over all frames, divided by the sum of
     the unions; 0 if neither has a mask.
     """
-    dt_areas, gt_areas = (np.stack([t.masks.areas for t in tracks]) for tracks in (dts, gts))
-    dt_columns, gt_columns = (np.stack([t.masks.columns for t in tracks]) for tracks in (dts, gts))
-    first = np.maximum(dt_columns[:, None, :, 0], gt_columns[:, :, 0])
-    last = np.minimum(dt_columns[:, None, :, 1], gt_columns[:, :, 1])
-    meet = first <= last
+    dt_areas, gt_areas = (np.array([t.masks.areas for t in tracks]) for tracks in (dts, gts))
+    dt_spans, gt_spans = (np.array([t.masks.spans for t in tracks]) for tracks in (dts, gts))
     totals = dt_areas.sum(axis=1)[:, None] + gt_areas.sum(axis=1)
-    # At most, all of the smaller mask is shared. That rules out most pairs without a look at them.
-    most = (np.minimum(dt_areas[:, None], gt_areas) * meet).sum(axis=2)
+    # At most, all of the smaller mask is shared, and what lies between the first and the last pixel
+    # of both. That rules out most pairs without a look at them.
+    first = np.maximum(dt_spans[:, None, :, 0], gt_spans[:, :, 0])
+    last = np.minimum(dt_spans[:, None, :, 1], gt_spans[:, :, 1])
+    most = np.minimum(np.minimum(dt_areas[:, None], gt_areas), (last - first).clip(0)).sum(axis=2)
     possible = _quotient(most, totals - most) >= _IOU_THRESHOLDS[0]
     shared = np.zeros(possible.shape)
     for dt, gt in np.argwhere(possible).tolist():
-        intersections = [
-            mask_util.merge([dts[dt].masks.rles[frame], gts[gt].masks.rles[frame]], True)
-            for frame in np.flatnonzero(meet[dt, gt]).tolist()
-        ]
-        shared[dt, gt] = mask_util.area(intersections).sum()
+        differing = differing_pixels(dts[dt].masks, gts[gt].masks)
+        shared[dt, gt] = (totals[dt, gt] - differing) // 2
     return _quotient(shared, totals - shared)
 
 

@@ -14,7 +14,8 @@ import logging
 import math
 import numbers
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -22,8 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
-from mobileinst_d2.utils.rle import MaskError, TrackMasks, to_rles
+from mobileinst_d2.utils.rle import MaskError, to_rles
+
+from .track_masks import TrackMasks, Video, read_masks
 
 __all__ = [
     "GroundTruth",
@@ -39,22 +43,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Video:
-    """Size of one video: pixels and frames."""
-
-    height: int
-    width: int
-    length: int
-
-
-@dataclass(frozen=True)
 class Track:
     """An annotated or predicted object in a whole video.
 
     Attributes:
         video_id: the video.
         category_id: the category, as in the file.
-        masks: one per frame.
+        masks: its masks.
         area: mean number of pixels over the frames where the track has any.
         score: of a prediction.
         is_crowd: of an annotation.
@@ -66,17 +61,6 @@ class Track:
     area: float
     score: float = 0.0
     is_crowd: bool = False
-
-    def to_entry(self) -> dict[str, Any]:
-        """The entry of a prediction in the results format."""
-        return {
-            "video_id": self.video_id,
-            "category_id": self.category_id,
-            "score": self.score,
-            "segmentations": [
-                rle and {"size": rle["size"], "counts": rle["counts"]} for rle in self.masks.rles
-            ],
-        }
 
 
 @dataclass(frozen=True)
@@ -114,10 +98,10 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
             f"{name} is not in the YouTube-VIS format: it needs 'videos', 'categories' and "
             "'annotations' (the meta.json of YouTube-VOS is another file)"
         )
-    videos = {
-        video_id: _read_video(entry, f"{name}: video {video_id}")
-        for video_id, entry in _by_id(content["videos"], f"{name}: 'videos'").items()
-    }
+    videos = {}
+    for video_id, entry in _by_id(content["videos"], f"{name}: 'videos'").items():
+        with _naming(f"{name}: video {video_id}"):
+            videos[video_id] = _read_video(entry)
     categories = {
         category_id: str(entry.get("name", category_id))
         for category_id, entry in _by_id(content["categories"], f"{name}: 'categories'").items()
@@ -130,25 +114,21 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
         return f"{name}: annotation number {index} (id {annotations[index].get('id')})"
 
     by_video = _check_entries(annotations, truth, where)
-    for video_id, indices in by_video.items():
-        for index, masks in zip(
-            indices, _read_masks(annotations, indices, videos, where), strict=True
-        ):
-            entry = annotations[index]
-            areas = _annotated_areas(entry, where(index), default=masks.areas)
-            track = Track(
-                video_id,
-                int(entry["category_id"]),
-                masks,
-                _mean_nonzero(areas),
-                is_crowd=bool(entry.get("iscrowd")),
-            )
-            truth.tracks.append(track)
+    indices = list(chain.from_iterable(by_video.values()))
+    masks_of_tracks = read_masks(annotations, indices, videos, where)
+    for index, masks in zip(indices, masks_of_tracks, strict=True):
+        entry, area = annotations[index], masks.area
+        if entry.get("areas") is not None:
+            with _naming(where(index)):
+                area = _annotated_area(entry["areas"])
+        video_id, category_id = int(entry["video_id"]), int(entry["category_id"])
+        is_crowd = bool(entry.get("iscrowd"))
+        truth.tracks.append(Track(video_id, category_id, masks, area, is_crowd=is_crowd))
     return truth
 
 
 class Results:
-    """Checked predicted tracks, of which the masks are read one video at a time."""
+    """Checked predicted tracks, of which the masks are read as they are needed."""
 
     def __init__(self, entries: list[dict[str, Any]], truth: GroundTruth, name: str) -> None:
         """Check everything but the masks.
@@ -167,31 +147,55 @@ class Results:
         self._by_video = _check_entries(entries, truth, self._where)
         for index, entry in enumerate(entries):
             score = entry.get("score")
-            _require(
-                isinstance(score, numbers.Real) and math.isfinite(score),
-                f"{self._where(index)}: 'score' must be a finite number, not {score!r}",
-            )
+            if not (isinstance(score, numbers.Real) and math.isfinite(score)):
+                raise ValueError(
+                    f"{self._where(index)}: 'score' must be a finite number, not {score!r}"
+                )
 
-    def tracks(self, video_id: int) -> list[Track]:
-        """Read the predicted tracks of one video.
+    def by_video(self) -> Iterator[tuple[int, list[Track]]]:
+        """Read the predicted tracks.
 
-        Args:
-            video_id: the video.
-
-        Returns:
-            The tracks in the order of the file.
+        Yields:
+            The id of each video of the ground truth, and its tracks in the order of the file.
 
         Raises:
             ValueError: a mask is malformed; the message names the file, the entry and the frame.
         """
-        tracks = []
-        indices = self._by_video.get(video_id, [])
-        masks_of_tracks = _read_masks(self._entries, indices, self._truth.videos, self._where)
-        for index, masks in zip(indices, masks_of_tracks, strict=True):
-            entry, area = self._entries[index], _mean_nonzero(masks.areas)
-            category_id, score = int(entry["category_id"]), float(entry["score"])
-            tracks.append(Track(video_id, category_id, masks, area, score=score))
-        return tracks
+        videos = self._truth.videos
+        indices = chain.from_iterable(self._by_video.get(video_id, ()) for video_id in videos)
+        masks = read_masks(self._entries, indices, videos, self._where)
+        for video_id in videos:
+            tracks = []
+            for index in self._by_video.get(video_id, ()):
+                entry, own = self._entries[index], next(masks)
+                category_id, score = int(entry["category_id"]), float(entry["score"])
+                tracks.append(Track(video_id, category_id, own, own.area, score=score))
+            yield video_id, tracks
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The tracks in the results format, ordered by video, with compressed masks.
+
+        Raises:
+            ValueError: a mask is malformed; the message names the file, the entry and the frame.
+        """
+        entries = []
+        for video_id, video in self._truth.videos.items():
+            for index in self._by_video.get(video_id, ()):
+                entry = self._entries[index]
+                try:
+                    rles = to_rles(entry["segmentations"], video.height, video.width)
+                except MaskError as error:
+                    message = f"{self._where(index)}, frame {error.index}: {error}"
+                    raise ValueError(message) from error
+                entries.append(
+                    {
+                        "video_id": video_id,
+                        "category_id": int(entry["category_id"]),
+                        "score": float(entry["score"]),
+                        "segmentations": rles,
+                    }
+                )
+        return entries
 
     def _where(self, index: int) -> str:
         return f"{self._name}: entry number {index} (video {self._entries[index].get('video_id')})"
@@ -243,7 +247,7 @@ def result_entries(
             "video_id": output["video_id"],
             "category_id": category_ids[label],
             "score": float(score),
-            "segmentations": to_rles(rles, *size).rles,
+            "segmentations": to_rles(rles, *size),
         }
         for score, label, rles in zip(*columns, strict=True)
     ]
@@ -254,25 +258,29 @@ def _read_json(source: Any, what: str) -> tuple[Any, str]:
     if not isinstance(source, str | PathLike):
         return source, what
     path = Path(source)
+    content = path.read_bytes()
     try:
-        return json.loads(path.read_bytes()), str(path)
+        return orjson.loads(content), str(path)
+    except ValueError:
+        # Infinite numbers and other encodings than UTF-8, of which there is more to say.
+        pass
+    try:
+        return json.loads(content), str(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
 
-def _read_video(entry: dict[str, Any], where: str) -> Video:
+def _read_video(entry: dict[str, Any]) -> Video:
     names = entry.get("file_names")
     if "length" not in entry and isinstance(names, list):
         entry = entry | {"length": len(names)}
-    video = Video(*(_integer(entry, key, where) for key in ("height", "width", "length")))
-    _require(
-        min(video.height, video.width, video.length) > 0,
-        f"{where}: 'height', 'width' and 'length' must be positive",
-    )
-    _require(
-        not isinstance(names, list) or len(names) == video.length,
-        f"{where}: 'length' is {video.length} but 'file_names' does not have as many entries",
-    )
+    video = Video(*(_integer(entry, key) for key in ("height", "width", "length")))
+    if min(video.height, video.width, video.length) <= 0:
+        raise ValueError("'height', 'width' and 'length' must be positive")
+    if isinstance(names, list) and len(names) != video.length:
+        raise ValueError(
+            f"'length' is {video.length} but 'file_names' does not have as many entries"
+        )
     return video
 
 
@@ -282,67 +290,40 @@ def _check_entries(
     """Check tracks of either file, but for their masks; returns their indices by video."""
     by_video = defaultdict(list)
     for index, entry in enumerate(entries):
-        by_video[_check_entry(entry, truth, where(index))].append(index)
+        try:
+            by_video[_check_entry(entry, truth)].append(index)
+        except ValueError as error:
+            raise ValueError(f"{where(index)}: {error}") from error
     return by_video
 
 
-def _check_entry(entry: dict[str, Any], truth: GroundTruth, where: str) -> int:
+def _check_entry(entry: dict[str, Any], truth: GroundTruth) -> int:
     """Check a track of either file, but for its masks; returns the id of its video."""
-    video_id = _integer(entry, "video_id", where)
-    category_id = _integer(entry, "category_id", where)
-    _require(video_id in truth.videos, f"{where}: the ground truth has no video {video_id}")
+    video_id, category_id = _integer(entry, "video_id"), _integer(entry, "category_id")
+    if video_id not in truth.videos:
+        raise ValueError(f"the ground truth has no video {video_id}")
     if category_id not in truth.categories:
         known = ", ".join(map(str, truth.categories))
-        raise ValueError(f"{where}: the ground truth has no category {category_id}, only {known}")
+        raise ValueError(f"the ground truth has no category {category_id}, only {known}")
     segmentations, length = entry.get("segmentations"), truth.videos[video_id].length
-    _require(isinstance(segmentations, list), f"{where}: 'segmentations' must be a list")
-    _require(
-        len(segmentations) == length,
-        f"{where}: {len(segmentations)} segmentations for a video of {length} frames",
-    )
+    if not isinstance(segmentations, list):
+        raise ValueError("'segmentations' must be a list")
+    if len(segmentations) != length:
+        raise ValueError(f"{len(segmentations)} segmentations for a video of {length} frames")
     return video_id
 
 
-def _read_masks(
-    entries: list[dict[str, Any]],
-    indices: list[int],
-    videos: dict[int, Video],
-    where: Callable[[int], str],
-) -> list[TrackMasks]:
-    """The masks of the entries of one video."""
-    if not indices:
-        return []
-    video = videos[entries[indices[0]]["video_id"]]
-    segmentations = chain.from_iterable(entries[index]["segmentations"] for index in indices)
-    try:
-        masks = to_rles(list(segmentations), video.height, video.width)
-    except MaskError as error:
-        place, frame = divmod(error.index, video.length)
-        raise ValueError(f"{where(indices[place])}, frame {frame}: {error}") from error
-    starts = range(0, len(masks.rles), video.length)
-    return [TrackMasks(*(part[s : s + video.length] for part in masks)) for s in starts]
+def _annotated_area(areas: Any) -> float:
+    """The area of an annotation by its ``areas``, which count more than those of the masks.
 
-
-def _annotated_areas(entry: dict[str, Any], where: str, *, default: np.ndarray) -> np.ndarray:
-    """The ``areas`` of an annotation, which the official evaluation takes instead of the masks'.
-
-    They are 0 where the object is not visible.
+    It is the mean over the frames where it has any; in the others the object is not visible.
     """
-    areas = entry.get("areas")
-    if areas is None:
-        return default
-    _require(
-        isinstance(areas, list)
-        and all(a is None or (isinstance(a, numbers.Real) and math.isfinite(a)) for a in areas),
-        f"{where}: 'areas' must be a list of finite numbers and null",
-    )
-    return np.array([area or 0 for area in areas])
-
-
-def _mean_nonzero(areas: np.ndarray) -> float:
-    """The area of a track: the mean over the frames where it has any; 0 if there are none."""
-    present = areas[areas != 0]
-    return float(present.mean()) if present.size else 0.0
+    if not isinstance(areas, list) or not all(
+        a is None or (isinstance(a, numbers.Real) and math.isfinite(a)) for a in areas
+    ):
+        raise ValueError("'areas' must be a list of finite numbers and null")
+    present = [area for area in areas if area]
+    return float(np.mean(present)) if present else 0.0
 
 
 def _warn_about_track_ids(annotations: list[dict[str, Any]], name: str) -> None:
@@ -362,28 +343,36 @@ def _by_id(entries: Any, where: str) -> dict[int, dict[str, Any]]:
     """Entries by their ``id``, which must be unique, in ascending order."""
     by_id = {}
     for index, entry in enumerate(_list_of_dicts(entries, where)):
-        entry_id = _integer(entry, "id", f"{where}, entry number {index}")
-        _require(entry_id not in by_id, f"{where}: the id {entry_id} occurs twice")
+        with _naming(f"{where}, entry number {index}"):
+            entry_id = _integer(entry, "id")
+        if entry_id in by_id:
+            raise ValueError(f"{where}: the id {entry_id} occurs twice")
         by_id[entry_id] = entry
     return dict(sorted(by_id.items()))
 
 
 def _list_of_dicts(value: Any, where: str) -> list[dict[str, Any]]:
-    _require(isinstance(value, list), f"{where} must be a list, not {type(value).__name__}")
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list, not {type(value).__name__}")
     for index, entry in enumerate(value):
-        _require(isinstance(entry, dict), f"{where}: entry number {index} must be an object")
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where}: entry number {index} must be an object")
     return value
 
 
-def _integer(entry: dict[str, Any], key: str, where: str) -> int:
+def _integer(entry: dict[str, Any], key: str) -> int:
     value = entry.get(key)
-    _require(
-        isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1,
-        f"{where}: '{key}' must be an integer, not {value!r}",
-    )
-    return int(value)
+    if type(value) is int:
+        return value
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1:
+        return int(value)
+    raise ValueError(f"'{key}' must be an integer, not {value!r}")
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Name the place in the messages of errors."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -142,6 +142,14 @@ def test_random_tracks(assert_same, seed):
 # --------------------------------------------------------------------------- chosen cases
 
 
+def test_a_video_of_many_frames(assert_same):
+    """pycocotools cannot measure more than 255 masks at once."""
+    size, length = (10, 20), 300
+    gt = dataset([(1, *size, length)], [track([box(size, 2, 3, 8, 9)] * length)])
+    masks = [box(size, 2, 3 + frame % 2, 8, 9) for frame in range(length)]
+    assert assert_same(gt, [track(masks, score=0.5)])["AP"] > 80
+
+
 @pytest.mark.parametrize("shared", range(10, 21))
 def test_iou_equal_to_a_threshold_matches(assert_same, shared):
     size = (1, 20)

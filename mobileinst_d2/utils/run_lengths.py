@@ -1,0 +1,221 @@
+"""Run-length codes of many masks as arrays.
+
+A code lists the lengths of runs of equal pixels in column-major order, beginning with the
+background. COCO's compressed text holds each length, or from the fourth on its difference to the
+one two places before, in groups of five bits, the lowest first.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+__all__ = ["MaskError", "Runs", "compressed_text", "read_runs"]
+
+# A group is moved up by this code point ...
+_CODE_OFFSET = 48
+# ... and has a sixth bit that says that the number goes on. No run of an image needs more groups.
+_MORE_BIT = 32
+_MAX_GROUPS = 7
+# The characters of groups that end a number, and of those after which it goes on.
+_LAST = bytes(range(_CODE_OFFSET, _CODE_OFFSET + _MORE_BIT))
+_MORE = bytes(range(_CODE_OFFSET + _MORE_BIT, _CODE_OFFSET + 2 * _MORE_BIT))
+_CODE = re.compile("([0-o]*[0-O])?")
+# From a last group to the signed byte with its five bits, of which the highest is the sign.
+_SIGNED = bytes.maketrans(_LAST, bytes(range(16)) + bytes(range(240, 256)))
+# The number 0. One after each code makes pairs of its numbers, which are odd in number unless the
+# last pixel belongs to the mask.
+_ZERO = chr(_CODE_OFFSET)
+_INT32_END = 2**31
+
+
+class MaskError(ValueError):
+    """A mask that cannot be read.
+
+    Attributes:
+        index: its place among the masks that were read together.
+    """
+
+    def __init__(self, message: str, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class Runs(NamedTuple):
+    """Masks, of which the pixels are numbered through from the first mask to the last.
+
+    Attributes:
+        edges: (R, 2), first pixel of each run of foreground and the one after its last. Runs may be
+            empty, and the last one of a mask is if its last pixel is background.
+        rows: (n + 1,), where the runs of each mask begin, and their number.
+        areas: (n,) int64, pixels of each mask.
+    """
+
+    edges: np.ndarray
+    rows: np.ndarray
+    areas: np.ndarray
+
+    def have_gaps(self) -> np.ndarray:
+        """Which masks have an empty run between others: (n,) bool."""
+        is_empty = self.edges[:, 0] == self.edges[:, 1]
+        is_empty[self.rows[1:] - 1] = False
+        follows = self.edges[1:, 0] == self.edges[:-1, 1]
+        follows[self.rows[1:-1] - 1] = False
+        is_empty[1:] |= follows
+        have_gaps = np.zeros(len(self.areas), dtype=bool)
+        have_gaps[self.rows.searchsorted(np.flatnonzero(is_empty), side="right") - 1] = True
+        return have_gaps
+
+
+def read_runs(codes: Sequence[str | list[int] | None], pixels: Sequence[int]) -> Runs:
+    """Read and check run-length codes, all of them in a few passes.
+
+    Args:
+        codes: for each mask its compressed text, or its run lengths, or None if it is empty.
+        pixels: for each mask the number of pixels of its frame.
+
+    Returns:
+        The foreground.
+
+    Raises:
+        MaskError: a text is no code, or runs do not fill a frame.
+    """
+    if not codes:
+        return Runs(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64))
+    if str in map(type, codes):
+        runs, counts = _pairs_of_texts(codes, pixels)
+    else:
+        runs, counts = _pairs_of_integers(codes, pixels)
+    rows = np.concatenate(([0], counts.cumsum()))
+    last = rows[1:] - 1
+    stops = np.cumsum(pixels)
+    edges = runs.cumsum(axis=0, dtype=np.int32 if stops[-1] < _INT32_END else np.int64)
+    areas = np.diff(edges[last, 1].astype(np.int64), prepend=0)
+    edges[:, 1] += edges[:, 0]
+    edges[:, 0] = edges[:, 1] - runs[:, 1]
+    # Sums of 32 bits that are too large become negative.
+    if runs.min() < 0 or edges.min() < 0 or (edges[last, 1] != stops).any():
+        totals = np.add.reduceat(runs.sum(axis=1, dtype=np.int64), rows[:-1])
+        lowest = np.minimum.reduceat(runs.min(axis=1), rows[:-1])
+        index = int(((totals != pixels) | (lowest < 0)).argmax())
+        raise MaskError(
+            f"the run lengths of a mask do not fill its frame of {pixels[index]} pixels; the mask "
+            "was made for another size or is damaged",
+            index,
+        )
+    return Runs(edges, rows, areas)
+
+
+def compressed_text(counts: list[int], index: int = 0) -> str:
+    """The compressed text of run lengths.
+
+    Args:
+        counts: background and foreground in turn. That they fill a frame is not checked.
+        index: of the mask, for the error.
+
+    Returns:
+        The code.
+
+    Raises:
+        MaskError: they are not integers of 0 or more.
+    """
+    try:
+        code = mask_util.frPyObjects({"size": [1, 1], "counts": counts}, 1, 1)
+    except (OverflowError, TypeError, ValueError) as error:
+        message = f"'counts' of a mask must be non-negative integers: {error}"
+        raise MaskError(message, index) from error
+    return code["counts"].decode("ascii")
+
+
+def _pairs_of_integers(
+    codes: Sequence[list[int] | None], pixels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
+    codes = [code or [size] for code, size in zip(codes, pixels, strict=True)]
+    even = [[*code, 0] if len(code) % 2 else code for code in codes]
+    counts = np.array([len(code) for code in even]) // 2
+    try:
+        runs = np.fromiter(chain.from_iterable(even), dtype=np.int64, count=2 * counts.sum())
+    except (OverflowError, TypeError, ValueError):
+        runs = np.array([-1])
+    if runs.min() < 0:
+        for index, code in enumerate(codes):
+            compressed_text(code, index)  # raises the error of the first that is wrong
+    return runs.clip(max=_INT32_END - 1).astype(np.int32).reshape(-1, 2), counts
+
+
+def _pairs_of_texts(
+    codes: Sequence[str | list[int] | None], pixels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
+    if list in map(type, codes):
+        codes = [
+            compressed_text(code, index) if isinstance(code, list) else code
+            for index, code in enumerate(codes)
+        ]
+    texts = [code or _background(size) for code, size in zip(codes, pixels, strict=True)]
+    numbers, counts = _numbers(texts)
+    even = counts % 2 == 0
+    if not even.all():
+        # The last pixel belongs to these masks.
+        numbers = np.delete(numbers, counts.cumsum()[~even] - 1)
+    pairs = counts // 2
+    runs = numbers.reshape(-1, 2)
+    last = pairs.cumsum() - 1
+    begins = last - pairs + 1
+
+    # From the fourth number of a code on, each is the difference to the one two places before.
+    first = runs[begins, 0]
+    runs[begins, 0] = 0
+    runs = runs.cumsum(axis=0, dtype=np.int32)
+    before = np.zeros((len(texts), 2), dtype=np.int32)
+    before[1:] = runs[last[:-1]]
+    # Both numbers of a pair are repeated as one of 64 bits, which is several times as fast.
+    runs -= before.view(np.int64).repeat(pairs).view(np.int32).reshape(-1, 2)
+    runs[begins, 0] = first
+    runs[last[even], 1] = 0
+    return runs, pairs
+
+
+@cache
+def _background(pixels: int) -> str:
+    """The code of an empty mask."""
+    return compressed_text([pixels])
+
+
+def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The signed numbers in compressed codes and a 0 after each code, and how many each has."""
+    text = _ZERO.join([*texts, ""])
+    ends = np.cumsum([len(text) + 1 for text in texts])
+    codes = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+    if (
+        not text.isascii()
+        or codes.min() < _LAST[0]
+        or codes.max() > _MORE[-1]
+        or codes[ends - 2].max() > _LAST[-1]
+    ):
+        raise _not_a_code(next(i for i, text in enumerate(texts) if not _CODE.fullmatch(text)))
+
+    # The highest group of each number with its sign, and then the others from high to low.
+    highest = text.encode().translate(_SIGNED, _MORE)
+    numbers = np.frombuffer(highest, dtype=np.int8).astype(np.int32)
+    others = np.flatnonzero(codes >= _MORE[0])
+    counts = np.diff(ends - others.searchsorted(ends), prepend=0)
+    owners = others - np.arange(len(others))
+    bits = codes.take(others).astype(np.int32) - _MORE[0]
+    for _ in range(_MAX_GROUPS - 1):
+        # Where several groups have the same owner, the last assignment holds.
+        numbers[owners] = (numbers.take(owners) << 5) + bits
+        lower = np.flatnonzero(owners[1:] == owners[:-1])
+        owners, bits = owners.take(lower), bits.take(lower)
+    if len(owners):
+        raise _not_a_code(int(counts.cumsum().searchsorted(owners[0], side="right")))
+    return numbers, counts
+
+
+def _not_a_code(index: int) -> MaskError:
+    return MaskError("'counts' of a mask is not a compressed run-length code", index)
