@@ -51,6 +51,8 @@ setup(
     ],
     extras_require={
         **RUNTIMES,
+        # To compare with its models; AGPL-3.0, nothing else here needs it.
+        "benchmark": ["ultralytics>=8.3"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",

@@ -29,7 +29,10 @@ __all__ = [
 
 _SEED = 0
 _GRAPH = "image"
-_INSTALL_ULTRALYTICS = "pip install --no-deps ultralytics ultralytics-thop"
+_INSTALL_ULTRALYTICS = (
+    'pip install "mobileinst_d2[benchmark]", or, to keep the OpenCV without windows: '
+    "pip install --no-deps ultralytics ultralytics-thop"
+)
 # Runtimes for which ultralytics exports the branch without selection of boxes.
 _WITHOUT_TOP_K = ("ncnn", "executorch")
 
