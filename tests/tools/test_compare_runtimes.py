@@ -43,6 +43,8 @@ def weights(folders, monkeypatch):
         return load_predictor(cfg, folder or folders / cfg.MODEL.WEIGHTS[0], runtime)
 
     monkeypatch.setattr(compare_runtimes, "load_predictor", load)
+    # It changes loggers for the whole process, and so for other tests.
+    monkeypatch.setattr(compare_runtimes, "setup_logger", lambda **_: None)
 
 
 def compare(folders, tmp_path, *arguments):
