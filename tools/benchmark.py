@@ -76,9 +76,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="models of other packages: of torchvision.models.detection, such as "
-        "maskrcnn_resnet50_fpn, or of ultralytics (AGPL-3.0, not a dependency of this project), "
-        "such as yolo11n-seg or yolo26n-seg",
+        help="models of other packages: of torchvision, such as maskrcnn_resnet50_fpn, or of "
+        "ultralytics (AGPL-3.0, not a dependency of this project), such as yolo11n-seg or "
+        "yolo26n-seg",
     )
     add(
         "--breakdown",

@@ -127,7 +127,7 @@ class ExportedCandidate:
 
 @dataclass(frozen=True)
 class PackageCandidate:
-    """A model of ultralytics (``yolo...``) or of ``torchvision.models.detection``, random weights.
+    """A model of ultralytics (``yolo...``) or a Mask R-CNN of torchvision, with random weights.
 
     Attributes:
         name: of the model, and of its row.
@@ -144,7 +144,7 @@ class PackageCandidate:
         if not self._is_ultralytics and self.name not in _torchvision_names():
             raise ValueError(
                 f"there is no package model {self.name}: name one of ultralytics, for instance "
-                f"yolo11n-seg or yolo26n-seg, or one of {', '.join(_torchvision_names())}"
+                f"yolo11n-seg or yolo26n-seg, or of torchvision: {', '.join(_torchvision_names())}"
             )
 
     def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
@@ -223,7 +223,7 @@ class _ListDetector(nn.Module):
 def _torchvision_names() -> list[str]:
     from torchvision import models
 
-    return models.list_models(module=models.detection)
+    return models.list_models(module=models.detection, include="maskrcnn*")
 
 
 def _build_torchvision(name: str, size: tuple[int, int]) -> tuple[nn.Module, str]:
