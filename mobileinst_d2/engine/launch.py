@@ -1,5 +1,6 @@
 """Detectron2's `launch`, with processes that part in order, and for processes that already run."""
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +19,7 @@ _STARTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 class _PartInOrder:
-    """A function of one process of a job, after which the process leaves the group.
-
-    A process that ends while the threads of its group still run is aborted now and then, and the
-    job with it.
-    """
+    """A function of one process of a job, after which the process leaves the group."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -31,8 +28,21 @@ class _PartInOrder:
         result = self.function(*args)
         if comm.get_world_size() > 1:
             comm.synchronize()
-            torch.distributed.destroy_process_group()
+            _leave_groups()
         return result
+
+
+def _leave_groups() -> None:
+    """End the process groups of this process, with their threads.
+
+    A process that ends while such threads still run is aborted now and then, and the job with it.
+    They end with the last reference to their group.
+    """
+    torch.distributed.destroy_process_group()
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    # What the function left behind, such as a model that averages its gradients, may be cyclic.
+    gc.collect()
 
 
 def launch(function: Callable[..., Any], num_gpus_per_machine: int, **options: Any) -> None:

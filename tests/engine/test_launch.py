@@ -9,6 +9,7 @@ from detectron2.engine.launch import _find_free_port
 from detectron2.utils import comm
 
 from mobileinst_d2.engine import ConfigError, launch
+from mobileinst_d2.engine.launch import _leave_groups
 
 
 def write_rank(folder):
@@ -35,6 +36,24 @@ def test_two_processes_run_and_leave(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     launch(write_rank, 2, dist_url="auto", args=(tmp_path,))
     assert ranks(tmp_path) == {"0": "0 of 2, 2", "1": "1 of 2, 2"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+def test_no_thread_of_a_group_is_left():
+    def threads():
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group([0])
+    cycle = [comm._get_global_gloo_group()]
+    cycle.append(cycle)
+    del cycle
+    assert threads() > before
+    _leave_groups()
+    assert threads() == before
+    assert not torch.distributed.is_initialized()
 
 
 def test_two_machines_run_one_process_each(tmp_path, monkeypatch):
