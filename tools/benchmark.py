@@ -94,6 +94,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="also track a stream with exported folders, at T = 1 and T = 3",
     )
+    add("--video", metavar="SOURCE", help="what --live tracks: a video, or a folder of frames")
     add(
         "--runtime",
         nargs="+",
@@ -103,7 +104,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     for name, default, purpose in (
         ("size", (640, 640), "of the input"),
-        ("camera", (480, 640), "of the frames that --live tracks"),
+        ("camera", (480, 640), "of the made-up frames that --live tracks without --video"),
     ):
         size = {"nargs": 2, "type": whole_number(32), "metavar": ("H", "W"), "default": default}
         add(f"--{name}", **size, help=f"{purpose}, default {default[0]} {default[1]}")
@@ -259,13 +260,13 @@ def break_down(args: argparse.Namespace, whole: ConfigCandidate, run: Run, repor
 def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
     """Track a stream with each exported folder and each distance of key frames."""
     lives = [LiveRounds(folder, clip_len) for folder in args.live for clip_len in CLIP_LENGTHS]
-    camera = tuple(args.camera)
+    source = args.video or tuple(args.camera)
     for number in range(1, args.rounds + 1):
         logging.info("live tracking, round %d of %d", number, args.rounds)
         for live in lives:
             if live.failure is not None:
                 continue
-            stream = live.folder, live.clip_len, camera, LIVE_FRAMES, LIVE_WARM_UP
+            stream = live.folder, live.clip_len, source, LIVE_FRAMES, LIVE_WARM_UP
             try:
                 live.rounds.append(run(measure_live_stages, *stream))
             except WorkerError as error:
@@ -273,9 +274,8 @@ def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
                 logging.warning("%s, T = %d: %s", live.folder, live.clip_len, error)
         notes = [f"- {x.folder}, T = {x.clip_len} failed: {x.failure}" for x in lives if x.failure]
         sections = [
-            f"### Live tracking, frames of {camera[1]}x{camera[0]}",
-            "Mean time per frame with the exported pair of graphs, over key frames and others. "
-            "Every frame shows TEST.STREAMING.MAX_INSTANCES masks.",
+            f"### Live tracking of {args.video or 'a made-up picture, {}x{}'.format(*source)}",
+            "Mean time per frame with the exported pair of graphs, over key frames and others.",
             live_table(lives),
             "\n".join(notes),
         ]

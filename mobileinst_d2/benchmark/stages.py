@@ -17,6 +17,7 @@ from ..export.model import ExportedModel
 from ..modeling.postprocess import MASK_FEATURE_STRIDE, MASK_PASTES, predict_instances
 from ..tracking import FramePreparation, StreamingPredictor
 from ..tracking.kernel_tracker import KernelTracker
+from ..utils.video_io import VideoReader
 from .candidates import folder_config
 from .graphs import Timing, time_call
 from .video import ShapedMasks, moving_picture
@@ -33,24 +34,26 @@ _STEEPNESS = 6.0  # logit in their centres
 
 
 class LiveStages(NamedTuple):
-    """Mean CPU seconds per frame of live tracking.
+    """Mean CPU seconds per frame of live tracking, by stage.
 
     Attributes:
         prepare: from the camera's frame to the network's image.
         network: the exported graph.
         association: of key frames.
         masks: everything else: mask product, maskness, life cycle, masks of the frame's size.
+        instances: how many are shown, per frame.
     """
 
     prepare: float
     network: float
     association: float
     masks: float
+    instances: float
 
     @property
     def total(self) -> float:
         """The whole step."""
-        return sum(self)
+        return self.prepare + self.network + self.association + self.masks
 
     @property
     def share_after_network(self) -> float:
@@ -131,16 +134,16 @@ def _time_association(warm_ups: int, repeats: int) -> Timing:
 
 
 def measure_live_stages(
-    folder: Path, clip_len: int, frame_size: tuple[int, int], frames: int, warm_up: int
+    folder: Path, clip_len: int, source: str | tuple[int, int], frames: int, warm_up: int
 ) -> LiveStages:
     """Track a stream with an exported pair of graphs.
-
-    Every frame shows ``TEST.STREAMING.MAX_INSTANCES`` masks with shapes, whatever their scores.
 
     Args:
         folder: with the graphs ``keyframe`` and ``reuse``.
         clip_len: T, the distance of key frames.
-        frame_size: (H, W) of the camera's frames.
+        source: a video file or a folder of images, tracked as the folder's config says, again and
+            again. Or (H, W) of made-up frames, of which every one shows as many masks as
+            ``TEST.STREAMING.MAX_INSTANCES`` allows, whatever their scores.
         frames: how many to measure, a multiple of ``clip_len``.
         warm_up: how many to track before, likewise.
 
@@ -149,27 +152,36 @@ def measure_live_stages(
     """
     cfg = folder_config(folder)
     cfg.TEST.TRACKING.CLIP_LEN = clip_len
-    cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
-    pictures = moving_picture(frame_size)
-    image = FramePreparation(cfg)(next(pictures))
-    model = ShapedMasks(ExportedModel(cfg, folder), image)
-    model.keyframe, model.reuse = network = _Clocked(model.keyframe), _Clocked(model.reuse)
-    predictor = StreamingPredictor(cfg, model)
-    tracker = predictor.stepper.tracker
+    network = ExportedModel(cfg, folder)
+    if isinstance(source, str):
+        with VideoReader(source, end=frames + warm_up) as reader:
+            pictures = cycle(list(reader))
+    else:
+        cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
+        pictures = moving_picture(source)
+        network = ShapedMasks(network, FramePreparation(cfg)(next(pictures)))
+    network.keyframe, network.reuse = keyframe, reuse = (
+        _Clocked(network.keyframe),
+        _Clocked(network.reuse),
+    )
+    predictor = StreamingPredictor(cfg, network)
     predictor.prepare = prepare = _Clocked(predictor.prepare)
+    tracker = predictor.stepper.tracker
     tracker.keyframe = association = _Clocked(tracker.keyframe)
     step = _Clocked(predictor.step)
     for picture in islice(pictures, warm_up):
         step(picture)
-    clocks = (step, prepare, *network, association)
+    clocks = (step, prepare, keyframe, reuse, association)
     before = [clock.seconds for clock in clocks]
-    for picture in islice(pictures, frames):
-        step(picture)
-    total, *parts = (
-        (clock.seconds - start) / frames for clock, start in zip(clocks, before, strict=True)
+    shown = sum(len(step(picture)) for picture in islice(pictures, frames))
+    seconds = [(x.seconds - start) / frames for x, start in zip(clocks, before, strict=True)]
+    return LiveStages(
+        prepare=seconds[1],
+        network=seconds[2] + seconds[3],
+        association=seconds[4],
+        masks=seconds[0] - sum(seconds[1:]),
+        instances=shown / frames,
     )
-    prepare_, keyframe, reuse, association_ = parts
-    return LiveStages(prepare_, keyframe + reuse, association_, total - sum(parts))
 
 
 class _Clocked:

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _MISSING = "–"
+_STAGES = ("prepare", "network", "association", "masks")  # of a live step
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -129,9 +130,9 @@ def live_table(lives: Sequence[LiveRounds]) -> str:
         stages, reference = live.stages, first.setdefault(live.folder, live.stages)
         name = (str(live.folder), f"{live.clip_len}")
         if stages is None or reference is None:
-            rows.append((*name, *(_MISSING,) * 7))
+            rows.append((*name, *(_MISSING,) * 8))
             continue
-        shares = (f"{100 * seconds / stages.total:.1f} %" for seconds in stages)
+        shares = (f"{100 * getattr(stages, x) / stages.total:.1f} %" for x in _STAGES)
         rows.append(
             (
                 *name,
@@ -139,10 +140,11 @@ def live_table(lives: Sequence[LiveRounds]) -> str:
                 f"{_digits(1000 * stages.total)}",
                 *shares,
                 f"{100 * stages.share_after_network:.1f} %",
+                f"{stages.instances:.1f}",
             )
         )
-    headers = ("exported folder", "T", "ratio", "ms per frame", *LiveStages._fields)
-    return markdown_table((*headers, "association + masks"), rows)
+    headers = ("exported folder", "T", "ratio", "ms per frame", *_STAGES)
+    return markdown_table((*headers, "association + masks", "instances"), rows)
 
 
 def live_numbers(lives: Sequence[LiveRounds]) -> list[dict]:

@@ -1,5 +1,6 @@
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -153,10 +154,21 @@ def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
 
 def test_live_tracking_divides_into_stages(exported):
     stages = measure_live_stages(exported, 3, (96, 128), frames=3, warm_up=3)
-    assert all(seconds > 0 for seconds in stages)
-    assert stages.total == pytest.approx(sum(stages))
+    parts = stages.prepare, stages.network, stages.association, stages.masks
+    assert min(parts) > 0
+    assert stages.total == pytest.approx(sum(parts))
     share = (stages.association + stages.masks) / stages.total
     assert stages.share_after_network == pytest.approx(share)
+    # As many as there are queries are shown, but for masks without a pixel.
+    assert stages.instances > 10
+
+
+def test_live_tracking_takes_videos(exported, tmp_path):
+    for number in range(2):  # fewer frames than are tracked
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((96, 128, 3), 60, np.uint8))
+    stages = measure_live_stages(exported, 1, str(tmp_path), frames=2, warm_up=1)
+    assert stages.network > 0
+    assert stages.instances <= 20
 
 
 def test_post_processing_and_association_are_timed():

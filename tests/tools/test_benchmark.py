@@ -34,7 +34,7 @@ def fake_worker(function, *args, core, timeout):
     assert function is benchmark.measure_live_stages
     if args[1] == 3:
         raise WorkerError("no graph 'reuse'")
-    return LiveStages(0.001, 0.09, 0.002, 0.007)
+    return LiveStages(0.001, 0.09, 0.002, 0.007, 3.0)
 
 
 @pytest.fixture
