@@ -30,6 +30,8 @@ _OPERATORS = ("Conv", "Relu", "Clip")
 # may be, to have fewer of them.
 _FIRST_IN_FLOAT = (0, 1, 2, 3, 4, 6)
 _ERROR_MARGIN = 1.25
+# An error that costs no accuracy worth the time of convolutions in fp32.
+_SMALL_ERROR = 0.05
 # Pictures that this is decided on.
 _TRIALS = 8
 
@@ -83,8 +85,8 @@ class Quantizer:
             _quantize(prepared, trial, pictures, weights[:count])
             errors[count] = _error(_outputs(trial.parent, graph, pictures), reference)
             logger.info("int8 but for the first %d convolutions: error %.3g.", count, errors[count])
-        least = min(errors.values())
-        count = next(count for count, error in errors.items() if error <= _ERROR_MARGIN * least)
+        accepted = max(_ERROR_MARGIN * min(errors.values()), _SMALL_ERROR)
+        count = next(count for count, error in errors.items() if error <= accepted)
         logger.info("The first %d convolutions stay in fp32.", count)
         return weights[:count]
 
