@@ -161,13 +161,13 @@ class BoxMasks:
             if self._is_finite[number]:
                 size = tuple(LOGIT_UPSAMPLING * length for length in logits.shape[::-1])
                 upsampled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
+                probs = torch.from_numpy(upsampled).sigmoid_()
             else:
-                upsampled = upsample_mask_logits(torch.from_numpy(logits)[None, None])[0, 0].numpy()
-            part = upsampled[top - first_row : bottom - first_row]
-            probs = torch.from_numpy(part[:, left - first_column : right - first_column]).sigmoid()
-            if not self._is_finite[number]:
-                probs = probs.nan_to_num(nan=_NEVER)
-            self._probs[number] = _Part(top, left, probs.numpy())
+                upsampled = upsample_mask_logits(torch.from_numpy(logits)[None, None])[0, 0]
+                probs = upsampled.sigmoid().nan_to_num(nan=_NEVER)
+            probs = probs.numpy()[top - first_row : bottom - first_row]
+            probs = np.ascontiguousarray(probs[:, left - first_column : right - first_column])
+            self._probs[number] = _Part(top, left, probs)
         return self._probs[number]
 
     def _parts(

@@ -20,16 +20,18 @@ def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int])
     Returns:
         ``{"size": [H, W], "counts": bytes}``, as pycocotools encodes the whole mask.
     """
-    height = columns.shape[1]
-    if height < size[0]:
-        # Below the part the background goes on, so no run reaches into the next column.
-        columns = np.pad(columns, ((0, 0), (0, 1)))
-    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False))
-    column, row = np.divmod(changes, columns.shape[1])
-    ends = (left + column) * size[0] + top + row
-    last = size[0] * size[1]
-    counts = np.diff(ends, prepend=0, append=last)
-    # Where the mask ends with its foreground, nothing follows.
-    counts = counts[: len(counts) - (counts[-1] == 0)]
-    code = {"size": list(size), "counts": counts}
-    return mask_util.frPyObjects([code], *size)[0]
+    width, height = columns.shape
+    # Background before and after the part; and below it, where the mask goes on there, so that no
+    # run reaches into the next column.
+    stride = height + (height < size[0])
+    pixels = np.zeros(1 + width * stride + 1, dtype=bool)
+    pixels[1:-1].reshape(width, stride)[:, :height] = columns
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
+    column, row = np.divmod(changes, stride)
+    ends = np.empty(len(changes) + 2, dtype=np.int64)
+    ends[0], ends[-1] = 0, size[0] * size[1]
+    ends[1:-1] = (left + column) * size[0] + top + row
+    counts = ends[1:] - ends[:-1]
+    if counts[-1] == 0:
+        counts = counts[:-1]  # the mask ends with its foreground
+    return mask_util.frPyObjects([{"size": list(size), "counts": counts}], *size)[0]
