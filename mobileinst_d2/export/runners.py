@@ -147,7 +147,8 @@ class NcnnRunner(GraphRunner):
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         extractor = self._net.create_extractor()
         for name, array in zip(self._sources, arrays, strict=True):
-            extractor.input(name, self._ncnn.Mat(array[0]))
+            # A copy in memory of ncnn's own: layers may work in place, and want it aligned.
+            extractor.input(name, self._ncnn.Mat(array[0]).clone())
         results = []
         for name in self._targets:
             code, mat = extractor.extract(name)

@@ -161,7 +161,7 @@ class _RaisesInterrupt:
 
 
 @pytest.mark.parametrize(
-    ("network", "error", "message"),
+    ("broken", "error", "message"),
     [
         (_OneGraph(_Different), ExportError, r"reuse\.ncnn.*mask_features differs .* 1 % of"),
         (_Interrupted(), KeyboardInterrupt, None),
@@ -169,11 +169,11 @@ class _RaisesInterrupt:
     ids=["different", "interrupted"],
 )
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_failed_export_leaves_everything_as_it_was(folder, network, error, message, existing):
+def test_a_failed_export_leaves_everything_as_it_was(folder, broken, error, message, existing):
     output = folder if existing else folder.parent / "some" / "new"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(error, match=message):
-        export_model(network, small_config(), SIZE, "ncnn", output, overwrite=True)
+        export_model(broken, small_config(), SIZE, "ncnn", output, overwrite=True)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 

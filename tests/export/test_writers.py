@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mobileinst_d2.export import (
@@ -19,7 +20,7 @@ from mobileinst_d2.export.guard import run_graph_guarded
 
 class TwoInputs(nn.Module):
     def forward(self, a, b):
-        return a + 2 * b, a.mean((2, 3))
+        return a + 2 * b, F.max_pool2d(a, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -32,17 +33,29 @@ class TwoInputs(nn.Module):
 def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, write, files):
     a, b = torch.rand(2, 1, 3, 8, 8)
     path = tmp_path / files[0]
-    graph = write(TwoInputs().eval(), (a, b), path, ["a", "b"], ["sum", "mean"])
+    graph = write(TwoInputs().eval(), (a, b), path, ["a", "b"], ["sum", "pooled"])
     assert graph["files"] == files
     assert sorted(files) == sorted(file.name for file in tmp_path.iterdir())
     found = RUNNERS[runtime](tmp_path, graph)(a.numpy(), b.numpy())
     np.testing.assert_allclose(found["sum"], a + 2 * b, rtol=1e-5)
-    np.testing.assert_allclose(found["mean"], a.mean((2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(found["pooled"], F.max_pool2d(a, 2, 2), rtol=1e-5)
 
 
 def test_a_single_tensor_is_an_output_too(tmp_path):
     graph = export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
     assert graph["outputs"]["output"] == {"tensor": "out0", "shape": [1, 2, 4, 4]}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "write", "file"),
+    [("onnx", export_module_onnx, "r.onnx"), ("ncnn", export_module_ncnn, "r.ncnn.param")],
+)
+def test_inputs_stay_as_they_are(tmp_path, runtime, write, file):
+    image = torch.rand(1, 2, 4, 4) - 0.5
+    graph = write(nn.ReLU().eval(), image, tmp_path / file)
+    found = RUNNERS[runtime](tmp_path, graph)(image.numpy())["output"]
+    np.testing.assert_array_equal(found, image.clamp(min=0))
+    assert image.min() < 0
 
 
 class TopK(nn.Module):
