@@ -126,8 +126,7 @@ def compressed_text(counts: list[int], index: int = 0) -> str:
     try:
         code = mask_util.frPyObjects({"size": [1, 1], "counts": counts}, 1, 1)
     except (OverflowError, TypeError, ValueError) as error:
-        message = f"'counts' of a mask must be non-negative integers: {error}"
-        raise MaskError(message, index) from error
+        raise _not_integers(index) from error
     return code["counts"].decode("ascii")
 
 
@@ -143,9 +142,15 @@ def _pairs_of_integers(
     except (OverflowError, TypeError, ValueError):
         runs = np.array([-1])
     if runs.min() < 0:
-        for index, code in enumerate(codes):
-            compressed_text(code, index)  # raises the error of the first that is wrong
+        raise _not_integers(next(i for i, code in enumerate(codes) if not _are_lengths(code)))
     return runs.clip(max=_INT32_END - 1).astype(np.int32).reshape(-1, 2), counts
+
+
+def _are_lengths(code: list[int]) -> bool:
+    try:
+        return np.fromiter(code, dtype=np.int64).min() >= 0
+    except (OverflowError, TypeError, ValueError):
+        return False
 
 
 def _pairs_of_texts(
@@ -215,6 +220,10 @@ def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     if len(owners):
         raise _not_a_code(int(counts.cumsum().searchsorted(owners[0], side="right")))
     return numbers, counts
+
+
+def _not_integers(index: int) -> MaskError:
+    return MaskError("'counts' of a mask must be non-negative integers", index)
 
 
 def _not_a_code(index: int) -> MaskError:
