@@ -199,13 +199,15 @@ def _versions() -> dict[str, str]:
 def describe_comparison(comparison: Comparison) -> str:
     """A comparison as Markdown."""
     height, width = comparison.size
-    peak, best = max((rate, name) for name, rate in comparison.peak.items())
+    peak = "which could not be measured"
+    if comparison.peak:
+        rate, best = max((rate, name) for name, rate in comparison.peak.items())
+        peak = f"{rate:.0f} GFLOP/s as measured ({best})"
     parts = [
         f"### Models, input 1x3x{height}x{width}",
         f"Time over that of {comparison.reference} in the same runtime:",
         ratio_table(comparison),
-        "Milliseconds on this machine, and the fraction of the core's fp32 peak, "
-        f"{peak:.0f} GFLOP/s as measured ({best}):",
+        f"Milliseconds on this machine, and the fraction of the core's fp32 peak, {peak}:",
         milliseconds_table(comparison),
         "\n".join(f"- {note}" for note in comparison.notes()),
     ]
@@ -242,7 +244,11 @@ def break_down(args: argparse.Namespace, whole: ConfigCandidate, run: Run, repor
         for number in range(1, args.rounds + 1):
             logging.info("parts of %s, round %d of %d", whole.name, number, args.rounds)
             comparison.run_round()
-            times = run(time_stages, comparison.size, args.warm_ups, args.repeats)
+            try:
+                times = run(time_stages, comparison.size, args.warm_ups, args.repeats)
+            except WorkerError as error:
+                logging.warning("post-processing and tracking: %s", error)
+                times = {}
             for name, timing in times.items():
                 stages.setdefault(name, TimedRounds()).add(timing)
             sections = [
@@ -295,11 +301,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as settings:
             # Ultralytics shall not connect, nor write into the home folder when it is imported.
             os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": settings}
-            if candidates:
+            wholes = [x for x in candidates if args.breakdown and isinstance(x, ConfigCandidate)]
+            # The breakdown of a single model times that model too.
+            if len(candidates) > 1 or len(wholes) < len(candidates):
                 compare(args, candidates, run, report)
-            for candidate in candidates:
-                if args.breakdown and isinstance(candidate, ConfigCandidate):
-                    break_down(args, candidate, run, report)
+            for whole in wholes:
+                break_down(args, whole, run, report)
             if args.live:
                 track_live(args, run, report)
     except (ConfigError, ExportError, OSError, ValueError) as error:

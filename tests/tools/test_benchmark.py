@@ -86,6 +86,7 @@ def test_parts_and_live_tracking_have_their_tables(command, tmp_path, monkeypatc
     monkeypatch.setattr(benchmark, "read_sidecar", lambda folder: None)
     assert benchmark.main([*command, "--breakdown", "--live", "exported"]) == 0
     numbers, markdown = read(tmp_path)
+    assert "comparison" not in numbers  # the breakdown has the whole model too
     for part in ("backbone", "mask decoder", "instance decoder", "mask product"):
         assert f"| {part}" in markdown
     post = next(x for x in markdown.splitlines() if x.startswith("| post-processing, box"))
@@ -102,6 +103,21 @@ def test_parts_and_live_tracking_have_their_tables(command, tmp_path, monkeypatc
     assert (third["clip_len"], third["failure"]) == (3, "no graph 'reuse'")
     assert "exported, T = 3 failed: no graph 'reuse'" in markdown
     assert "9.0 %" in markdown
+
+
+def test_a_run_goes_on_without_the_peak_and_without_what_follows_the_network(
+    command, tmp_path, monkeypatch
+):
+    def run(function, *args, **kwargs):
+        if function in (latency.measure_peak, benchmark.time_stages):
+            raise WorkerError("no memory")
+        return fake_worker(function, *args, **kwargs)
+
+    monkeypatch.setattr(benchmark, "run_in_worker", run)
+    assert benchmark.main(command) == 0
+    assert "peak, which could not be measured" in read(tmp_path)[1]
+    assert benchmark.main([*command, "--breakdown"]) == 0
+    assert "| mask product" in read(tmp_path)[1]
 
 
 @pytest.mark.parametrize(
