@@ -146,7 +146,7 @@ class _OneGraph:
         self.wrap = wrap
 
     def export_graphs(self, size):
-        return {"reuse": self.wrap(build_small_network().export_graphs(size)["reuse"])}
+        return {"reuse": self.wrap(build_small_network().export_graphs(size)["reuse"]).eval()}
 
 
 class _Interrupted(_OneGraph):

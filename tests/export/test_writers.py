@@ -93,7 +93,7 @@ def test_what_the_onnx_exporter_refuses_is_an_export_error(tmp_path):
 def test_names_must_fit_the_module(tmp_path):
     path = tmp_path / "net.ncnn.param"
     with pytest.raises(ValueError, match="2 outputs, output_names has 1"):
-        export_module_ncnn(TwoInputs().eval(), torch.rand(2, 1, 3, 8, 8), path, ["a", "b"])
+        export_module_ncnn(TwoInputs().eval(), (*torch.rand(2, 1, 3, 8, 8),), path, ["a", "b"])
     with pytest.raises(ValueError, match="training mode"):
         export_module_ncnn(nn.BatchNorm2d(3), torch.rand(1, 3, 8, 8), path)
 
