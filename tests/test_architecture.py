@@ -54,6 +54,8 @@ KNOWS = {
     "tracking.preparation": {"utils.evaluation_resizing"},
     # These two know meta-architectures by their contract.
     "benchmark": {"benchmark", "export", "tracking", "utils", "modeling.postprocess"},
+    # A layer that computes a pooling as a product is counted as a pooling.
+    "benchmark.flops": {"modeling.layers"},
     "export": {"export", "tracking", "utils", "modeling.postprocess", "modeling.options"},
     # On top of everything.
     "engine": {""},

@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--input {args.input}: both sides must be multiples of {MASK_FEATURE_STRIDE}")
     if args.image is None:
         scale = min(x / y for x, y in zip(args.input, args.original, strict=True))
-        args.image = [max(1, int(scale * side)) for side in args.original]
+        args.image = [max(1, round(scale * side)) for side in args.original]
     if any(x > y for x, y in zip(args.image, args.input, strict=True)):
         parser.error(f"--image {args.image} is larger than --input {args.input}")
     return args

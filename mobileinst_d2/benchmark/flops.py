@@ -2,7 +2,7 @@
 
 The counting rule is fvcore's, which reproduces the paper's tables: one multiply-accumulate is one
 FLOP; batch normalisation in evaluation costs 2 per element, layer norm 5, a bilinear resize 4 per
-output element; activations and element-wise operations are free.
+output element, pooling 1 per input element; activations and element-wise operations are free.
 """
 
 import logging
@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
+
+from mobileinst_d2.modeling.layers import BinAveragePool
 
 __all__ = ["ModelCost", "count_macs", "measure_cost"]
 
@@ -105,9 +107,17 @@ def _analyse(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counter[str
     try:
         analysis = FlopCountAnalysis(module, inputs)
         analysis.set_op_handle("aten::scaled_dot_product_attention", _count_fused_attention)
-        return analysis.by_module()
+        macs = analysis.by_module()
     finally:
         logger.setLevel(level)
+    for name, layer in module.named_modules():
+        if isinstance(layer, BinAveragePool):
+            # Counted as the pooling that it is, not as the product that computes it.
+            excess = macs[name] - macs[name] // layer.bins**2
+            path = name.split(".")
+            for parent in ("", *(".".join(path[:depth]) for depth in range(1, len(path) + 1))):
+                macs[parent] -= excess
+    return macs
 
 
 def _count_parameters(module: nn.Module) -> int:
