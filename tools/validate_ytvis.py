@@ -49,9 +49,8 @@ def check_results(results: str, annotations: str) -> list[Finding]:
     """The first error of a file of results, as evaluation would report it."""
     try:
         truth = load_ground_truth(annotations)
-        tracks = load_results(results, truth)
-        for video_id in truth.videos:
-            tracks.tracks(video_id)
+        for _ in load_results(results, truth).by_video():
+            pass  # reading is the check
     except (OSError, ValueError) as error:
         return [Finding("results", str(error))]
     return []
