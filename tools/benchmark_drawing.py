@@ -6,18 +6,17 @@ Example::
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from tabulate import tabulate
 
 from mobileinst_d2.benchmark.machine import describe_machine
+from mobileinst_d2.benchmark.medians import median_seconds
+from mobileinst_d2.benchmark.table import markdown_table
 from mobileinst_d2.utils.arguments import whole_number
 from mobileinst_d2.utils.detectron2_visualizer import Detectron2Visualizer
 from mobileinst_d2.utils.visualizer import TrackVisualizer
@@ -64,17 +63,6 @@ def make_frame(height: int, width: int, num_objects: int) -> tuple[np.ndarray, I
     return frame, instances
 
 
-def median_seconds(draw: Callable[[], object], repeats: int) -> float:
-    """Median time of a call, after one that warms up."""
-    draw()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        draw()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is 0."""
     args = parse_args(argv)
@@ -83,17 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     height, width = args.size
     frame, instances = make_frame(height, width, args.objects)
     fast, slow = TrackVisualizer(CLASSES), Detectron2Visualizer(CLASSES)
-    own = median_seconds(lambda: fast.draw(frame, instances), args.repeats)
+    own = median_seconds({"own": lambda: fast.draw(frame, instances)}, args.repeats)["own"]
     # It is so slow that a few times must do.
-    theirs = median_seconds(lambda: slow.draw(frame, instances), max(1, args.repeats // 10))
+    few = max(1, args.repeats // 10)
+    theirs = median_seconds({"theirs": lambda: slow.draw(frame, instances)}, few)["theirs"]
     print(f"{width}x{height}, {args.objects} objects, one core, medians; {describe_machine()}")
     rows = [
         ("TrackVisualizer", f"{1000 * own:.1f}", "1.0"),
         ("Detectron2's Visualizer", f"{1000 * theirs:.1f}", f"{theirs / own:.1f}"),
     ]
-    align = ("left", "right", "right")
-    headers = ("drawn by", "ms per frame", "ratio")
-    print(tabulate(rows, headers=headers, colalign=align, disable_numparse=True))
+    print(markdown_table(("drawn by", "ms per frame", "ratio"), rows))
     return 0
 
 

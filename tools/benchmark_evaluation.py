@@ -15,16 +15,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_util
-from tabulate import tabulate
 
 from mobileinst_d2.benchmark.machine import describe_machine
+from mobileinst_d2.benchmark.medians import median_seconds
+from mobileinst_d2.benchmark.table import markdown_table
 from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 from mobileinst_d2.utils.arguments import whole_number
 
@@ -184,17 +184,6 @@ def plain_curve(videos: list[tuple], positives: int, threshold: float) -> tuple[
     return statistics.fmean(interpolated), found / positives
 
 
-def median_seconds(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median time of each function; they take turns, as the load of a machine changes."""
-    seconds = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, own in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in seconds]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is not 0 if the two ways differ."""
     args = parse_args(argv)
@@ -214,20 +203,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not np.allclose(found, expected, rtol=0, atol=1e-9):
             print(f"AP and AR100 differ: {found}, but {expected} by plain loops", file=sys.stderr)
             return 1
-        seconds = median_seconds(list(ways.values()), args.repeats)
+        seconds = median_seconds(ways, args.repeats)
     height, width = args.size
     print(
         f"{args.videos} videos of {args.frames} frames {width}x{height}, each with {args.tracks} "
         f"annotated tracks of {args.categories} classes and {args.predictions} predicted ones; "
         f"medians; {describe_machine()}"
     )
-    rows = [
-        (name, f"{own:.2f}", f"{seconds[-1] / own:.1f}")
-        for name, own in zip(ways, seconds, strict=True)
-    ]
-    headers = ("evaluated by", "seconds", "plain loops take ... times as long")
-    align = ("left", "right", "right")
-    print(tabulate(rows, headers=headers, colalign=align, disable_numparse=True))
+    plain = seconds["plain loops"]
+    rows = [(name, f"{own:.2f}", f"{plain / own:.1f}") for name, own in seconds.items()]
+    print(markdown_table(("evaluated by", "seconds", "plain loops take ... times as long"), rows))
     return 0
 
 

@@ -11,8 +11,8 @@ fills in missing areas: the metric depends on the file as it is.
 
 import json
 import logging
-import math
 import numbers
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,12 +118,14 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
     masks_of_tracks = read_masks(annotations, indices, videos, where)
     for index, masks in zip(indices, masks_of_tracks, strict=True):
         entry, area = annotations[index], masks.area
-        if entry.get("areas") is not None:
-            with _naming(where(index)):
+        is_crowd = entry.get("iscrowd", 0)
+        with _naming(where(index)):
+            if is_crowd not in (0, 1, None):
+                raise ValueError(f"'iscrowd' must be 0 or 1, not {is_crowd!r}")
+            if entry.get("areas") is not None:
                 area = _annotated_area(entry["areas"])
         video_id, category_id = int(entry["video_id"]), int(entry["category_id"])
-        is_crowd = bool(entry.get("iscrowd"))
-        truth.tracks.append(Track(video_id, category_id, masks, area, is_crowd=is_crowd))
+        truth.tracks.append(Track(video_id, category_id, masks, area, is_crowd=bool(is_crowd)))
     return truth
 
 
@@ -147,7 +149,7 @@ class Results:
         self._by_video = _check_entries(entries, truth, self._where)
         for index, entry in enumerate(entries):
             score = entry.get("score")
-            if not (isinstance(score, numbers.Real) and math.isfinite(score)):
+            if not _is_finite(score):
                 raise ValueError(
                     f"{self._where(index)}: 'score' must be a finite number, not {score!r}"
                 )
@@ -318,9 +320,7 @@ def _annotated_area(areas: Any) -> float:
 
     It is the mean over the frames where it has any; in the others the object is not visible.
     """
-    if not isinstance(areas, list) or not all(
-        a is None or (isinstance(a, numbers.Real) and math.isfinite(a)) for a in areas
-    ):
+    if not isinstance(areas, list) or not all(a is None or _is_finite(a) for a in areas):
         raise ValueError("'areas' must be a list of finite numbers and null")
     present = [area for area in areas if area]
     return float(np.mean(present)) if present else 0.0
@@ -358,6 +358,13 @@ def _list_of_dicts(value: Any, where: str) -> list[dict[str, Any]]:
         if not isinstance(entry, dict):
             raise ValueError(f"{where}: entry number {index} must be an object")
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that fits into a float."""
+    # Python's integers have no end.
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def _integer(entry: dict[str, Any], key: str) -> int:

@@ -165,7 +165,7 @@ class KernelTracker:
         current = F.normalize(embeddings, dim=1)
         similarity = (reference @ current.T).nan_to_num(0.0)  # slots, queries
         _, order = linear_sum_assignment(similarity.numpy(), maximize=True)
-        return torch.as_tensor(order, dtype=torch.int64)
+        return torch.from_numpy(order).long()
 
     def _remember(self, embeddings: torch.Tensor, scores: torch.Tensor) -> None:
         """Take up a key frame in slot order; embeddings of a failed frame never enter.

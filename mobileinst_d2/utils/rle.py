@@ -25,6 +25,8 @@ __all__ = [
 
 # Three points with two coordinates each.
 MIN_POLYGON_NUMBERS = 6
+# In pixels. Far beyond, the compiled code of pycocotools fills the memory or ends the process.
+_MAX_COORDINATE = 1e6
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
@@ -148,12 +150,18 @@ def _code_of_polygons(polygons: list[Any], height: int, width: int) -> str | Non
         try:
             # The sum is not finite if a number is not.
             is_valid = math.isfinite(sum(polygon)) and len(polygon) % 2 == 0
+            is_near = max(map(abs, polygon), default=0) <= _MAX_COORDINATE
         except (OverflowError, TypeError):
             is_valid = False
         if not is_valid:
             raise MaskError(
                 "a polygon must be a flat list [x0, y0, x1, y1, ...] of finite numbers, "
                 f"not {str(polygon)[:60]}"
+            )
+        if not is_near:
+            raise MaskError(
+                f"a polygon has coordinates beyond {_MAX_COORDINATE:.0f} pixels: "
+                f"{str(polygon)[:60]}"
             )
     polygons = [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON_NUMBERS]
     if not polygons:

@@ -6,6 +6,7 @@ one two places before, in groups of five bits, the lowest first.
 """
 
 import re
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain
@@ -124,7 +125,8 @@ def compressed_text(counts: list[int], index: int = 0) -> str:
         MaskError: they are not integers of 0 or more.
     """
     try:
-        code = mask_util.frPyObjects({"size": [1, 1], "counts": counts}, 1, 1)
+        lengths = _lengths(counts)
+        code = mask_util.frPyObjects({"size": [1, 1], "counts": lengths.tolist()}, 1, 1)
     except (OverflowError, TypeError, ValueError) as error:
         raise _not_integers(index) from error
     return code["counts"].decode("ascii")
@@ -138,19 +140,28 @@ def _pairs_of_integers(
     even = [[*code, 0] if len(code) % 2 else code for code in codes]
     counts = np.array([len(code) for code in even]) // 2
     try:
-        runs = np.fromiter(chain.from_iterable(even), dtype=np.int64, count=2 * counts.sum())
-    except (OverflowError, TypeError, ValueError):
-        runs = np.array([-1])
-    if runs.min() < 0:
-        raise _not_integers(next(i for i, code in enumerate(codes) if not _are_lengths(code)))
+        runs = _lengths(list(chain.from_iterable(even)))
+    except (OverflowError, TypeError, ValueError) as error:
+        index = next(i for i, code in enumerate(codes) if not _are_lengths(code))
+        raise _not_integers(index) from error
     return runs.clip(max=_INT32_END - 1).astype(np.int32).reshape(-1, 2), counts
+
+
+def _lengths(numbers: list[int]) -> np.ndarray:
+    """Run lengths (n,) int64; OverflowError, TypeError or ValueError if they are none."""
+    # NumPy alone would also take fractions and text.
+    lengths = np.frombuffer(array("q", numbers), dtype=np.int64)
+    if lengths.min() < 0:
+        raise ValueError("negative")
+    return lengths
 
 
 def _are_lengths(code: list[int]) -> bool:
     try:
-        return np.fromiter(code, dtype=np.int64).min() >= 0
+        _lengths(code)
     except (OverflowError, TypeError, ValueError):
         return False
+    return True
 
 
 def _pairs_of_texts(
@@ -196,7 +207,8 @@ def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The signed numbers in compressed codes and a 0 after each code, and how many each has."""
     text = _ZERO.join([*texts, ""])
     ends = np.cumsum([len(text) + 1 for text in texts])
-    codes = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+    # Of other characters, some cannot be encoded.
+    codes = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
     if (
         not text.isascii()
         or codes.min() < _LAST[0]

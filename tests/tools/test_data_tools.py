@@ -106,6 +106,11 @@ def test_validate_results(shapes, capsys, tmp_path):
     results.write_text(json.dumps([{**track, "score": None}]))
     assert validate_ytvis.main([str(path), "--results", str(results)]) == 1
     assert "errors, results (1):" in capsys.readouterr().out
+    track["segmentations"][1] = {"size": [48, 64], "counts": "P"}
+    results.write_text(json.dumps([{**track, "score": 0.5}]))
+    assert validate_ytvis.main([str(path), "--results", str(results)]) == 1
+    assert f"{results}: entry number 0 (video" in (printed := capsys.readouterr().out)
+    assert "frame 1: 'counts' of a mask is not a compressed run-length code" in printed
 
 
 def test_validate_exit_codes_for_other_files(tmp_path, capsys):

@@ -55,13 +55,13 @@ class ScriptedNetwork:
         numbers = [int(frame[0, 0, 0]) for frame in frames]
         self.key_frames.append(numbers)
         names = ("kernels", "queries", "scores", "mask_features")
-        return {name: getattr(self, name)[numbers] for name in names}
+        return {name: _chosen(getattr(self, name), numbers) for name in names}
 
     def reuse(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
         """Like ``MobileInst.reuse``."""
         numbers = [int(frame[0, 0, 0]) for frame in frames]
         self.reused_frames.append(numbers)
-        return self.mask_features[numbers]
+        return _chosen(self.mask_features, numbers)
 
     def permuted(self, orders: Sequence[torch.Tensor]) -> "ScriptedNetwork":
         """The same answers, with the queries of each frame in another order."""
@@ -72,6 +72,12 @@ class ScriptedNetwork:
             for name in ("scores", "kernels", "queries")
         }
         return ScriptedNetwork(mask_features=self.mask_features, **shuffled)
+
+
+def _chosen(answers: torch.Tensor, numbers: list[int]) -> torch.Tensor:
+    # A list as an index makes PyTorch look for attributes by new strings, of which Python's cache
+    # of attributes keeps some, and the memory of a stream is counted.
+    return torch.stack([answers[number] for number in numbers])
 
 
 def columns(count: int, size: tuple[int, int] = FRAME_SIZE) -> torch.Tensor:

@@ -222,7 +222,7 @@ def test_identities_are_alive_until_they_cannot_come_back():
     assert alive == [[1, 2], [1, 2], [1, 2], [1], [1], [1, 3]]
 
 
-@pytest.mark.parametrize(("mode", "steps"), [("prev", 700), ("ema", 700), ("bank", 2000)])
+@pytest.mark.parametrize(("mode", "steps"), [("prev", 300), ("ema", 300), ("bank", 2000)])
 def test_memory_is_flat_over_many_steps(mode, steps):
     numbers = 128  # of different frames
     network = ScriptedNetwork(
@@ -248,10 +248,10 @@ def test_memory_is_flat_over_many_steps(mode, steps):
 
     run(range(50))
     in_memory()  # its own first call
-    run(range(50, 300))  # PyTorch goes on to fill its own stores for some hundred steps
+    run(range(50, 100))
     tensors, blocks, state_size = in_memory()
-    run(range(300, steps))
+    run(range(100, steps))
     after = in_memory()
     assert stream.ids_alive()[-1] > steps / 20  # much has come and gone
     assert (after[0], after[2]) == (tensors, state_size)
-    assert after[1] - blocks < 0.75 * (steps - 300)  # less than one per step
+    assert after[1] - blocks < 100  # one per step would be 200 at least

@@ -84,9 +84,10 @@ def test_numbers_of_every_length():
 @pytest.mark.parametrize(
     "code",
     [
-        *("ooooooooo0", "P", "0123"),
+        *("ooooooooo0", "P", "0123", "\udc80"),
         *([10, 20], [2**31 + 5, 5, 2**31 + 6], [2**40], [66, -3]),
         *([60, None], [60, "x"], [[64]], [float("nan"), 64], [10**30]),
+        *([31.5, 32.5], ["32", "32"]),
     ],
 )
 @pytest.mark.parametrize("place", [0, 2, 4])
