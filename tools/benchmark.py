@@ -50,6 +50,7 @@ from mobileinst_d2.export.runners import ExportError
 from mobileinst_d2.export.sidecar import read_sidecar
 from mobileinst_d2.utils.arguments import whole_number
 from mobileinst_d2.utils.files import replacing, write_json
+from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.
@@ -291,6 +292,7 @@ def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is 0 also where some models failed."""
     args = parse_args(argv)
+    tidy_up_on_termination()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     core = default_core() if args.cpu is None else args.cpu
     run = functools.partial(run_in_worker, core=core, timeout=TIME_LIMIT)
@@ -311,6 +313,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 track_live(args, run, report)
     except (ConfigError, ExportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("error: interrupted; the files have the rounds before") from None
     print(report.text)
     return 0
 
