@@ -31,7 +31,12 @@ from mobileinst_d2.benchmark.candidates import (
     PackageCandidate,
 )
 from mobileinst_d2.benchmark.graphs import RUNTIMES
-from mobileinst_d2.benchmark.isolation import WorkerError, default_core, run_in_worker
+from mobileinst_d2.benchmark.isolation import (
+    WorkerError,
+    available_cores,
+    default_core,
+    run_in_worker,
+)
 from mobileinst_d2.benchmark.latency import Comparison, TimedRounds
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
@@ -123,6 +128,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not (args.config_file or args.exported or args.package or args.live):
         parser.error("name models with --config-file, --exported, --package or --live")
+    if args.breakdown and not args.config_file:
+        parser.error("--breakdown is of models of --config-file")
+    if args.video and not args.live:
+        parser.error("--video is for --live")
+    if args.cpu is not None and args.cpu not in available_cores():
+        cores = ", ".join(map(str, sorted(available_cores()))) or "none by number"
+        parser.error(f"--cpu {args.cpu}: the cores that can be used are {cores}")
     return args
 
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["ONE_THREAD", "WorkerError", "default_core", "run_in_worker"]
+__all__ = ["ONE_THREAD", "WorkerError", "available_cores", "default_core", "run_in_worker"]
 
 Result = TypeVar("Result")
 
@@ -39,11 +39,14 @@ class WorkerError(RuntimeError):
     """A function failed in its process, or took the process down; the message says how."""
 
 
+def available_cores() -> set[int]:
+    """The cores that this process may use; none where the system cannot pin processes."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
 def default_core() -> int | None:
     """The last core that this process may use; None where the system cannot pin processes."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    return max(os.sched_getaffinity(0))
+    return max(available_cores(), default=None)
 
 
 def run_in_worker(
