@@ -126,6 +126,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output", type=Path, metavar="FILE", help="write all numbers as JSON")
     add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     args = parser.parse_args(argv)
+    check_args(parser, args)
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other or this machine."""
     if not (args.config_file or args.exported or args.package or args.live):
         parser.error("name models with --config-file, --exported, --package or --live")
     if args.breakdown and not args.config_file:
@@ -135,7 +141,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.cpu is not None and args.cpu not in available_cores():
         cores = ", ".join(map(str, sorted(available_cores()))) or "none by number"
         parser.error(f"--cpu {args.cpu}: the cores that can be used are {cores}")
-    return args
 
 
 def find_candidates(args: argparse.Namespace) -> list[Candidate]:
