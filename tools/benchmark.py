@@ -31,7 +31,12 @@ from mobileinst_d2.benchmark.candidates import (
     PackageCandidate,
 )
 from mobileinst_d2.benchmark.graphs import RUNTIMES
-from mobileinst_d2.benchmark.isolation import WorkerError, default_core, run_in_worker
+from mobileinst_d2.benchmark.isolation import (
+    WorkerError,
+    available_cores,
+    default_core,
+    run_in_worker,
+)
 from mobileinst_d2.benchmark.latency import Comparison, TimedRounds
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
@@ -50,6 +55,7 @@ from mobileinst_d2.export.runners import ExportError
 from mobileinst_d2.export.sidecar import read_sidecar
 from mobileinst_d2.utils.arguments import whole_number
 from mobileinst_d2.utils.files import replacing, write_json
+from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.
@@ -120,9 +126,21 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output", type=Path, metavar="FILE", help="write all numbers as JSON")
     add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     args = parser.parse_args(argv)
+    check_args(parser, args)
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other or this machine."""
     if not (args.config_file or args.exported or args.package or args.live):
         parser.error("name models with --config-file, --exported, --package or --live")
-    return args
+    if args.breakdown and not args.config_file:
+        parser.error("--breakdown is of models of --config-file")
+    if args.video and not args.live:
+        parser.error("--video is for --live")
+    if args.cpu is not None and args.cpu not in available_cores():
+        cores = ", ".join(map(str, sorted(available_cores()))) or "none by number"
+        parser.error(f"--cpu {args.cpu}: the cores that can be used are {cores}")
 
 
 def find_candidates(args: argparse.Namespace) -> list[Candidate]:
@@ -291,6 +309,7 @@ def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is 0 also where some models failed."""
     args = parse_args(argv)
+    tidy_up_on_termination()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     core = default_core() if args.cpu is None else args.cpu
     run = functools.partial(run_in_worker, core=core, timeout=TIME_LIMIT)
@@ -311,6 +330,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 track_live(args, run, report)
     except (ConfigError, ExportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("error: interrupted; the files have the rounds before") from None
     print(report.text)
     return 0
 

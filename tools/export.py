@@ -10,7 +10,6 @@ Example::
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from mobileinst_d2.export import (
     require,
 )
 from mobileinst_d2.utils.arguments import whole_number
+from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -114,8 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and export."""
     args = parse_args(argv)
     setup_logger(name="mobileinst_d2")
-    # As Ctrl-C does, so that nothing is left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    tidy_up_on_termination()
     try:
         export(args)
     except (CheckpointError, ExportError, OSError, ValueError) as error:

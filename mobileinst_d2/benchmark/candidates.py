@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from .. import add_mobileinst_config
-from ..export.model import ExportedModel
+from ..export.model import ExportedModel, read_config
 from ..export.runners import ExportError
-from ..export.sidecar import CONFIG_FILE
 
 __all__ = [
     "BuiltModel",
@@ -23,7 +21,6 @@ __all__ = [
     "ConfigCandidate",
     "ExportedCandidate",
     "PackageCandidate",
-    "folder_config",
     "randomise_norms",
 ]
 
@@ -122,7 +119,7 @@ class ExportedCandidate:
 
     def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
         """The model it was made from, for its cost: see :meth:`ConfigCandidate.build`."""
-        return ConfigCandidate(self.name, folder_config(self.folder)).build(size, runtime)
+        return ConfigCandidate(self.name, read_config(self.folder)).build(size, runtime)
 
 
 @dataclass(frozen=True)
@@ -173,21 +170,6 @@ class PackageCandidate:
 
 
 Candidate = ConfigCandidate | ExportedCandidate | PackageCandidate
-
-
-def folder_config(folder: Path) -> CfgNode:
-    """The config that an exported folder was made from.
-
-    Args:
-        folder: the folder.
-
-    Returns:
-        The config.
-    """
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(folder / CONFIG_FILE))
-    return cfg
 
 
 def randomise_norms(module: nn.Module) -> None:

@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["ONE_THREAD", "WorkerError", "default_core", "run_in_worker"]
+__all__ = ["ONE_THREAD", "WorkerError", "available_cores", "default_core", "run_in_worker"]
 
 Result = TypeVar("Result")
 
@@ -37,11 +39,14 @@ class WorkerError(RuntimeError):
     """A function failed in its process, or took the process down; the message says how."""
 
 
+def available_cores() -> set[int]:
+    """The cores that this process may use; none where the system cannot pin processes."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
 def default_core() -> int | None:
     """The last core that this process may use; None where the system cannot pin processes."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    return max(os.sched_getaffinity(0))
+    return max(available_cores(), default=None)
 
 
 def run_in_worker(
@@ -51,6 +56,8 @@ def run_in_worker(
     timeout: float | None = None,
 ) -> Result:
     """Call a function in a new process with one thread.
+
+    The process ends with this one, whatever ends it, and so do those that it has started.
 
     Args:
         function: of a module, so that the process can import it.
@@ -72,7 +79,9 @@ def run_in_worker(
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        process = context.Process(target=_work, args=(sender, log, core, function, args))
+        process = context.Process(
+            target=_work, args=(sender, log, core, function, args), daemon=True
+        )
         process.start()
         sender.close()
         try:
@@ -85,8 +94,7 @@ def run_in_worker(
             raise WorkerError(_describe_crash(process.exitcode, log)) from None
         finally:
             receiver.close()
-            process.kill()
-            process.join()
+            _kill(process)
     if error is not None:
         raise WorkerError(error)
     return result
@@ -94,6 +102,11 @@ def run_in_worker(
 
 def _work(sender: Connection, log: Path, core: int | None, function: Callable, args: tuple) -> None:
     """The life of a worker."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # with all that it starts it is a group, which is ended as one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What is left here by a worker that is ended goes with the folder.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(log.parent)
     # Libraries print as they like, below Python too.
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -106,6 +119,24 @@ def _work(sender: Connection, log: Path, core: int | None, function: Callable, a
         result = _describe_error(error), None
     sender.send(result)
     sender.close()
+
+
+def _end_with_parent() -> None:
+    """End this worker, with what it has started, when the process that wants its result ends."""
+    wait([multiprocessing.parent_process().sentinel])
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _kill(process: multiprocessing.Process) -> None:
+    """End a worker, with what it has started."""
+    if process.is_alive() and hasattr(os, "killpg"):
+        # It is no group yet when it has only just been started.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 def _describe_error(error: Exception) -> str:

@@ -95,6 +95,7 @@ class Comparison:
     What fails keeps its reason, and is left out from then on; the others go on.
 
     Attributes:
+        runtimes: in the order of the cells of each row.
         rows: one per model, in order.
         reference: name of the row that ratios refer to.
         peak: GFLOP/s of each way to measure the core's peak, the highest of all rounds.
@@ -139,12 +140,18 @@ class Comparison:
                 f"the reference {self.reference!r} is no row; the rows are {', '.join(names)}"
             )
         self.candidates = list(candidates)
+        self.runtimes = tuple(runtimes)
         self.rows = [Row(name, [Cell(runtime=x) for x in runtimes]) for name in names]
         self.peak: dict[str, float] = {}
         self.size = size
         self._folder = folder
         self._run = run
         self._calls = warm_ups, repeats
+
+    @property
+    def reference_row(self) -> Row:
+        """The row that ratios refer to."""
+        return next(row for row in self.rows if row.name == self.reference)
 
     @property
     def highest_peak(self) -> float | None:
@@ -201,9 +208,8 @@ class Comparison:
 
     def ratio(self, row: Row, runtime: str) -> float | None:
         """Time of a row over that of the reference, in one runtime; None where one is missing."""
-        references = [x.cell(runtime).seconds for x in self.rows if x.name == self.reference]
-        seconds = row.cell(runtime).seconds
-        return None if seconds is None or references[0] is None else seconds / references[0]
+        seconds, reference = row.cell(runtime).seconds, self.reference_row.cell(runtime).seconds
+        return None if None in (seconds, reference) else seconds / reference
 
     def fraction_of_peak(self, row: Row, runtime: str) -> float | None:
         """Arithmetic per time over the measured peak; None where a part of it is missing."""

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import torch
 
-from ..export.model import ExportedModel
+from ..export.model import ExportedModel, read_config
 from ..modeling.postprocess import MASK_FEATURE_STRIDE, MASK_PASTES, predict_instances
 from ..tracking import FramePreparation, StreamingPredictor
 from ..tracking.kernel_tracker import KernelTracker
 from ..utils.video_io import VideoReader
-from .candidates import folder_config
 from .graphs import Timing, time_call
 from .video import ShapedMasks, moving_picture
 
@@ -150,7 +149,7 @@ def measure_live_stages(
     Returns:
         What a frame takes.
     """
-    cfg = folder_config(folder)
+    cfg = read_config(folder)
     cfg.TEST.TRACKING.CLIP_LEN = clip_len
     network = ExportedModel(cfg, folder)
     if isinstance(source, str):

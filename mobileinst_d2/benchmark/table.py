@@ -54,14 +54,13 @@ def ratio_table(comparison: Comparison) -> str:
     Returns:
         Markdown.
     """
-    runtimes = [cell.runtime for cell in comparison.rows[0].cells]
     rows = []
     for row in comparison.rows:
         counted = row.macs is not None
         sizes = (f"{row.macs / 1e9:.2f}", f"{row.params / 1e6:.2f}") if counted else (_MISSING,) * 2
-        ratios = (_or_dash(comparison.ratio(row, runtime), "{:.2f}") for runtime in runtimes)
+        ratios = (_or_dash(comparison.ratio(row, x), "{:.2f}") for x in comparison.runtimes)
         rows.append((row.name, *sizes, *ratios))
-    return markdown_table(("model", "GMAC", "params (M)", *runtimes), rows)
+    return markdown_table(("model", "GMAC", "params (M)", *comparison.runtimes), rows)
 
 
 def milliseconds_table(comparison: Comparison) -> str:
@@ -73,12 +72,11 @@ def milliseconds_table(comparison: Comparison) -> str:
     Returns:
         Markdown.
     """
-    runtimes = [cell.runtime for cell in comparison.rows[0].cells]
-    headers = [text for runtime in runtimes for text in (f"{runtime} ms", "of peak")]
+    headers = [text for runtime in comparison.runtimes for text in (f"{runtime} ms", "of peak")]
     rows = []
     for row in comparison.rows:
         cells = []
-        for runtime in runtimes:
+        for runtime in comparison.runtimes:
             fraction = comparison.fraction_of_peak(row, runtime)
             cells += [milliseconds(row.cell(runtime)), _or_dash(fraction, "{:.0%}")]
         rows.append((row.name, *cells))
@@ -95,8 +93,7 @@ def breakdown_table(comparison: Comparison, stages: Mapping[str, TimedRounds]) -
     Returns:
         Markdown.
     """
-    runtimes = [cell.runtime for cell in comparison.rows[0].cells]
-    whole = next(row for row in comparison.rows if row.name == comparison.reference)
+    runtimes, whole = comparison.runtimes, comparison.reference_row
     headers = [text for runtime in runtimes for text in (runtime, f"{runtime} ms")]
     rows = []
     for row in comparison.rows:

@@ -59,9 +59,7 @@ class Predictor:
         Raises:
             ConfigError: the file that holds them is damaged.
         """
-        if isinstance(self.model, ExportedModel):
-            return self.model.sidecar.class_names
-        return _from_metadata(class_names, self._cfg)
+        return self._describe("class_names", class_names)
 
     def category_ids(self) -> list[int]:
         """Their ids in the data set, see `mobileinst_d2.utils.classes.category_ids`.
@@ -69,9 +67,16 @@ class Predictor:
         Raises:
             ConfigError: the file that holds them is damaged.
         """
+        return self._describe("category_ids", category_ids)
+
+    def _describe(self, key: str, read: Callable[[CfgNode], list]) -> list:
+        """What an exported model tells of itself, or what is found by the config."""
         if isinstance(self.model, ExportedModel):
-            return self.model.sidecar.category_ids
-        return _from_metadata(category_ids, self._cfg)
+            return getattr(self.model.sidecar, key)
+        try:
+            return read(self._cfg)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def load_predictor(
@@ -98,7 +103,7 @@ def load_predictor(
     if not cfg.MODEL.WEIGHTS:
         logger.warning(
             "MODEL.WEIGHTS is empty: the model is RANDOM and so is what it shows. "
-            "Give trained weights with --opts MODEL.WEIGHTS model_final.pth."
+            "Set MODEL.WEIGHTS to trained weights."
         )
     try:
         model = build_model(without_backbone_weights(cfg)).eval()
@@ -110,10 +115,3 @@ def load_predictor(
     except OSError as error:
         raise CheckpointError(f"cannot load the weights: {error}") from error
     return Predictor(cfg, model)
-
-
-def _from_metadata(read: Callable[[CfgNode], list], cfg: CfgNode) -> list:
-    try:
-        return read(cfg)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

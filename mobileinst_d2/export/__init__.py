@@ -8,7 +8,7 @@ from .model import ExportedModel
 from .quantize import INT8_RUNTIMES
 from .runners import RUNNERS, ExportError, GraphRunner
 from .sidecar import Sidecar, read_sidecar
-from .writers import RUNTIMES, export_module, export_module_ncnn, export_module_onnx, require
+from .writers import RUNTIMES, export_module, require
 
 __all__ = [
     "INT8_RUNTIMES",
@@ -21,8 +21,6 @@ __all__ = [
     "check_output_dir",
     "export_model",
     "export_module",
-    "export_module_ncnn",
-    "export_module_onnx",
     "read_sidecar",
     "require",
 ]

@@ -233,12 +233,12 @@ def _whole_folder(path: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.rename(replaced)
         try:
+            if path.exists():
+                path.rename(replaced)
             folder.rename(path)
         except BaseException:
-            if replaced.exists():
+            if replaced.exists() and not path.exists():
                 replaced.rename(path)
             raise
     finally:

@@ -15,7 +15,7 @@ from .runners import RUNNERS, ExportError, GraphRunner
 from .sidecar import CONFIG_FILE, Sidecar, read_sidecar
 from .writers import require
 
-__all__ = ["ExportedModel", "Graphs"]
+__all__ = ["ExportedModel", "Graphs", "read_config"]
 
 Array = torch.Tensor | np.ndarray
 
@@ -108,7 +108,10 @@ class ExportedModel:
             ExportError: the runtime is not installed, or the folder is for another one.
         """
         if runtime != sidecar.runtime and runtime not in _ALSO_RUN_BY.get(sidecar.runtime, ()):
-            raise ExportError(f"{folder} was exported for {sidecar.runtime}, not for {runtime}")
+            raise ExportError(
+                f"{folder} was exported for {sidecar.runtime}, not for {runtime}: export the model "
+                f"again with --format {runtime}"
+            )
         require(runtime)
         self.sidecar = sidecar
         self.graphs = Graphs(Path(folder), sidecar, runtime, num_threads)
@@ -186,17 +189,7 @@ class ExportedModel:
         Raises:
             ExportError: the runtime is not installed, or the folder cannot be used.
         """
-        read_sidecar(folder)  # tells what is wrong with the folder better than its config
-        cfg = get_cfg()
-        add_mobileinst_config(cfg)
-        path = Path(folder) / CONFIG_FILE
-        try:
-            cfg.merge_from_file(str(path))
-            cfg.merge_from_list(list(opts))
-        # yaml and yacs raise various types for various mistakes.
-        except Exception as error:
-            raise ExportError(f"{path} and the overrides give no config: {error}") from error
-        return cls(cfg, folder, runtime=runtime, num_threads=num_threads)
+        return cls(read_config(folder, opts), folder, runtime=runtime, num_threads=num_threads)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -271,6 +264,32 @@ class ExportedModel:
         runner = self.graphs[name]
         results = [runner(pad_picture(frame, self._blank)) for frame in frames]
         return {key: np.concatenate([x[key] for x in results]) for key in runner.outputs}
+
+
+def read_config(folder: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+    """The config that an exported folder is used with.
+
+    Args:
+        folder: made by tools/export.py.
+        opts: config overrides KEY, VALUE, ....
+
+    Returns:
+        The config, not frozen.
+
+    Raises:
+        ExportError: the folder is damaged, or the overrides fit no config.
+    """
+    read_sidecar(folder)  # tells what is wrong with the folder better than its config
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    path = Path(folder) / CONFIG_FILE
+    try:
+        cfg.merge_from_file(str(path))
+        cfg.merge_from_list(list(opts))
+    # yaml and yacs raise various types for various mistakes.
+    except Exception as error:
+        raise ExportError(f"{path} and the overrides give no config: {error}") from error
+    return cfg
 
 
 def _check_outputs(sidecar: Sidecar, name: str, needed: Sequence[str]) -> None:

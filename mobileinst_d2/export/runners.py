@@ -6,6 +6,7 @@ in a fresh interpreter (see ``guard.py``). It must not import from the package.
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class ExportError(RuntimeError):
     """A model that cannot be exported, or an exported one that cannot be used."""
 
 
-class GraphRunner:
+class GraphRunner(ABC):
     """Calls one exported graph.
 
     Attributes:
@@ -81,11 +82,13 @@ class GraphRunner:
             )
         return outputs
 
+    @abstractmethod
     def _load(self, num_threads: int) -> None:
-        raise NotImplementedError
+        """Load ``_files`` and compare their tensors with ``_sources`` and ``_targets``."""
 
+    @abstractmethod
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        raise NotImplementedError
+        """Feed ``_sources``, and give the ``_targets`` in order."""
 
     def _check_tensors(self, kind: str, wanted: Sequence[str], found: Sequence[str]) -> None:
         if set(wanted) != set(found):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..modeling.postprocess import MASK_FEATURE_STRIDE
 from .runners import ExportError
 
 __all__ = ["CONFIG_FILE", "SIDECAR_FILE", "Sidecar", "hash_files", "read_sidecar", "write_sidecar"]
@@ -15,6 +16,18 @@ __all__ = ["CONFIG_FILE", "SIDECAR_FILE", "Sidecar", "hash_files", "read_sidecar
 SIDECAR_FILE = "model.json"
 CONFIG_FILE = "config.yaml"
 FORMAT_VERSION = 1
+
+# What all graphs of this version take.
+_INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
+# Shapes of the outputs: queries N, classes K, kernel D, query C, height h, width w. A letter stands
+# for one number in all graphs of a folder.
+_SHAPES = {
+    "scores": "1NK",
+    "mask_logits": "1Nhw",
+    "kernels": "1ND",
+    "mask_features": "1Dhw",
+    "queries": "1NC",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +143,20 @@ def _check_types(sidecar: Sidecar) -> None:
     """Use everything as it will be used; what is wrong raises."""
     _require(isinstance(sidecar.runtime, str), "runtime")
     _require(_is_shape(sidecar.input["shape"]) and len(sidecar.input["shape"]) == 4, "input.shape")
+    for key, value in _INPUT.items():
+        _require(sidecar.input[key] == value, f"input.{key}")
     _require(sidecar.input["channels"] in ("RGB", "BGR"), "input.channels")
     pad_value = sidecar.input["pad_value"]
     _require(
         len(pad_value) == 3 and all(isinstance(x, (int, float)) for x in pad_value),
         "input.pad_value",
     )
+    _require(all(isinstance(x, str) for x in sidecar.class_names), "class_names")
+    _require(len(sidecar.category_ids) == len(sidecar.class_names), "category_ids")
+    _require(sidecar.mask_stride == MASK_FEATURE_STRIDE, "mask_stride")
     _require(bool(sidecar.graphs), "graphs")
+    height, width = (side // MASK_FEATURE_STRIDE for side in sidecar.size)
+    lengths = {"1": 1, "h": height, "w": width, "K": len(sidecar.class_names)}
     for name, graph in sidecar.graphs.items():
         for file, digest in graph["files"].items():
             # Nothing outside the folder.
@@ -148,11 +168,21 @@ def _check_types(sidecar: Sidecar) -> None:
                 _require(_is_shape(tensor["shape"]), f"graphs.{name}.{kind}")
         shapes = [tensor["shape"] for tensor in graph["inputs"].values()]
         _require(shapes == [sidecar.input["shape"]], f"graphs.{name}.inputs")
-    _require(all(isinstance(x, str) for x in sidecar.class_names), "class_names")
+        for output, tensor in graph["outputs"].items():
+            fits = output not in _SHAPES or _fits(tensor["shape"], _SHAPES[output], lengths)
+            _require(fits, f"graphs.{name}.outputs.{output}")
 
 
 def _is_shape(value: Any) -> bool:
     return isinstance(value, list) and all(type(x) is int and x > 0 for x in value)
+
+
+def _fits(shape: list[int], letters: str, lengths: dict[str, int]) -> bool:
+    """Whether a shape agrees with lengths by letter, to which new letters are added."""
+    return len(shape) == len(letters) and all(
+        lengths.setdefault(letter, length) == length
+        for letter, length in zip(letters, shape, strict=True)
+    )
 
 
 def _require(holds: bool, key: str) -> None:

@@ -22,8 +22,6 @@ __all__ = [
     "RUNTIMES",
     "Runtime",
     "export_module",
-    "export_module_ncnn",
-    "export_module_onnx",
     "require",
     "versions",
 ]
@@ -124,28 +122,6 @@ def export_module(
     }
 
 
-def export_module_onnx(
-    module: nn.Module,
-    example_input: Inputs,
-    path: str | Path,
-    input_names: Sequence[str] = ("image",),
-    output_names: Sequence[str] = ("output",),
-) -> dict[str, Any]:
-    """:func:`export_module` for ONNX Runtime, with the dynamo exporter, as one file."""
-    return export_module("onnx", module, example_input, path, input_names, output_names)
-
-
-def export_module_ncnn(
-    module: nn.Module,
-    example_input: Inputs,
-    path: str | Path,
-    input_names: Sequence[str] = ("image",),
-    output_names: Sequence[str] = ("output",),
-) -> dict[str, Any]:
-    """:func:`export_module` for ncnn, through pnnx; writes NAME.ncnn.param and NAME.ncnn.bin."""
-    return export_module("ncnn", module, example_input, path, input_names, output_names)
-
-
 class _Written(NamedTuple):
     """Files, and the names that inputs and outputs have in them."""
 
@@ -188,7 +164,11 @@ def _write_ncnn(
     stem = path.name.removesuffix(RUNTIMES["ncnn"].suffix)
     with tempfile.TemporaryDirectory(prefix="mobileinst_pnnx_") as scratch:
         # pnnx makes the names of its files from this one, and replaces some letters.
-        torch.jit.trace(module, inputs, check_trace=False).save(f"{scratch}/graph.pt")
+        try:
+            traced = torch.jit.trace(module, inputs, check_trace=False)
+        except Exception as error:
+            raise ExportError(f"PyTorch cannot trace the graph {stem}: {error}") from error
+        traced.save(f"{scratch}/graph.pt")
         shapes = ",".join(f"[{','.join(map(str, x.shape))}]f32" for x in inputs)
         command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape={shapes}", "fp16=0"]
         said = run_guarded(command, scratch, f"pnnx on the graph {stem}")

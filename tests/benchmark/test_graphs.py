@@ -51,17 +51,15 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    pytest.importorskip("onnxruntime")
     folder = tmp_path_factory.mktemp("benchmark") / "exported"
-    export_model(build_small_network(), small_config(), SIZE, "onnx", folder)
+    export_model(build_small_network(), small_config(), SIZE, "ncnn", folder)
     return folder
 
 
-def test_a_real_model_is_compared_in_pytorch_and_onnx(tiny, tmp_path):
-    pytest.importorskip("onnxruntime")
+def test_a_real_model_is_compared_in_pytorch_and_ncnn(tiny, tmp_path):
     comparison = Comparison(
         [tiny],
-        ["pytorch", "onnx"],
+        ["pytorch", "ncnn"],
         (64, 128),
         tmp_path,
         lambda function, *args: function(*args),  # in this process
@@ -72,7 +70,7 @@ def test_a_real_model_is_compared_in_pytorch_and_onnx(tiny, tmp_path):
     row = comparison.rows[0]
     assert [cell.failure for cell in row.cells] == [None, None]
     assert row.cell("pytorch").difference == 0.0
-    assert 0 < row.cell("onnx").difference < 1e-4
+    assert 0 < row.cell("ncnn").difference < 1e-4
     assert row.params == sum(p.numel() for p in build_tiny_model().parameters())
     assert 1e7 < row.macs < 1e9
     assert comparison.notes() == []
@@ -141,15 +139,15 @@ def test_warm_ups_do_not_count():
 
 def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
     candidate = ExportedCandidate("small", exported)
-    prepared = prepare_candidate(candidate, SIZE, "onnx", tmp_path)
+    prepared = prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
     assert prepared == PreparedGraph(exported, prepared.graph)
-    timing = time_graph(prepared, "onnx", 1, 2)
+    timing = time_graph(prepared, "ncnn", 1, 2)
     assert len(timing.cpu) == 2
     assert timing.difference is None  # the export has checked it
-    with pytest.raises(ExportError, match="exported for onnx, not for ncnn"):
-        prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
+    with pytest.raises(ExportError, match="exported for ncnn, not for onnx"):
+        prepare_candidate(candidate, SIZE, "onnx", tmp_path)
     with pytest.raises(ExportError, match=r"exported for \(64, 128\), .* \(64, 64\)"):
-        prepare_candidate(candidate, (64, 64), "onnx", tmp_path)
+        prepare_candidate(candidate, (64, 64), "ncnn", tmp_path)
 
 
 def test_live_tracking_divides_into_stages(exported):

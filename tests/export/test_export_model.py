@@ -17,7 +17,7 @@ from mobileinst_d2.export import (
     ExportedModel,
     ExportError,
     export_model,
-    export_module_onnx,
+    export_module,
 )
 from mobileinst_d2.export.pictures import sample_picture
 
@@ -71,8 +71,12 @@ def test_a_mobileinst_in_ncnn_gives_what_pytorch_gives(tmp_path):
 def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
     network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))
     module = network.export_graphs((64, 128))["keyframe"]
-    graph = export_module_onnx(
-        module, module.example_input(), tmp_path / "net.onnx", output_names=module.output_names
+    graph = export_module(
+        "onnx",
+        module,
+        module.example_input(),
+        tmp_path / "net.onnx",
+        output_names=module.output_names,
     )
     image = noise_image(64, 128)
     found = RUNNERS["onnx"](tmp_path, graph)(image[None].float().numpy())

@@ -174,6 +174,21 @@ def drop(*keys):
     return change
 
 
+def other_outputs(**shapes):
+    def change(content):
+        for graph in content["graphs"].values():
+            for name in graph["outputs"].keys() & shapes.keys():
+                graph["outputs"][name]["shape"] = shapes[name]
+
+    return change
+
+
+def swap_kernels_and_features(content):
+    outputs = content["graphs"]["keyframe"]["outputs"]
+    first, second = "kernels", "mask_features"
+    outputs[first], outputs[second] = outputs[second], outputs[first]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -184,6 +199,15 @@ def drop(*keys):
         (break_graphs, "graphs"),
         (escape, r"graphs\.image\.files"),
         (lambda content: content.update(format_version=2), "format_version 2"),
+        (lambda content: content.update(mask_stride=4), "mask_stride"),
+        (lambda content: content.update(class_names=["fox", "owl"]), "category_ids"),
+        (drop("input", "normalization"), "normalization"),
+        (lambda content: content["input"].update(normalization="outside"), "normalization"),
+        (other_outputs(mask_features=[1, 16, 8, 15]), r"graphs\.keyframe\.outputs\.mask_features"),
+        (other_outputs(mask_features=[1, 16, 8]), r"graphs\.keyframe\.outputs\.mask_features"),
+        (other_outputs(kernels=[1, 16, 16]), r"graphs\.keyframe\.outputs\.kernels"),
+        (other_outputs(scores=[1, 20, 5]), r"graphs\.image\.outputs\.scores"),
+        (swap_kernels_and_features, r"graphs\.keyframe\.outputs\.(kernels|mask_features)"),
     ],
 )
 def test_a_sidecar_that_makes_no_sense_is_named(folder, edit_sidecar, change, message):
@@ -209,12 +233,13 @@ def wrong_tensor(content):
 
 
 def wrong_shape(content):
-    content["graphs"]["reuse"]["outputs"]["mask_features"]["shape"] = [1, 16, 8, 15]
+    other_outputs(mask_features=[1, 15, 8, 16])(content)
+    other_outputs(kernels=[1, 20, 15])(content)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(wrong_tensor, "sidecar names out7"), (wrong_shape, r"sidecar says mask_features \(1, 16, 8")],
+    [(wrong_tensor, "sidecar names out7"), (wrong_shape, r"sidecar says mask_features \(1, 15, 8")],
 )
 def test_a_sidecar_that_does_not_match_its_graph_is_told(folder, edit_sidecar, change, message):
     edit_sidecar(change)

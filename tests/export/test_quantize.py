@@ -8,7 +8,7 @@ from small_network import SIZE, small_config
 from tiny_models import noise_image
 from torch import nn
 
-from mobileinst_d2.export import ExportedModel, ExportError, export_model, export_module_onnx
+from mobileinst_d2.export import ExportedModel, ExportError, export_model, export_module
 from mobileinst_d2.export.quantize import Quantizer
 from mobileinst_d2.export.runners import OnnxRunner
 
@@ -70,7 +70,7 @@ class Sensitive(nn.Module):
 def test_convolutions_that_int8_would_ruin_stay_in_fp32(tmp_path):
     module = Sensitive().eval()
     images = [image[None].float().numpy() for image in IMAGES]
-    graph = export_module_onnx(module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
+    graph = export_module("onnx", module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
     quantizer = Quantizer(images)
     quantizer(tmp_path, graph)
     assert quantizer.float_weights == ["first.weight", "second.weight"]
@@ -94,7 +94,7 @@ class Rectified(nn.Module):
 def test_the_range_of_a_convolution_is_that_after_its_activation_function(tmp_path):
     module = Rectified().eval()
     images = [image[None].float().numpy() for image in IMAGES]
-    graph = export_module_onnx(module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
+    graph = export_module("onnx", module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
     quantizer = Quantizer(images)
     quantizer.float_weights = []
     quantizer(tmp_path, graph)

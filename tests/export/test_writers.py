@@ -10,8 +10,7 @@ from mobileinst_d2.export import (
     RUNNERS,
     RUNTIMES,
     ExportError,
-    export_module_ncnn,
-    export_module_onnx,
+    export_module,
     require,
     writers,
 )
@@ -24,16 +23,16 @@ class TwoInputs(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "write", "files"),
+    ("runtime", "files"),
     [
-        ("onnx", export_module_onnx, ["net.onnx"]),
-        ("ncnn", export_module_ncnn, ["net.ncnn.param", "net.ncnn.bin"]),
+        ("onnx", ["net.onnx"]),
+        ("ncnn", ["net.ncnn.param", "net.ncnn.bin"]),
     ],
 )
-def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, write, files):
+def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, files):
     a, b = torch.rand(2, 1, 3, 8, 8)
     path = tmp_path / files[0]
-    graph = write(TwoInputs().eval(), (a, b), path, ["a", "b"], ["sum", "pooled"])
+    graph = export_module(runtime, TwoInputs().eval(), (a, b), path, ["a", "b"], ["sum", "pooled"])
     assert graph["files"] == files
     assert sorted(files) == sorted(file.name for file in tmp_path.iterdir())
     found = RUNNERS[runtime](tmp_path, graph)(a.numpy(), b.numpy())
@@ -42,17 +41,16 @@ def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, write, file
 
 
 def test_a_single_tensor_is_an_output_too(tmp_path):
-    graph = export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+    graph = export_module(
+        "ncnn", nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param"
+    )
     assert graph["outputs"]["output"] == {"tensor": "out0", "shape": [1, 2, 4, 4]}
 
 
-@pytest.mark.parametrize(
-    ("runtime", "write", "file"),
-    [("onnx", export_module_onnx, "r.onnx"), ("ncnn", export_module_ncnn, "r.ncnn.param")],
-)
-def test_inputs_stay_as_they_are(tmp_path, runtime, write, file):
+@pytest.mark.parametrize(("runtime", "file"), [("onnx", "r.onnx"), ("ncnn", "r.ncnn.param")])
+def test_inputs_stay_as_they_are(tmp_path, runtime, file):
     image = torch.rand(1, 2, 4, 4) - 0.5
-    graph = write(nn.ReLU().eval(), image, tmp_path / file)
+    graph = export_module(runtime, nn.ReLU().eval(), image, tmp_path / file)
     found = RUNNERS[runtime](tmp_path, graph)(image.numpy())["output"]
     np.testing.assert_array_equal(found, image.clamp(min=0))
     assert image.min() < 0
@@ -65,7 +63,7 @@ class TopK(nn.Module):
 
 def test_operators_that_ncnn_does_not_know_are_named(tmp_path):
     with pytest.raises(ExportError, match=r"no layer for torch\.topk"):
-        export_module_ncnn(TopK().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.ncnn.param")
+        export_module("ncnn", TopK().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.ncnn.param")
 
 
 class Einsum(nn.Module):
@@ -75,7 +73,7 @@ class Einsum(nn.Module):
 
 def test_operators_that_ncnn_gets_wrong_are_found(tmp_path):
     image = torch.rand(1, 3, 8, 8)
-    graph = export_module_ncnn(Einsum().eval(), image, tmp_path / "net.ncnn.param")
+    graph = export_module("ncnn", Einsum().eval(), image, tmp_path / "net.ncnn.param")
     with pytest.raises(ExportError):
         run_graph_guarded("ncnn", tmp_path, graph, {"image": image.numpy()})
 
@@ -87,15 +85,27 @@ class DataDependent(nn.Module):
 
 def test_what_the_onnx_exporter_refuses_is_an_export_error(tmp_path):
     with pytest.raises(ExportError, match=r"net\.onnx"):
-        export_module_onnx(DataDependent().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.onnx")
+        export_module("onnx", DataDependent().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.onnx")
+
+
+class Untraceable(nn.Module):
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            raise RuntimeError("not in a trace")
+        return x
+
+
+def test_what_cannot_be_traced_is_an_export_error(tmp_path):
+    with pytest.raises(ExportError, match="cannot trace the graph net: not in a trace"):
+        export_module("ncnn", Untraceable().eval(), torch.rand(1, 3), tmp_path / "net.ncnn.param")
 
 
 def test_names_must_fit_the_module(tmp_path):
     path = tmp_path / "net.ncnn.param"
     with pytest.raises(ValueError, match="2 outputs, output_names has 1"):
-        export_module_ncnn(TwoInputs().eval(), (*torch.rand(2, 1, 3, 8, 8),), path, ["a", "b"])
+        export_module("ncnn", TwoInputs().eval(), (*torch.rand(2, 1, 3, 8, 8),), path, ["a", "b"])
     with pytest.raises(ValueError, match="training mode"):
-        export_module_ncnn(nn.BatchNorm2d(3), torch.rand(1, 3, 8, 8), path)
+        export_module("ncnn", nn.BatchNorm2d(3), torch.rand(1, 3, 8, 8), path)
 
 
 def test_pnnx_that_crashes_is_an_export_error(tmp_path, monkeypatch):
@@ -107,7 +117,9 @@ def test_pnnx_that_crashes_is_an_export_error(tmp_path, monkeypatch):
         program.chmod(0o755)
         monkeypatch.setattr(pnnx, "EXEC_PATH", str(program))
         with pytest.raises(ExportError, match=rf"(?s)pnnx.*{message}.*something of interest"):
-            export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+            export_module(
+                "ncnn", nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param"
+            )
 
 
 def test_pnnx_that_writes_nothing_is_an_export_error(tmp_path, monkeypatch):
@@ -115,7 +127,7 @@ def test_pnnx_that_writes_nothing_is_an_export_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pnnx, "EXEC_PATH", "/bin/true")
     with pytest.raises(ExportError, match=r"pnnx wrote no \.ncnn\.param"):
-        export_module_ncnn(nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
+        export_module("ncnn", nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

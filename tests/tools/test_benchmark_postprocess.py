@@ -6,6 +6,8 @@ import benchmark_postprocess
 import pytest
 import torch
 
+from mobileinst_d2.modeling.postprocess import read_masks
+
 
 def test_both_ways_are_measured_with_and_without_codes(capsys, tmp_path):
     target = tmp_path / "masks.json"
@@ -32,6 +34,17 @@ def test_overlaps_are_of_the_masks(monkeypatch):
     logits[0, :4] = 9.0
     iou = benchmark_postprocess.overlaps(logits, (64, 64), (64, 64))
     assert iou.tolist() == [1.0, 1.0]
+    half = torch.full((2, 8, 8), -9.0)
+    half[0, :2] = 9.0
+    monkeypatch.setattr(
+        benchmark_postprocess,
+        "read_masks",
+        lambda _, threshold, paste: read_masks(
+            {"box": logits, "published": half}[paste], threshold, paste
+        ),
+    )
+    iou = benchmark_postprocess.overlaps(logits, (64, 64), (64, 64))
+    assert iou.tolist() == [pytest.approx(0.5, abs=0.03), 1.0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from torch import nn
 from ..layers import BATCH_NORMS, ConvBN
 from ..options import check_option
 
-__all__ = ["MobileBackbone", "activated", "build_global_layers", "check_image_channels"]
+__all__ = [
+    "MobileBackbone",
+    "activated",
+    "build_global_layers",
+    "check_image_channels",
+    "run_layers",
+]
 
 _STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _MIN_SIZE = 64
@@ -83,6 +89,33 @@ class MobileBackbone(Backbone):
     @abstractmethod
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to at least the wanted outputs."""
+
+
+def run_layers(
+    layers: nn.Sequential,
+    x: torch.Tensor,
+    names: Mapping[int, str],
+    global_layers: nn.Module | None,
+) -> dict[str, torch.Tensor]:
+    """Outputs of a network whose layers stand in a row and end at stride 32.
+
+    Args:
+        layers: the network, up to the coarsest output.
+        x: the input of the first one.
+        names: what the outputs of some layers are called, by number.
+        global_layers: from x5 to x6; None = no x6.
+
+    Returns:
+        The maps by name.
+    """
+    features = {}
+    for number, layer in enumerate(layers):
+        x = layer(x)
+        if number in names:
+            features[names[number]] = x
+    if global_layers is not None:
+        features["x6"] = global_layers(x)
+    return features
 
 
 def activated(block: ConvBN, activation: Callable[[], nn.Module]) -> nn.Sequential:

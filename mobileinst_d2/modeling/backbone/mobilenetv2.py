@@ -11,7 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import ConvBN, InvertedResidual
-from .base import MobileBackbone, activated, build_global_layers, check_image_channels
+from .base import MobileBackbone, activated, build_global_layers, check_image_channels, run_layers
 from .checkpoints import load_backbone_weights
 
 __all__ = ["MobileNetV2"]
@@ -118,11 +118,4 @@ class MobileNetV2(MobileBackbone):
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to the outputs."""
-        features = {}
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in _OUT_LAYERS:
-                features[_OUT_LAYERS[i]] = x
-        if self.global_layers is not None:
-            features["x6"] = self.global_layers(x)
-        return features
+        return run_layers(self.features, x, _OUT_LAYERS, self.global_layers)

@@ -13,7 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import build_norm, init_conv
-from .base import MobileBackbone, build_global_layers, check_image_channels
+from .base import MobileBackbone, build_global_layers, check_image_channels, run_layers
 from .checkpoints import load_backbone_weights
 
 __all__ = ["MobileNetV4", "UniversalInvertedBottleneck"]
@@ -219,11 +219,4 @@ class MobileNetV4(MobileBackbone):
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to the outputs."""
         x = self.bn1(self.conv_stem(x)).relu()
-        features = {}
-        for i, stage in enumerate(self.blocks):
-            x = stage(x)
-            if i in _OUT_STAGES:
-                features[_OUT_STAGES[i]] = x
-        if self.global_layers is not None:
-            features["x6"] = self.global_layers(x)
-        return features
+        return run_layers(self.blocks, x, _OUT_STAGES, self.global_layers)
