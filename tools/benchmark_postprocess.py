@@ -10,12 +10,15 @@ Example::
 """
 
 import argparse
-import statistics
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+
+# NumPy reads it when it is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import cv2
 import numpy as np
@@ -23,6 +26,7 @@ import torch
 from tabulate import tabulate
 
 from mobileinst_d2.benchmark.machine import describe_machine
+from mobileinst_d2.benchmark.medians import median_seconds
 from mobileinst_d2.modeling.postprocess import (
     MASK_FEATURE_STRIDE,
     MASK_PASTES,
@@ -108,17 +112,6 @@ def encode(
     return [encode_crop(*crop, size) for crop in crops if crop is not None]
 
 
-def median_seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median processor time of calls that take turns, after one round that warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
-
-
 def overlaps(
     logits: torch.Tensor, image_size: tuple[int, int], size: tuple[int, int]
 ) -> torch.Tensor:
@@ -159,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name: partial(function, name, logits[:count], image_size, size)
                 for name in MASK_PASTES
             }
-            seconds = median_seconds(calls, args.repeats)
+            seconds = median_seconds(calls, args.repeats, time.process_time)
             content["seconds"].append({"masks": count, "result": result, **seconds})
             times = [f"{1000 * seconds[name]:.1f}" for name in ("published", "box")]
             ratio = seconds["published"] / max(seconds["box"], 1e-9)

@@ -7,20 +7,25 @@ from collections.abc import Callable, Mapping
 __all__ = ["median_seconds"]
 
 
-def median_seconds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def median_seconds(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Time calls that take turns, as the load of a machine changes.
 
     Args:
         calls: what to time, by name.
         repeats: rounds that count, after one that warms up.
+        clock: of wall-clock time, or ``time.process_time``.
 
     Returns:
-        The median wall-clock time of each in seconds.
+        The median time of each in seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}

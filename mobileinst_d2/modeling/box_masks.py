@@ -56,14 +56,17 @@ class BoxMasks:
             mask_logits: (N, h, w), at stride 8 of the padded input.
             threshold: mask probability above which a pixel belongs to a mask.
         """
-        logits = mask_logits.detach().float().cpu()
+        logits = mask_logits.detach().float().cpu().contiguous()
         self._device = mask_logits.device
         self._threshold = threshold
         self._logits = logits.numpy()
         # What is no number may spread in the published pipeline: such masks have no box.
-        self._is_finite = logits.sum((1, 2)).isfinite().numpy()
+        is_finite = logits.sum((1, 2)).isfinite()
+        self._is_finite = is_finite.tolist()
         # No row or column at stride 4 has a larger probability than these, (N, 2h) and (N, 2w).
-        self._largest = tuple(self._bounds(logits.amax(dim)) for dim in (2, 1))
+        self._largest = tuple(
+            _bounds(logits.amax(dim), is_finite[:, None]).numpy() for dim in (2, 1)
+        )
         self._windows = list(zip(*(self._lit(x, _MARGIN) for x in self._largest), strict=True))
         self._probs: dict[int, _Part] = {}
 
@@ -74,8 +77,7 @@ class BoxMasks:
             if (window := self._window(number)) is None:
                 continue
             foreground = window.probs > self._threshold
-            total = window.probs.ravel() @ foreground.ravel().astype(np.float32)
-            values[number] = total / (np.count_nonzero(foreground) + 1e-6)
+            values[number] = cv2.mean(window.probs, foreground.view(np.uint8))[0]
         return torch.from_numpy(values).to(self._device)
 
     def paste(
@@ -91,7 +93,7 @@ class BoxMasks:
         Returns:
             Those of them that have a pixel there, with tight boxes, where the logits were.
         """
-        masks = np.empty((len(numbers), *output_size), dtype=bool)
+        masks = np.zeros((len(numbers), *output_size), dtype=bool)
         shown, boxes = [], []
         parts = self._parts(numbers, image_size, output_size, by_column=False)
         for place, part in enumerate(parts):
@@ -100,16 +102,14 @@ class BoxMasks:
             top, left, probs = part
             height, width = probs.shape
             mask = masks[len(shown)]
-            mask.fill(False)  # here, as it is then in the processor's cache
             pixels = mask[top : top + height, left : left + width]
             np.greater(probs, self._threshold, out=pixels)
-            rows = np.flatnonzero(pixels.any(axis=1))
-            if len(rows) == 0:
+            x, y, box_width, box_height = cv2.boundingRect(pixels.view(np.uint8))
+            if box_width == 0:
                 continue
-            columns = np.flatnonzero(pixels.any(axis=0))
             shown.append(place)
-            first = (left + columns[0], top + rows[0])
-            boxes.append((*first, left + columns[-1] + 1, top + rows[-1] + 1))
+            x, y = left + x, top + y
+            boxes.append((x, y, x + box_width, y + box_height))
         arrays = (
             np.array(shown, dtype=np.int64),
             masks[: len(shown)],
@@ -134,12 +134,6 @@ class BoxMasks:
             pixels = None if part is None else part.probs > self._threshold
             yield MaskCrop(part.top, part.left, pixels) if np.any(pixels) else None
 
-    def _bounds(self, largest: torch.Tensor) -> np.ndarray:
-        """From the largest logit of each row at stride 8 to bounds of probabilities at stride 4."""
-        is_finite = self._is_finite[:, None]
-        upsampled = np.where(is_finite, largest, 0) @ _upsampling(largest.shape[1])
-        return np.where(is_finite, torch.from_numpy(upsampled).sigmoid(), np.float32(1))
-
     def _lit(self, bounds: np.ndarray, margin: int = 0) -> list[tuple[int, int]]:
         """First row that may be above the threshold, and the one after the last; 0, 0 for none."""
         length = bounds.shape[1]
@@ -159,8 +153,7 @@ class BoxMasks:
             width, first_column = _sources(left, right)
             logits = self._logits[number, height, width]
             if self._is_finite[number]:
-                size = tuple(LOGIT_UPSAMPLING * length for length in logits.shape[::-1])
-                upsampled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
+                upsampled = cv2.resize(logits, None, None, LOGIT_UPSAMPLING, LOGIT_UPSAMPLING)
                 probs = torch.from_numpy(upsampled).sigmoid_()
             else:
                 upsampled = upsample_mask_logits(torch.from_numpy(logits)[None, None])[0, 0]
@@ -193,11 +186,11 @@ class BoxMasks:
             if bottom == 0 or right == 0 or (window := self._window(number)) is None:
                 yield None
             elif by_column:
-                probs = np.ascontiguousarray(window.probs.T)
-                probs = rows.resize_columns(probs, window.top, top, bottom)
+                probs = cv2.transpose(rows.resize(window.probs, window.top, top, bottom))
                 yield _Part(top, left, columns.resize(probs, window.left, left, right))
             else:
-                probs = columns.resize_columns(window.probs, window.left, left, right)
+                probs = cv2.transpose(window.probs)
+                probs = cv2.transpose(columns.resize(probs, window.left, left, right))
                 yield _Part(top, left, rows.resize(probs, window.top, top, bottom))
 
 
@@ -237,11 +230,10 @@ class _Axis:
         self._weights = np.take_along_axis(
             padded.reshape(len(starts), _BLOCK, length), self._neighbours[:, None], axis=2
         )
-        self._weights_transposed = np.ascontiguousarray(self._weights.transpose(0, 2, 1))
 
     def resize_all(self, vectors: np.ndarray) -> np.ndarray:
         """All of the original image for (N, rows at stride 4): (N, rows)."""
-        return self.resize_columns(vectors, 0, 0, self._length)
+        return self.resize(vectors.T, 0, 0, self._length).T
 
     def resize(self, values: np.ndarray, origin: int, first: int, end: int) -> np.ndarray:
         """Some rows of the result.
@@ -262,20 +254,6 @@ class _Axis:
         result = result.reshape((stop - begin) * _BLOCK, values.shape[1])
         return result[first - begin * _BLOCK : end - begin * _BLOCK]
 
-    def resize_columns(self, values: np.ndarray, origin: int, first: int, end: int) -> np.ndarray:
-        """The same for columns: from (rows, columns at stride 4) to (rows, end - first)."""
-        begin, stop = first // _BLOCK, (end - 1) // _BLOCK + 1
-        taken = values.take(self._rows(begin, stop, origin), axis=1, mode="clip")
-        taken = taken.reshape(len(values), stop - begin, self._neighbours.shape[1])
-        result = np.empty((len(values), stop - begin, _BLOCK), np.float32)
-        np.matmul(
-            taken.transpose(1, 0, 2),
-            self._weights_transposed[begin:stop],
-            out=result.transpose(1, 0, 2),
-        )
-        result = result.reshape(len(values), (stop - begin) * _BLOCK)
-        return result[:, first - begin * _BLOCK : end - begin * _BLOCK]
-
     def _rows(self, begin: int, stop: int, origin: int) -> np.ndarray:
         """What blocks need, from ``origin`` on; beyond a part it only counts for other rows."""
         return (self._neighbours[begin:stop] - origin).ravel()
@@ -285,8 +263,14 @@ class _Axis:
 _axis = lru_cache(maxsize=64)(_Axis)
 
 
+def _bounds(largest: torch.Tensor, is_finite: torch.Tensor) -> torch.Tensor:
+    """From the largest logit of each row at stride 8 to bounds of probabilities at stride 4."""
+    upsampled = torch.where(is_finite, largest, 0) @ _upsampling(largest.shape[1])
+    return torch.where(is_finite, upsampled.sigmoid(), 1)
+
+
 @lru_cache(maxsize=16)
-def _upsampling(length: int) -> np.ndarray:
+def _upsampling(length: int) -> torch.Tensor:
     """What :func:`upsample_mask_logits` does to rows, as a matrix (h, 2h)."""
     matrix = torch.eye(length)[None, None]
-    return bilinear_resize(matrix, (length, LOGIT_UPSAMPLING * length))[0, 0].numpy()
+    return bilinear_resize(matrix, (length, LOGIT_UPSAMPLING * length))[0, 0]
