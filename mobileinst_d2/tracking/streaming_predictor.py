@@ -235,14 +235,18 @@ class StreamingPredictor:
 
     def _show(self, frame: SlotFrame, output_size: tuple[int, int]) -> Instances:
         """The visible instances of a frame, with masks of its size (H, W)."""
+        masks = None
         if frame.is_keyframe:
             scores = frame.scores
             if self.mask_rescore:
-                scores = scores * self._read(frame.mask_logits).quality()[:, None]
+                masks = self._read(frame.mask_logits)
+                scores = scores * masks.quality()[:, None]
             self.lifecycle.update(scores)
-        slots = self.lifecycle.visible(self.max_instances)
-        masks = self._read(frame.mask_logits[slots.to(frame.mask_logits.device)])
-        pasted = masks.paste(torch.arange(len(slots)), self.image_size, output_size)
+        slots = numbers = self.lifecycle.visible(self.max_instances)
+        if masks is None:
+            masks = self._read(frame.mask_logits[slots.to(frame.mask_logits.device)])
+            numbers = torch.arange(len(slots))
+        pasted = masks.paste(numbers, self.image_size, output_size)
         pasted = PastedMasks(*(x.cpu() for x in pasted))
         tracks = self.lifecycle.show(slots[pasted.shown])
         return to_instances(
