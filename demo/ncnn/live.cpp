@@ -1,7 +1,5 @@
 #include "live.h"
 
-#include <numeric>
-
 namespace {
 
 // Calls use(number, probabilities) for the masks of some slots.
@@ -18,12 +16,12 @@ void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
   kernels_ = std::move(outputs.kernels);
   Matrix& scores = outputs.scores;
   if (model_.mask_rescore) {
-    std::vector<int> all(kernels_.rows);
-    std::iota(all.begin(), all.end(), 0);
-    const Planes logits = mask_product(kernels_, all, outputs.mask_features);
+    // Maskness only lowers scores. Slots that stay hidden anyway go without.
+    const std::vector<int> slots = lifecycle_.candidates(scores);
+    const Planes logits = mask_product(kernels_, slots, outputs.mask_features);
     for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
       const float quality = maskness(probabilities, model_.mask_threshold);
-      for (int k = 0; k < scores.columns; ++k) scores.row(i)[k] *= quality;
+      for (int k = 0; k < scores.columns; ++k) scores.row(slots[i])[k] *= quality;
     });
   }
   lifecycle_.update(scores);

@@ -85,6 +85,18 @@ void KernelTracker::keyframe(Matrix& kernels, Matrix& scores) {
   }
 }
 
+std::vector<int> Lifecycle::candidates(const Matrix& scores) const {
+  std::vector<int> numbers;
+  for (int i = 0; i < scores.rows; ++i) {
+    const float* row = scores.row(i);
+    const bool was_visible = !slots_.empty() && slots_[i].visible;
+    if (was_visible || std::any_of(row, row + scores.columns,
+                                   [this](float score) { return score >= options_.score_off; }))
+      numbers.push_back(i);
+  }
+  return numbers;
+}
+
 void Lifecycle::update(const Matrix& scores) {
   const bool is_first = slots_.empty();
   if (is_first) {

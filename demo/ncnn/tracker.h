@@ -42,6 +42,9 @@ class Lifecycle {
 
   explicit Lifecycle(const LifecycleOptions& options) : options_(options) {}
 
+  // Numbers of the slots that can be visible after an update with these scores, or lower ones.
+  std::vector<int> candidates(const Matrix& scores) const;
+
   // Takes the scores (N, K) of a key frame in the order of the slots.
   void update(const Matrix& scores);
 

@@ -142,7 +142,7 @@ def measure_live_stages(
         clip_len: T, the distance of key frames.
         source: a video file or a folder of images, tracked as the folder's config says, again and
             again. Or (H, W) of made-up frames, of which every one shows as many masks as
-            ``TEST.STREAMING.MAX_INSTANCES`` allows, whatever their scores.
+            ``TEST.STREAMING.MAX_INSTANCES`` allows.
         frames: how many to measure, a multiple of ``clip_len``.
         warm_up: how many to track before, likewise.
 
@@ -156,9 +156,9 @@ def measure_live_stages(
         with VideoReader(source, end=frames + warm_up) as reader:
             pictures = cycle(list(reader))
     else:
-        cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
         pictures = moving_picture(source)
-        network = ShapedMasks(network, FramePreparation(cfg)(next(pictures)))
+        image = FramePreparation(cfg)(next(pictures))
+        network = ShapedMasks(network, image, objects=cfg.TEST.STREAMING.MAX_INSTANCES)
     network.keyframe, network.reuse = keyframe, reuse = (
         _Clocked(network.keyframe),
         _Clocked(network.reuse),

@@ -95,12 +95,13 @@ class ShapedMasks:
     one image.
     """
 
-    def __init__(self, model: object, image: torch.Tensor) -> None:
+    def __init__(self, model: object, image: torch.Tensor, objects: int | None = None) -> None:
         """Choose the kernels.
 
         Args:
             model: has ``keyframe`` and ``reuse``, which give tensors or NumPy arrays.
             image: (3, H, W) in [0, 255].
+            objects: so many queries have a score of 0.9 and the others of 0; None = the model's.
         """
         with torch.no_grad():
             outputs = model.keyframe([image])
@@ -113,12 +114,17 @@ class ShapedMasks:
         deviation = (kernels @ features).std(1, keepdim=True)
         self._kernels = _LOGIT_STD * kernels / deviation + _LOGIT_MEAN * unit
         self._model = model
+        self._objects = objects
         self.reuse = model.reuse
 
     def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, Array]:
-        """The model's outputs, with the chosen kernels."""
+        """The model's outputs, with the chosen kernels and scores."""
         outputs = self._model.keyframe(frames)
-        return {**outputs, "kernels": self._kernels.expand(outputs["kernels"].shape)}
+        outputs = {**outputs, "kernels": self._kernels.expand(outputs["kernels"].shape)}
+        if self._objects is not None:
+            outputs["scores"] = torch.zeros(outputs["scores"].shape)
+            outputs["scores"][:, : self._objects, 0] = 0.9
+        return outputs
 
 
 def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -80,6 +80,20 @@ class SlotLifecycle:
         self._periods = torch.where(fresh, 0, self._periods)
         self._hidden = torch.where(self._visible, 0, self._hidden + 1)
 
+    def candidates(self, scores: torch.Tensor) -> torch.Tensor:
+        """Slots that can be visible after an update with these scores, or lower ones.
+
+        Args:
+            scores: (N, K), in [0, 1]; NaN counts as 0.
+
+        Returns:
+            (n,) int64, their numbers in ascending order.
+        """
+        possible = (scores.detach().cpu() >= self.score_off).any(dim=1)
+        if self._visible is not None:
+            possible = possible | self._visible
+        return possible.nonzero()[:, 0]
+
     def visible(self, max_instances: int) -> torch.Tensor:
         """Numbers of the visible slots, best first, at most so many."""
         slots = self._visible.nonzero()[:, 0]

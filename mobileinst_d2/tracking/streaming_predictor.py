@@ -239,13 +239,18 @@ class StreamingPredictor:
         if frame.is_keyframe:
             scores = frame.scores
             if self.mask_rescore:
-                masks = self._read(frame.mask_logits)
-                scores = scores * masks.quality()[:, None]
+                # Maskness only lowers scores. Slots that stay hidden anyway go without.
+                candidates = self.lifecycle.candidates(scores)
+                masks = self._read(frame.mask_logits[candidates.to(frame.mask_logits.device)])
+                quality = torch.ones(len(scores), device=scores.device)
+                quality[candidates.to(scores.device)] = masks.quality().to(quality)
+                scores = scores * quality[:, None]
             self.lifecycle.update(scores)
-        slots = numbers = self.lifecycle.visible(self.max_instances)
+        slots = self.lifecycle.visible(self.max_instances)
         if masks is None:
-            masks = self._read(frame.mask_logits[slots.to(frame.mask_logits.device)])
-            numbers = torch.arange(len(slots))
+            candidates = slots.sort().values
+            masks = self._read(frame.mask_logits[candidates.to(frame.mask_logits.device)])
+        numbers = torch.searchsorted(candidates, slots)
         pasted = masks.paste(numbers, self.image_size, output_size)
         pasted = PastedMasks(*(x.cpu() for x in pasted))
         tracks = self.lifecycle.show(slots[pasted.shown])

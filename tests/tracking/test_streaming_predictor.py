@@ -316,3 +316,23 @@ def test_a_stream_recovers_from_a_frame_of_no_numbers(part, rescore):
     assert [r.ID for r in shown[:2] + shown[3:]] == [[1, 2]] * 4
     assert all(r.scores.isfinite().all() for r in shown)
     assert part == "scores" or shown[2].ID == []
+
+
+def test_maskness_is_read_of_slots_that_can_become_or_stay_visible(monkeypatch):
+    read = []
+
+    def read_masks(logits: torch.Tensor, *options: object) -> object:
+        read.append(len(logits))
+        return original(logits, *options)
+
+    original = streaming_predictor.read_masks
+    monkeypatch.setattr(streaming_predictor, "read_masks", read_masks)
+    nan = float("nan")
+    scores = torch.tensor(
+        [[[0.9, 0.0], [0.1, 0.1], [0.35, nan]], [[0.1, 0.2], [nan, 0.2], [nan, 0.7]]]
+    )
+    predictor = predictor_of(ScriptedNetwork(scores), mask_rescore=True)
+    assert predictor.step(picture(0)).ID == [1]
+    assert predictor.step(picture(1)).ID == [2]
+    # The first and the third: one that is hidden now, and one that could be shown.
+    assert read == [2, 2]
