@@ -61,11 +61,10 @@ class BoxMasks:
         self._threshold = threshold
         self._logits = logits.numpy()
         # What is no number may spread in the published pipeline: such masks have no box.
-        is_finite = logits.sum((1, 2)).isfinite()
-        self._is_finite = is_finite.tolist()
+        self._is_finite = logits.sum((1, 2)).isfinite().numpy()
         # No row or column at stride 4 has a larger probability than these, (N, 2h) and (N, 2w).
         self._largest = tuple(
-            _bounds(logits.amax(dim), is_finite[:, None]).numpy() for dim in (2, 1)
+            _bounds(logits.amax(dim).numpy(), self._is_finite[:, None]) for dim in (2, 1)
         )
         self._windows = list(zip(*(self._lit(x, _MARGIN) for x in self._largest), strict=True))
         self._probs: dict[int, _Part] = {}
@@ -263,14 +262,14 @@ class _Axis:
 _axis = lru_cache(maxsize=64)(_Axis)
 
 
-def _bounds(largest: torch.Tensor, is_finite: torch.Tensor) -> torch.Tensor:
+def _bounds(largest: np.ndarray, is_finite: np.ndarray) -> np.ndarray:
     """From the largest logit of each row at stride 8 to bounds of probabilities at stride 4."""
-    upsampled = torch.where(is_finite, largest, 0) @ _upsampling(largest.shape[1])
-    return torch.where(is_finite, upsampled.sigmoid(), 1)
+    upsampled = np.where(is_finite, largest, 0) @ _upsampling(largest.shape[1])
+    return np.where(is_finite, torch.from_numpy(upsampled).sigmoid(), np.float32(1))
 
 
 @lru_cache(maxsize=16)
-def _upsampling(length: int) -> torch.Tensor:
+def _upsampling(length: int) -> np.ndarray:
     """What :func:`upsample_mask_logits` does to rows, as a matrix (h, 2h)."""
     matrix = torch.eye(length)[None, None]
-    return bilinear_resize(matrix, (length, LOGIT_UPSAMPLING * length))[0, 0]
+    return bilinear_resize(matrix, (length, LOGIT_UPSAMPLING * length))[0, 0].numpy()
