@@ -264,12 +264,7 @@ _axis = lru_cache(maxsize=64)(_Axis)
 
 def _bounds(largest: np.ndarray, is_finite: np.ndarray) -> np.ndarray:
     """From the largest logit of each row at stride 8 to bounds of probabilities at stride 4."""
-    upsampled = np.where(is_finite, largest, 0) @ _upsampling(largest.shape[1])
+    if len(largest) == 0:
+        return np.empty((0, LOGIT_UPSAMPLING * largest.shape[1]), np.float32)
+    upsampled = cv2.resize(np.where(is_finite, largest, 0), None, None, LOGIT_UPSAMPLING, 1)
     return np.where(is_finite, torch.from_numpy(upsampled).sigmoid(), np.float32(1))
-
-
-@lru_cache(maxsize=16)
-def _upsampling(length: int) -> np.ndarray:
-    """What :func:`upsample_mask_logits` does to rows, as a matrix (h, 2h)."""
-    matrix = torch.eye(length)[None, None]
-    return bilinear_resize(matrix, (length, LOGIT_UPSAMPLING * length))[0, 0].numpy()
