@@ -5,10 +5,14 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from detectron2.evaluation import COCOEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from mobileinst_d2.utils.crop_rle import encode_around_foreground
 
 __all__ = ["COCOInstanceEvaluator"]
 
@@ -72,7 +76,7 @@ class COCOInstanceEvaluator(COCOEvaluator):
             instances = output["instances"].to(self._cpu_device)
             if "segm" in self._tasks and not instances.has("pred_masks"):
                 raise ValueError(f"the prediction of image {record['image_id']} has no masks")
-            entries = instances_to_coco_json(instances, record["image_id"])
+            entries = _entries(instances, record["image_id"])
             if "bbox" not in self._tasks:
                 for entry in entries:
                     del entry["bbox"]
@@ -103,3 +107,15 @@ class COCOInstanceEvaluator(COCOEvaluator):
             evaluation.accumulate()
             evaluation.summarize()
         return evaluation
+
+
+def _entries(instances: Instances, image_id: int) -> list[dict[str, Any]]:
+    """Instances in the form of COCO's result files."""
+    fields = instances.get_fields()
+    without_masks = {name: value for name, value in fields.items() if name != "pred_masks"}
+    entries = instances_to_coco_json(Instances(instances.image_size, **without_masks), image_id)
+    for entry, mask in zip(entries, fields.get("pred_masks", ()), strict=False):
+        code = encode_around_foreground(np.asarray(mask, dtype=bool))
+        code["counts"] = code["counts"].decode("ascii")
+        entry["segmentation"] = code
+    return entries

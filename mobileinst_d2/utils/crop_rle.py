@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 from pycocotools import mask as mask_util
 
-__all__ = ["encode_crop"]
+__all__ = ["encode_around_foreground", "encode_crop"]
 
 
 def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
@@ -35,3 +36,16 @@ def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int])
     if counts[-1] == 0:
         counts = counts[:-1]  # the mask ends with its foreground
     return mask_util.frPyObjects([{"size": list(size), "counts": counts}], *size)[0]
+
+
+def encode_around_foreground(mask: np.ndarray) -> dict[str, Any]:
+    """The run-length code of a whole mask, in about half of the time that pycocotools takes.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        ``{"size": [H, W], "counts": bytes}``, as pycocotools encodes it.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return encode_crop(y, x, mask[y : y + height, x : x + width].T, mask.shape)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.utils.crop_rle import encode_crop
+from mobileinst_d2.utils.crop_rle import encode_around_foreground, encode_crop
 
 SIZE = (7, 9)
 # top, left, height, width of a part of the mask
@@ -29,3 +29,11 @@ def test_codes_are_those_of_the_whole_masks(part, share):
         mask[top : top + height, left : left + width] = crop.T
         expected = mask_util.encode(np.asfortranarray(mask))
         assert encode_crop(top, left, crop, SIZE) == expected
+        assert encode_around_foreground(mask.astype(bool)) == expected
+
+
+def test_nothing_and_everything_have_codes():
+    for value in (0, 1):
+        mask = np.full(SIZE, value, np.uint8)
+        expected = mask_util.encode(np.asfortranarray(mask))
+        assert encode_around_foreground(mask.astype(bool)) == expected
