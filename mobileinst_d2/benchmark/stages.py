@@ -157,13 +157,14 @@ def measure_live_stages(
             pictures = cycle(list(reader))
     else:
         pictures = moving_picture(source)
-        image = FramePreparation(cfg)(next(pictures))
-        network = ShapedMasks(network, image, objects=cfg.TEST.STREAMING.MAX_INSTANCES)
+        network = ShapedMasks(network, FramePreparation(cfg)(next(pictures)))
     network.keyframe, network.reuse = keyframe, reuse = (
         _Clocked(network.keyframe),
         _Clocked(network.reuse),
     )
     predictor = StreamingPredictor(cfg, network)
+    if isinstance(network, ShapedMasks):
+        network.objects = predictor.max_instances
     predictor.prepare = prepare = _Clocked(predictor.prepare)
     tracker = predictor.stepper.tracker
     tracker.keyframe = association = _Clocked(tracker.keyframe)

@@ -93,15 +93,17 @@ class ShapedMasks:
     Without training all queries say nearly the same, and their masks cover all or nothing. Here
     each query has a random kernel, of a length and with an offset that suit the mask features of
     one image.
+
+    Attributes:
+        objects: so many queries have a score of 0.9 and the others of 0; None = the model's scores.
     """
 
-    def __init__(self, model: object, image: torch.Tensor, objects: int | None = None) -> None:
+    def __init__(self, model: object, image: torch.Tensor) -> None:
         """Choose the kernels.
 
         Args:
             model: has ``keyframe`` and ``reuse``, which give tensors or NumPy arrays.
             image: (3, H, W) in [0, 255].
-            objects: so many queries have a score of 0.9 and the others of 0; None = the model's.
         """
         with torch.no_grad():
             outputs = model.keyframe([image])
@@ -114,16 +116,16 @@ class ShapedMasks:
         deviation = (kernels @ features).std(1, keepdim=True)
         self._kernels = _LOGIT_STD * kernels / deviation + _LOGIT_MEAN * unit
         self._model = model
-        self._objects = objects
+        self.objects: int | None = None
         self.reuse = model.reuse
 
     def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, Array]:
         """The model's outputs, with the chosen kernels and scores."""
         outputs = self._model.keyframe(frames)
         outputs = {**outputs, "kernels": self._kernels.expand(outputs["kernels"].shape)}
-        if self._objects is not None:
+        if self.objects is not None:
             outputs["scores"] = torch.zeros(outputs["scores"].shape)
-            outputs["scores"][:, : self._objects, 0] = 0.9
+            outputs["scores"][:, : self.objects, 0] = 0.9
         return outputs
 
 
