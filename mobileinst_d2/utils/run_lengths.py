@@ -206,7 +206,8 @@ def _background(pixels: int) -> str:
 def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The signed numbers in compressed codes and a 0 after each code, and how many each has."""
     text = _ZERO.join([*texts, ""])
-    ends = np.cumsum([len(text) + 1 for text in texts])
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    ends = (lengths + 1).cumsum()
     # Of other characters, some cannot be encoded.
     codes = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
     if (
@@ -225,6 +226,8 @@ def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     owners = others - np.arange(len(others))
     bits = codes.take(others).astype(np.int32) - _MORE[0]
     for _ in range(_MAX_GROUPS - 1):
+        if not len(owners):
+            break
         # Where several groups have the same owner, the last assignment holds.
         numbers[owners] = (numbers.take(owners) << 5) + bits
         lower = np.flatnonzero(owners[1:] == owners[:-1])
