@@ -14,7 +14,7 @@ __all__ = ["TrackMasks", "Video", "differing_pixels", "read_masks"]
 
 # Characters or run lengths that are read together: enough to be fast, few enough for the
 # processor's cache.
-_BATCH = 100_000
+_BATCH = 150_000
 
 
 @dataclass(frozen=True)
