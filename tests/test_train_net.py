@@ -229,11 +229,12 @@ def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
     assert "Traceback" not in text
 
 
-def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
+@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
+def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path, runtime):
     folder = tmp_path / "exported"
     sets = [
         {
-            "NAME": f"toy_exported_{kind}",
+            "NAME": f"toy_{runtime}_{kind}",
             "FORMAT": kind,
             "JSON": str(data / "train" / file),
             "IMAGE_ROOT": str(data / "train" / "JPEGImages"),
@@ -243,13 +244,13 @@ def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
     cfg = small_config(DATASETS__CUSTOM=sets, TEST__SCORE_THRESHOLD=0.0)
     cfg.DATALOADER.NUM_WORKERS = 0
     cfg.DATASETS.TRAIN = ("gone",)
-    cfg.DATASETS.TEST = ("toy_exported_ytvis", "toy_exported_coco")
-    export_model(build_small_network(), cfg, SIZE, "ncnn", folder)
+    cfg.DATASETS.TEST = (f"toy_{runtime}_ytvis", f"toy_{runtime}_coco")
+    export_model(build_small_network(), cfg, SIZE, runtime, folder)
     exported = sorted(path.name for path in folder.iterdir())
     results = run("--model", folder, "--eval-only")
     assert set(results) == set(cfg.DATASETS.TEST)
     for name in ("ytvis/results.json", "coco/coco_instances_results.json"):
-        path = tmp_path / "exported_evaluation" / "inference" / f"toy_exported_{name}"
+        path = tmp_path / "exported_evaluation" / "inference" / f"toy_{runtime}_{name}"
         assert json.loads(path.read_text()), name
     assert sorted(path.name for path in folder.iterdir()) == exported
 

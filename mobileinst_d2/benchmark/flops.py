@@ -15,8 +15,6 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from mobileinst_d2.modeling.layers import BinAveragePool
-
 __all__ = ["ModelCost", "count_macs", "measure_cost"]
 
 # Parts of the network, as they stand in a breakdown; everything deeper is added up.
@@ -111,12 +109,11 @@ def _analyse(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counter[str
     finally:
         logger.setLevel(level)
     for name, layer in module.named_modules():
-        if isinstance(layer, BinAveragePool):
-            # Counted as the pooling that it is, not as the product that computes it.
-            excess = macs[name] - macs[name] // layer.bins**2
-            path = name.split(".")
-            for parent in ("", *(".".join(path[:depth]) for depth in range(1, len(path) + 1))):
-                macs[parent] -= excess
+        # A layer may do more than what it stands for, and says how much.
+        excess = macs[name] - macs[name] // getattr(layer, "products_per_input", 1)
+        path = name.split(".")
+        for parent in ("", *(".".join(path[:depth]) for depth in range(1, len(path) + 1))):
+            macs[parent] -= excess
     return macs
 
 

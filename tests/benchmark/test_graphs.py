@@ -56,10 +56,11 @@ def exported(tmp_path_factory):
     return folder
 
 
-def test_a_real_model_is_compared_in_pytorch_and_ncnn(tiny, tmp_path):
+@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
+def test_a_real_model_is_compared_in_pytorch_and_another_runtime(tiny, tmp_path, runtime):
     comparison = Comparison(
         [tiny],
-        ["pytorch", "ncnn"],
+        ["pytorch", runtime],
         (64, 128),
         tmp_path,
         lambda function, *args: function(*args),  # in this process
@@ -70,7 +71,7 @@ def test_a_real_model_is_compared_in_pytorch_and_ncnn(tiny, tmp_path):
     row = comparison.rows[0]
     assert [cell.failure for cell in row.cells] == [None, None]
     assert row.cell("pytorch").difference == 0.0
-    assert 0 < row.cell("ncnn").difference < 1e-4
+    assert 0 < row.cell(runtime).difference < 1e-4
     assert row.params == sum(p.numel() for p in build_tiny_model().parameters())
     assert 1e7 < row.macs < 1e9
     assert comparison.notes() == []

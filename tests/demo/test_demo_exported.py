@@ -12,13 +12,13 @@ from mobileinst_d2.utils.classes import save_class_names
 NAMES, CATEGORY_IDS = ["ant", "bee", "cat", "dog"], [3, 5, 8, 13]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=["onnx", "ncnn"])
+def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     save_class_names(folder, NAMES, CATEGORY_IDS)
     cfg = small_config(MODEL__WEIGHTS=str(folder / "model.pth"), TEST__SCORE_THRESHOLD=0.0)
-    export_model(build_small_network(), cfg, SIZE, "ncnn", folder / "ncnn")
-    return folder / "ncnn"
+    export_model(build_small_network(), cfg, SIZE, request.param, folder / request.param)
+    return folder / request.param
 
 
 def test_images_are_drawn_with_the_names_of_the_exported_classes(
@@ -37,7 +37,7 @@ def test_images_are_drawn_with_the_names_of_the_exported_classes(
 def test_videos_are_tracked_and_saved_with_the_exported_category_ids(demo, folder, video, tmp_path):
     output, results = tmp_path / "o.mp4", tmp_path / "r.json"
     arguments = ["--video-input", video, "--output", str(output), "--save-json", str(results)]
-    arguments += ["--clip-len", "3", "--runtime", "ncnn"]
+    arguments += ["--clip-len", "3", "--runtime", folder.name]
     assert demo.main(["--model", str(folder), *arguments]) == 0
     assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 7
     tracks = json.loads(results.read_text())

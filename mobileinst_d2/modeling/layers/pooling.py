@@ -33,6 +33,9 @@ class BinAveragePool(SizeConstant):
 
     Bin i of an axis of length L covers the positions from floor(i L / n) to before
     ceil((i + 1) L / n), so windows differ and overlap where n does not divide L.
+
+    Attributes:
+        products_per_input: multiply-accumulates with each element, where pooling itself has one.
     """
 
     def __init__(self, bins: int) -> None:
@@ -43,6 +46,7 @@ class BinAveragePool(SizeConstant):
         """
         super().__init__()
         self.bins = bins
+        self.products_per_input = bins**2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, bins, bins)."""
