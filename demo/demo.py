@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from mobileinst_d2.engine.checkpoint import CheckpointError
 from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model
-from mobileinst_d2.engine.predictor import Predictor, load_predictor
+from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.engine.setup import ConfigError
 from mobileinst_d2.evaluation.results_file import VideoResultsFile
 from mobileinst_d2.export import ExportError
@@ -33,7 +33,7 @@ from mobileinst_d2.utils.display import Window
 from mobileinst_d2.utils.id_maps import IdMapWriter
 from mobileinst_d2.utils.image_io import VideoIOError, prepare_output, read_frame, write_image
 from mobileinst_d2.utils.stage_timer import StageTimer
-from mobileinst_d2.utils.track_outputs import TrackOutputs, Visualizer
+from mobileinst_d2.utils.track_outputs import TrackOutputs
 from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
 from mobileinst_d2.utils.visualizer import TrackVisualizer
 
@@ -82,7 +82,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="score from which objects are shown, default 0.4; in videos an object appears at this "
         "score and stays until it falls clearly below (TEST.STREAMING)",
     )
-    add("--detectron2-visualizer", action="store_true", help="draw as Detectron2 does, slowly")
     add_video_arguments(parser.add_argument_group("for videos and cameras"))
     add(
         "--opts",
@@ -183,7 +182,7 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
         # First of all: where there is no display, that is known at once.
         window = None if targets else stack.enter_context(Window(TITLE))
         predictor = load_predictor(cfg, args.model, args.runtime)
-        visualizer = build_visualizer(args, predictor)
+        visualizer = TrackVisualizer(predictor.class_names())
         for index, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1)):
             try:
                 frame = read_frame(path)
@@ -229,7 +228,7 @@ def run_video(args: argparse.Namespace, cfg: CfgNode) -> None:
         loaded = load_predictor(cfg, args.model, args.runtime)
         predictor, collector = build_video_predictor(cfg, loaded.model, args.confidence_threshold)
         if target or outputs.window:
-            outputs.visualizer = build_visualizer(args, loaded)
+            outputs.visualizer = TrackVisualizer(loaded.class_names())
         size = (reader.width, reader.height)
         if args.save_json:
             video_id = 1 if args.video_id is None else args.video_id
@@ -309,17 +308,6 @@ def track(
                 return
             bar.update(reader.position - bar.n)
     outputs.finish(reader)
-
-
-def build_visualizer(args: argparse.Namespace, predictor: Predictor) -> Visualizer:
-    """The visualizer that the command line asks for."""
-    names = predictor.class_names()
-    if not args.detectron2_visualizer:
-        return TrackVisualizer(names)
-    # Matplotlib takes a while to import, so not without need.
-    from mobileinst_d2.utils.detectron2_visualizer import Detectron2Visualizer
-
-    return Detectron2Visualizer(names)
 
 
 def build_video_predictor(

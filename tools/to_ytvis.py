@@ -1,10 +1,9 @@
-"""Convert annotations of videos to the YouTube-VIS format, and back.
+"""Convert annotations of videos to the YouTube-VIS format.
 
 Examples:
     python tools/to_ytvis.py coco --json frames.json --output my/train.json
     python tools/to_ytvis.py masks --masks Annotations --images JPEGImages --output my/train.json
     python tools/to_ytvis.py labelme --images my/videos --output my/train.json
-    python tools/to_ytvis.py frames --json my/train.json --output my/masks --coco my/frames.json
 
 datasets/README.md says how the inputs look.
 """
@@ -13,7 +12,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,10 +21,8 @@ from mobileinst_d2.data.converters import (
     IdMaskVideos,
     LabelmeVideos,
     build_content,
-    export_coco,
-    export_id_masks,
 )
-from mobileinst_d2.utils.files import read_json, write_json
+from mobileinst_d2.utils.files import write_json
 from mobileinst_d2.utils.image_io import VideoIOError, prepare_output
 
 
@@ -72,13 +68,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     for command in (coco, masks, labelme):
         command.add_argument("--output", type=Path, required=True, help="file to write")
-    frames = commands.add_parser("frames", help="back: masks of object numbers from YouTube-VIS")
-    frames.add_argument("--json", type=Path, required=True, help="YouTube-VIS file")
-    frames.add_argument("--output", type=Path, required=True, help="folder to write to")
-    frames.add_argument(
-        "--coco", type=Path, metavar="FILE", help="also write a COCO file of the frames"
-    )
-    for command in commands.choices.values():
         command.add_argument("--overwrite", action="store_true", help="replace what exists")
     return parser.parse_args(argv)
 
@@ -106,33 +95,12 @@ def convert(args: argparse.Namespace) -> None:
     )
 
 
-def convert_back(args: argparse.Namespace) -> None:
-    """Write masks of object numbers, and a COCO file if wanted."""
-    if args.output.exists() and not args.overwrite and any(args.output.iterdir()):
-        raise FileExistsError(f"{args.output} is not empty; --overwrite replaces what it holds.")
-    if args.coco:
-        prepare_output(args.coco, overwrite=args.overwrite)
-    content = read_json(args.json)
-    try:
-        lost = export_id_masks(content, args.output, partial(tqdm, unit="video"))
-        if args.coco:
-            write_json(args.coco, export_coco(content))
-    except ValueError as error:
-        raise ValueError(f"{args.json}: {error}") from error
-    print(f"{args.output}: masks of {len(content['videos'])} videos")
-    if lost:
-        print(f"{lost} pixels were lost: objects overlap, and the masks show the first of them.")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        if args.command == "frames":
-            convert_back(args)
-        else:
-            convert(args)
+        convert(args)
     except (OSError, ValueError, VideoIOError) as error:
         sys.exit(f"to_ytvis: {error}")
 

@@ -136,18 +136,6 @@ def test_key_frames_are_marked_on_request(demo, fake, config, images, tmp_path, 
     assert written == [label, "key frame", label, label]
 
 
-def test_detectron2_draws_on_request(demo, fake, config, images, tmp_path):
-    source, drawn = images / "img1.png", []
-    for name, extra in (("a.png", []), ("b.png", ["--detectron2-visualizer"])):
-        arguments = ["--config-file", config, "--input", str(source)]
-        assert demo.main([*arguments, "--output", str(tmp_path / name), *extra]) == 0
-        drawn.append(cv2.imread(str(tmp_path / name)).astype(int))
-    plain = cv2.imread(str(source)).astype(int)
-    assert drawn[0].shape == drawn[1].shape == plain.shape
-    assert not np.array_equal(drawn[0], drawn[1])
-    assert not np.array_equal(drawn[1], plain)
-
-
 def test_masks_are_named_like_their_frames(demo, fake, config, images, video, tmp_path):
     for source, names in (
         (images, ["img1.png", "img10.png", "img2.png"]),

@@ -8,9 +8,10 @@ import pytest
 import split_ytvis
 import to_ytvis
 import validate_ytvis
+from pycocotools import mask as mask_util
 
 from mobileinst_d2.data.datasets import make_moving_shapes
-from mobileinst_d2.utils.files import read_json
+from mobileinst_d2.utils.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +126,61 @@ def test_validate_exit_codes_for_other_files(tmp_path, capsys):
     assert caught.value.code == 2
 
 
-def test_conversions_go_round(shapes, tmp_path, capsys):
+def write_masks(content, folder):
+    """Pictures of object numbers and their class file, as people annotate them."""
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    classes = {"classes": list(names.values()), "videos": {}}
+    for video in content["videos"]:
+        tracks = [t for t in content["annotations"] if t["video_id"] == video["id"]]
+        for frame, name in enumerate(video["file_names"]):
+            ids = np.zeros((video["height"], video["width"]), np.uint8)
+            for number, track in enumerate(tracks, 1):
+                if track["segmentations"][frame] is not None:
+                    ids[mask_util.decode(track["segmentations"][frame]) > 0] = number
+            path = (folder / name).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), ids)
+        classes["videos"][path.parent.name] = {
+            str(number): names[track["category_id"]] for number, track in enumerate(tracks, 1)
+        }
+    write_json(folder / "classes.json", classes)
+
+
+def write_coco(content, path):
+    """A COCO file of the frames, whose annotations name their objects."""
+    images, annotations = {}, []
+    for video in content["videos"]:
+        for frame, name in enumerate(video["file_names"]):
+            images[video["id"], frame] = {
+                "id": len(images) + 1,
+                "file_name": name,
+                "height": video["height"],
+                "width": video["width"],
+                "video_id": video["id"],
+                "frame_id": frame,
+            }
+    for track in content["annotations"]:
+        for frame, rle in enumerate(track["segmentations"]):
+            if rle is not None:
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": images[track["video_id"], frame]["id"],
+                        "category_id": track["category_id"],
+                        "track_id": track["id"],
+                        "segmentation": rle,
+                    }
+                )
+    rest = {"categories": content["categories"], "annotations": annotations}
+    write_json(path, {"images": list(images.values()), **rest})
+
+
+def test_masks_and_coco_files_become_the_same_tracks(shapes, tmp_path, capsys):
     path, images = shapes
     masks, frames = tmp_path / "masks", tmp_path / "frames.json"
-    to_ytvis.main(["frames", "--json", str(path), "--output", str(masks), "--coco", str(frames)])
+    content = read_json(path)
+    write_masks(content, masks)
+    write_coco(content, frames)
     outputs = [tmp_path / "from_masks.json", tmp_path / "from_coco.json"]
     inputs = (
         ["masks", "--masks", masks, "--images", images, "--categories", masks / "classes.json"],
@@ -137,26 +189,12 @@ def test_conversions_go_round(shapes, tmp_path, capsys):
     for arguments, output in zip(inputs, outputs, strict=True):
         to_ytvis.main([*map(str, arguments), "--output", str(output)])
         assert validate_ytvis.main([str(output), "--image-root", str(images)]) == 0
-    expected = read_json(path)["annotations"]
+    expected = content["annotations"]
     for output in outputs:
         tracks = read_json(output)["annotations"]
         for key in ("segmentations", "areas", "bboxes", "category_id", "video_id"):
             assert [t[key] for t in tracks] == [t[key] for t in expected]
     assert "from_coco.json: 6 videos with 18 frames" in capsys.readouterr().out
-
-
-def test_masks_and_coco_files_replace_nothing_unless_told(shapes, tmp_path):
-    path, _ = shapes
-    masks, frames = tmp_path / "masks", tmp_path / "frames.json"
-    arguments = ["frames", "--json", str(path), "--output", str(masks), "--coco", str(frames)]
-    frames.write_text("mine")
-    with pytest.raises(SystemExit, match=r"frames\.json exists already; --overwrite"):
-        to_ytvis.main(arguments)
-    assert not masks.exists()
-    to_ytvis.main([*arguments, "--overwrite"])
-    assert "images" in read_json(frames)
-    with pytest.raises(SystemExit, match="masks is not empty; --overwrite"):
-        to_ytvis.main(arguments[:-2])
 
 
 def test_labelme_and_its_options(tmp_path, generated):

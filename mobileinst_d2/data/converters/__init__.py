@@ -1,4 +1,4 @@
-"""Other annotation formats to YouTube-VIS files, and back.
+"""Other annotation formats to YouTube-VIS files.
 
 A source of annotations is sized and iterable: it gives one :class:`AnnotatedVideo` after the
 other and holds no more than one in memory. :func:`build_content` joins them to the content of a
@@ -7,7 +7,6 @@ file.
 
 from .coco import CocoVideos
 from .content import AnnotatedVideo, Track, build_content
-from .export import export_coco, export_id_masks
 from .id_masks import IdMaskVideos
 from .labelme import LabelmeVideos
 
@@ -18,6 +17,4 @@ __all__ = [
     "LabelmeVideos",
     "Track",
     "build_content",
-    "export_coco",
-    "export_id_masks",
 ]
