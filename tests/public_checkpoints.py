@@ -51,6 +51,15 @@ MOBILENETV4_BLOCKS = (
 )
 
 
+def our_name(name: str) -> str:
+    """The name that our backbones have for a tensor of TopFormer or SeaFormer."""
+    return name.replace(".c.", ".conv.").replace(".bn.", ".norm.")
+
+
+def our_names(state: State) -> State:
+    return {our_name(name): value for name, value in state.items()}
+
+
 def batch_norm(name: str, channels: int) -> State:
     return {
         f"{name}.weight": torch.rand(channels),

@@ -61,7 +61,7 @@ def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
     )
     with torch.no_grad():
         for block in model.backbone.trans.transformer_blocks:
-            block.attn.proj[1].bn.weight.fill_(1.0)
+            block.attn.proj[1].norm.weight.fill_(1.0)
         for head, std in heads:
             head.weight.normal_(std=std)
             head.bias.zero_()

@@ -9,6 +9,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from public_checkpoints import (
+    our_names,
     seaformer_tiny,
     timm_mobilenetv2,
     timm_mobilenetv4,
@@ -26,8 +27,8 @@ MOBILENETV2 = torchvision_mobilenetv2()
 MOBILENETV4 = timm_mobilenetv4()
 # The content of a public file, and the names and tensors that it stands for.
 FILES = {
-    "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, TOPFORMER),
-    "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, SEAFORMER),
+    "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, our_names(TOPFORMER)),
+    "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, our_names(SEAFORMER)),
     "MobileNetV2": (timm_mobilenetv2(MOBILENETV2), MOBILENETV2),
     "MobileNetV4": ({"state_dict": MOBILENETV4}, MOBILENETV4),
 }
@@ -85,7 +86,7 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
     content = pickle.loads((tmp_path / "folder/converted.pkl").read_bytes())
     assert content["matching_heuristics"] is True
     assert content["__author__"] == "TopFormer-Tiny"
-    assert content["model"].keys() == TOPFORMER.keys()
+    assert content["model"].keys() == our_names(TOPFORMER).keys()
     printed = capsys.readouterr().out
     assert "converted: tpm (135), trans (128), SIM (45); left out: decode_head (6)" in printed
 

@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
 
-from ..layers import BATCH_NORMS, ConvBN
+from ..layers import BATCH_NORMS, ConvNorm
 from ..options import check_option
 
 __all__ = [
@@ -118,9 +118,9 @@ def run_layers(
     return features
 
 
-def activated(block: ConvBN, activation: Callable[[], nn.Module]) -> nn.Sequential:
+def activated(block: ConvNorm, activation: Callable[[], nn.Module]) -> nn.Sequential:
     """Convolution, normalisation and activation under the names 0, 1, 2."""
-    return nn.Sequential(*block, activation())
+    return nn.Sequential(block.conv, block.norm, activation())
 
 
 def build_global_layers(
@@ -146,10 +146,10 @@ def build_global_layers(
     if kind == "pool":
         return nn.AvgPool2d(2, ceil_mode=True)
     if kind == "conv":
-        return activated(ConvBN(channels, channels, 3, 2, norm=norm), activation)
+        return activated(ConvNorm(channels, channels, 3, 2, norm=norm), activation)
     return nn.Sequential(
-        activated(ConvBN(channels, channels, 3, 2, groups=channels, norm=norm), activation),
-        activated(ConvBN(channels, channels, norm=norm), activation),
+        activated(ConvNorm(channels, channels, 3, 2, groups=channels, norm=norm), activation),
+        activated(ConvNorm(channels, channels, norm=norm), activation),
     )
 
 

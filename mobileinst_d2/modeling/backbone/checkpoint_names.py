@@ -35,16 +35,16 @@ class _Network(NamedTuple):
 
 NETWORKS = {
     "TopFormer": _Network(
-        "tpm.stem.0.c.weight",
+        "tpm.stem.0.conv.weight",
         re.compile(r"(tpm|trans|SIM)\."),
-        "trans.transformer_blocks.0.attn.to_q.c.weight",
+        "trans.transformer_blocks.0.attn.to_q.conv.weight",
         1,
         {208: "Tiny", 296: "Small", 384: "Base"},
     ),
     "SeaFormer": _Network(
-        "smb1.stem_block.0.c.weight",
+        "smb1.stem_block.0.conv.weight",
         re.compile(r"(smb|trans)\d\."),
-        "smb5.layer1.conv.4.c.weight",
+        "smb5.layer1.conv.4.conv.weight",
         0,
         {160: "Tiny", 192: "Small", 256: "Base", 320: "Large"},
     ),
@@ -66,8 +66,16 @@ NETWORKS = {
     ),
 }
 
-# Parts of names in TopFormer's earliest files, and what they were called later.
-_TOPFORMER_RENAMED = {
+# Tensors that only the public files of TopFormer (earliest and later ones) and SeaFormer have.
+_PUBLIC_STEMS = (
+    "patch_embed.stem.0.c.weight",
+    "tpm.stem.0.c.weight",
+    "smb1.stem_block.0.c.weight",
+)
+# Parts of names in those files, and what they are called here.
+_RENAMED = {
+    "c": "conv",
+    "bn": "norm",
     "patch_embed": "tpm",
     "fuse_blocks": "SIM",
     "to_feat1": "local_embedding",
@@ -188,10 +196,9 @@ def _prefix(names: Iterable[str], anchor: str) -> str | None:
 def _our_names(names: Iterable[str]) -> dict[str, str]:
     """The names of a file, mapped to those that its network has today, or in torchvision."""
     names = list(names)
-    if _prefix(names, "patch_embed.stem.0.c.weight") is not None:
+    if any(_prefix(names, stem) is not None for stem in _PUBLIC_STEMS):
         return {
-            name: ".".join(_TOPFORMER_RENAMED.get(part, part) for part in name.split("."))
-            for name in names
+            name: ".".join(_RENAMED.get(part, part) for part in name.split(".")) for name in names
         }
     prefix = _prefix(names, "conv_stem.weight")
     # Squeeze and excitation, or MobileNetV4's blocks: other networks that timm names in this way.

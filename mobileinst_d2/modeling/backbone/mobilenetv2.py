@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import ConvBN, InvertedResidual
+from ..layers import ConvNorm, InvertedResidual
 from .base import MobileBackbone, activated, build_global_layers, check_image_channels, run_layers
 from .checkpoints import load_backbone_weights
 
@@ -46,8 +46,10 @@ class _InvertedResidual(InvertedResidual):
             expansion=expansion,
             norm=norm,
         )
-        *inner, projection = (layer for layer in self.conv if isinstance(layer, ConvBN))
-        self.conv = nn.Sequential(*(activated(layer, nn.ReLU6) for layer in inner), *projection)
+        *inner, projection = (layer for layer in self.conv if isinstance(layer, ConvNorm))
+        self.conv = nn.Sequential(
+            *(activated(layer, nn.ReLU6) for layer in inner), projection.conv, projection.norm
+        )
 
 
 @BACKBONE_REGISTRY.register()
@@ -82,7 +84,7 @@ class MobileNetV2(MobileBackbone):
         super().__init__(_CHANNELS, out_features, norm=norm, section="MOBILENETV2")
         # x6 comes from the last layer.
         last = max(i for i, name in _OUT_LAYERS.items() if name <= max(out_features))
-        layers = [activated(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU6)]
+        layers = [activated(ConvNorm(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU6)]
         channels = _STEM_CHANNELS
         for expansion, out_channels, repetitions, stride in _STAGES:
             for i in range(repetitions):

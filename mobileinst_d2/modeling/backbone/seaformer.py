@@ -1,7 +1,7 @@
 """SeaFormer: inverted residuals with squeeze-enhanced axial attention.
 
 Wan et al., "SeaFormer: Squeeze-enhanced Axial Transformer for Mobile Semantic Segmentation",
-ICLR 2023, without its heads. Attribute names are those of the public checkpoints.
+ICLR 2023, without its heads. Modules are named as in the public checkpoints.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
-from ..layers import ConvBN, ConvTransformer, SizeConstant, attend_by_head, inverted_residuals
+from ..layers import ConvNorm, ConvTransformer, SizeConstant, attend_by_head, inverted_residuals
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 from .checkpoints import load_backbone_weights
@@ -138,18 +138,20 @@ class SeaAttention(nn.Module):
         key_width = num_heads * key_dim
         value_width = 2 * key_width
         width = 2 * key_width + value_width
-        self.to_q = ConvBN(dim, key_width, norm=norm)
-        self.to_k = ConvBN(dim, key_width, norm=norm)
-        self.to_v = ConvBN(dim, value_width, norm=norm)
-        self.proj = nn.Sequential(nn.ReLU6(), ConvBN(value_width, dim, norm=norm, norm_weight=0.0))
+        self.to_q = ConvNorm(dim, key_width, norm=norm)
+        self.to_k = ConvNorm(dim, key_width, norm=norm)
+        self.to_v = ConvNorm(dim, value_width, norm=norm)
+        self.proj = nn.Sequential(
+            nn.ReLU6(), ConvNorm(value_width, dim, norm=norm, norm_weight=0.0)
+        )
         for axis in ("row", "column"):
-            encode = ConvBN(value_width, value_width, norm=norm, norm_weight=0.0)
+            encode = ConvNorm(value_width, value_width, norm=norm, norm_weight=0.0)
             self.add_module(f"proj_encode_{axis}", nn.Sequential(nn.ReLU6(), encode))
             self.add_module(f"pos_emb_{axis}q", AxialPosition(key_width))
             self.add_module(f"pos_emb_{axis}k", AxialPosition(key_width))
-        self.dwconv = ConvBN(width, width, 3, groups=width, norm=norm)
+        self.dwconv = ConvNorm(width, width, 3, groups=width, norm=norm)
         self.act = nn.ReLU6()
-        self.pwconv = ConvBN(width, dim, norm=norm)
+        self.pwconv = ConvNorm(width, dim, norm=norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, H, W)."""
@@ -216,7 +218,7 @@ class SeaFormer(MobileBackbone):
         for number in range(1, _STAGE_OUTPUTS.index(max(out_features)) + 2):
             layers = inverted_residuals(in_channels, sizes.stages[number - 1], norm=norm)
             if number == 1:
-                stem = nn.Sequential(ConvBN(3, in_channels, 3, 2, norm=norm), nn.ReLU())
+                stem = nn.Sequential(ConvNorm(3, in_channels, 3, 2, norm=norm), nn.ReLU())
                 layers = OrderedDict(stem_block=stem, **layers)
             self.add_module(f"smb{number}", nn.Sequential(layers))
             self.stages.append([f"smb{number}"])

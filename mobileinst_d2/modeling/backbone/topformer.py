@@ -1,7 +1,7 @@
 """TopFormer: token pyramid, transformer on pooled tokens, semantics injection.
 
 Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmentation", CVPR 2022,
-without its segmentation head. Attribute names are those of the public checkpoints.
+without its segmentation head. Modules are named as in the public checkpoints.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
 from ..layers import (
-    ConvBN,
+    ConvNorm,
     ConvTransformer,
     SemanticInjection,
     attend_by_head,
@@ -114,7 +114,7 @@ class TokenPyramid(nn.Sequential):
     """Stem and inverted residuals; gives the four tokens at strides 4, 8, 16 and 32."""
 
     def __init__(self, variant: TopFormerVariant, norm: str) -> None:
-        stem = nn.Sequential(ConvBN(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU())
+        stem = nn.Sequential(ConvNorm(3, _STEM_CHANNELS, 3, 2, norm=norm), nn.ReLU())
         blocks = inverted_residuals(_STEM_CHANNELS, variant.blocks, norm=norm)
         super().__init__(OrderedDict(stem=stem, **blocks))
         self.token_blocks = variant.token_blocks
@@ -141,10 +141,12 @@ class TopFormerAttention(nn.Module):
         self.num_heads = num_heads
         key_width = num_heads * _KEY_DIM
         value_width = 2 * key_width
-        self.to_q = ConvBN(dim, key_width, norm=norm)
-        self.to_k = ConvBN(dim, key_width, norm=norm)
-        self.to_v = ConvBN(dim, value_width, norm=norm)
-        self.proj = nn.Sequential(nn.ReLU6(), ConvBN(value_width, dim, norm=norm, norm_weight=0.0))
+        self.to_q = ConvNorm(dim, key_width, norm=norm)
+        self.to_k = ConvNorm(dim, key_width, norm=norm)
+        self.to_v = ConvNorm(dim, value_width, norm=norm)
+        self.proj = nn.Sequential(
+            nn.ReLU6(), ConvNorm(value_width, dim, norm=norm, norm_weight=0.0)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, H, W)."""

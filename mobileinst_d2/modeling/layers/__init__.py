@@ -1,8 +1,7 @@
 """Building blocks. They know PyTorch and Detectron2's layers; no config, no registry."""
 
 from .attention import MultiHeadAttention
-from .conv_bn import (
-    ConvBN,
+from .conv_norm import (
     ConvNorm,
     InvertedResidual,
     conv3x3_norm,
@@ -25,7 +24,6 @@ __all__ = [
     "NORMS",
     "BatchNorm2d",
     "BinAveragePool",
-    "ConvBN",
     "ConvNorm",
     "ConvTransformer",
     "CoordinateChannels",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .conv_bn import ConvBN, init_conv
+from .conv_norm import ConvNorm, init_conv
 from .drop_path import DropPath
 
 __all__ = ["ConvTransformer", "attend_by_head"]
@@ -39,11 +39,11 @@ class _ConvMlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, norm: str) -> None:
         super().__init__()
-        self.fc1 = ConvBN(dim, hidden, norm=norm)
+        self.fc1 = ConvNorm(dim, hidden, norm=norm)
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         init_conv(self.dwconv)
         self.act = nn.ReLU6()
-        self.fc2 = ConvBN(hidden, dim, norm=norm)
+        self.fc2 = ConvNorm(hidden, dim, norm=norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, dim, H, W) -> (B, dim, H, W)."""
@@ -70,7 +70,7 @@ class _ConvTransformerBlock(nn.Module):
 class ConvTransformer(nn.Module):
     """A stack of transformer blocks with linearly growing stochastic depth.
 
-    Attribute names are those of the public TopFormer and SeaFormer checkpoints.
+    Modules are named as in the public TopFormer and SeaFormer checkpoints.
     """
 
     def __init__(

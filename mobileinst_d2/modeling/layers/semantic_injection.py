@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .conv_bn import init_conv
-from .norm import build_norm
+from .conv_norm import ConvNorm
 from .resize import bilinear_resize
 
 __all__ = ["INJECTION_GATES", "SemanticInjection"]
@@ -15,23 +14,6 @@ INJECTION_GATES = {
     "sigmoid": torch.sigmoid,
     "none": None,
 }
-
-
-class _Conv1x1Norm(nn.Sequential):
-    """1x1 convolution ``conv`` and ``bn``, named as in the ADE20K checkpoints.
-
-    Without a normalisation the convolution has a bias.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
-        super().__init__()
-        conv = nn.Conv2d(in_channels, out_channels, 1, bias=not norm)
-        init_conv(conv)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-        self.add_module("conv", conv)
-        if norm:
-            self.add_module("bn", build_norm(norm, out_channels))
 
 
 class SemanticInjection(nn.Module):
@@ -66,10 +48,10 @@ class SemanticInjection(nn.Module):
         if gate not in INJECTION_GATES:
             raise ValueError(f"unknown gate {gate!r}, choose one of {sorted(INJECTION_GATES)}")
         self.gate = INJECTION_GATES[gate]
-        self.local_embedding = _Conv1x1Norm(local_channels, out_channels, norm)
-        self.global_embedding = _Conv1x1Norm(global_channels, out_channels, norm)
+        self.local_embedding = ConvNorm(local_channels, out_channels, norm=norm)
+        self.global_embedding = ConvNorm(global_channels, out_channels, norm=norm)
         if self.gate is not None:
-            self.global_act = _Conv1x1Norm(global_channels, out_channels, norm)
+            self.global_act = ConvNorm(global_channels, out_channels, norm=norm)
 
     def forward(self, x_local: torch.Tensor, x_global: torch.Tensor) -> torch.Tensor:
         """Inject.

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from public_checkpoints import our_name
 from random_weights import randomise
 
 from mobileinst_d2.modeling import SeaFormer
@@ -105,7 +106,8 @@ def public_shapes(variant: str) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_names_and_shapes_are_those_of_the_public_checkpoints(variant):
     model = SeaFormer(variant=variant)
-    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == public_shapes(variant)
+    expected = {our_name(name): shape for name, shape in public_shapes(variant).items()}
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == expected
     assert [spec.channels for spec in model.output_shape().values()] == CHANNELS[variant]
 
 
@@ -118,11 +120,11 @@ class WrittenOut:
         _, self.transformers, (_, self.heads) = VARIANTS[variant]
 
     def conv_bn(self, name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
-        weight = self.state[f"{name}.c.weight"]
+        weight = self.state[f"{name}.conv.weight"]
         groups = x.shape[1] // weight.shape[1]
         x = F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2, groups=groups)
         mean, var, scale, shift = (
-            self.state[f"{name}.bn.{part}"][:, None, None]
+            self.state[f"{name}.norm.{part}"][:, None, None]
             for part in ("running_mean", "running_var", "weight", "bias")
         )
         return (x - mean) / (var + 1e-5).sqrt() * scale + shift

@@ -17,13 +17,13 @@ def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
     mean, var, weight, bias = (
         t.view(1, -1, 1, 1)
         for t in (
-            branch.bn.running_mean,
-            branch.bn.running_var,
-            branch.bn.weight,
-            branch.bn.bias,
+            branch.norm.running_mean,
+            branch.norm.running_var,
+            branch.norm.weight,
+            branch.norm.bias,
         )
     )
-    return (x - mean) / (var + branch.bn.eps).sqrt() * weight + bias
+    return (x - mean) / (var + branch.norm.eps).sqrt() * weight + bias
 
 
 @pytest.mark.parametrize("gate", ["hsigmoid", "sigmoid", "none"])

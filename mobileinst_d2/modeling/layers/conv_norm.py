@@ -10,7 +10,6 @@ from torch import nn
 from .norm import build_norm
 
 __all__ = [
-    "ConvBN",
     "ConvNorm",
     "InvertedResidual",
     "conv3x3_norm",
@@ -34,10 +33,11 @@ def init_conv(conv: nn.Conv2d) -> None:
         nn.init.zeros_(conv.bias)
 
 
-class ConvBN(nn.Sequential):
-    """Bias-free convolution ``c`` and normalisation ``bn``.
+class ConvNorm(nn.Module):
+    """Convolution, optional normalisation, optional ReLU.
 
-    The two names are those of the public TopFormer and SeaFormer checkpoints.
+    Without a normalisation the convolution has a bias. Names of public files, such as ``c`` and
+    ``bn`` of TopFormer's, are mapped where files are read.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ConvBN(nn.Sequential):
         groups: int = 1,
         norm: str = "BN",
         norm_weight: float = 1.0,
+        relu: bool = False,
     ) -> None:
         """Build the block.
 
@@ -59,48 +60,8 @@ class ConvBN(nn.Sequential):
             kernel_size: odd size of the window; the padding keeps the size at stride 1.
             stride: stride of the convolution.
             groups: groups of the convolution.
-            norm: normalisation, see :func:`build_norm`.
-            norm_weight: initial scale of the normalisation; 0 starts a residual branch as identity.
-        """
-        super().__init__()
-        padding = kernel_size // 2
-        conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
-        )
-        init_conv(conv)
-        self.add_module("c", conv)
-        layer = build_norm(norm, out_channels)
-        if getattr(layer, "weight", None) is not None:
-            nn.init.constant_(layer.weight, norm_weight)
-        self.add_module("bn", layer)
-
-
-class ConvNorm(nn.Module):
-    """Convolution, optional normalisation, optional ReLU: the block of the decoders.
-
-    Without a normalisation the convolution has a bias.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 1,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        norm: str = "BN",
-        relu: bool = False,
-    ) -> None:
-        """Build the block.
-
-        Args:
-            in_channels: input channels.
-            out_channels: output channels.
-            kernel_size: odd size of the window.
-            stride: stride of the convolution.
-            groups: groups of the convolution.
             norm: normalisation, see :func:`build_norm`; "" gives a bias instead.
+            norm_weight: initial scale of the normalisation; 0 starts a residual branch as identity.
             relu: end with a ReLU.
         """
         super().__init__()
@@ -110,6 +71,8 @@ class ConvNorm(nn.Module):
         )
         init_conv(self.conv)
         self.norm = build_norm(norm, out_channels)
+        if norm_weight != 1.0:
+            nn.init.constant_(self.norm.weight, norm_weight)
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -179,11 +142,11 @@ class InvertedResidual(nn.Module):
         hidden = in_channels * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers += [ConvBN(in_channels, hidden, norm=norm), activation()]
+            layers += [ConvNorm(in_channels, hidden, norm=norm), activation()]
         layers += [
-            ConvBN(hidden, hidden, kernel_size, stride, groups=hidden, norm=norm),
+            ConvNorm(hidden, hidden, kernel_size, stride, groups=hidden, norm=norm),
             activation(),
-            ConvBN(hidden, out_channels, norm=norm),
+            ConvNorm(hidden, out_channels, norm=norm),
         ]
         self.conv = nn.Sequential(*layers)
         self.residual = stride == 1 and in_channels == out_channels
@@ -196,7 +159,7 @@ class InvertedResidual(nn.Module):
 def inverted_residuals(
     in_channels: int, blocks: Sequence[tuple[int, int, int, int]], *, norm: str = "BN"
 ) -> OrderedDict[str, InvertedResidual]:
-    """A chain of inverted residuals under the names of the public TopFormer checkpoints.
+    """A chain of inverted residuals, named as in the public TopFormer checkpoints.
 
     Args:
         in_channels: input channels of the first.

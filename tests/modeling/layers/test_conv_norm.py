@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from mobileinst_d2.modeling.layers import (
-    ConvBN,
     ConvNorm,
     DropPath,
     InvertedResidual,
@@ -62,12 +61,11 @@ def test_depthwise_convolutions_keep_the_variance():
 @pytest.mark.parametrize(("stride", "size"), [(1, (7, 10)), (2, (4, 5))])
 def test_padding_keeps_the_size_up_to_the_stride(kernel_size, stride, size):
     x = torch.randn(1, 4, 7, 10)
-    assert ConvBN(4, 6, kernel_size, stride).eval()(x).shape[-2:] == size
     assert ConvNorm(4, 6, kernel_size, stride).eval()(x).shape[-2:] == size
 
 
 def test_a_residual_branch_can_start_at_zero():
-    block = ConvBN(4, 4, norm_weight=0.0)
+    block = ConvNorm(4, 4, norm_weight=0.0)
     assert block(torch.randn(2, 4, 5, 5)).abs().max() == 0
 
 
@@ -76,7 +74,7 @@ def test_a_residual_branch_can_start_at_zero():
 )
 def test_the_input_is_added_where_shapes_allow(stride, out_channels, residual):
     block = InvertedResidual(8, out_channels, kernel_size=3, stride=stride, expansion=2).eval()
-    nn.init.zeros_(block.conv[-1].bn.weight)
+    nn.init.zeros_(block.conv[-1].norm.weight)
     x = torch.randn(1, 8, 6, 6)
     out = block(x)
     assert torch.equal(out, x) if residual else out.abs().max() == 0
@@ -84,7 +82,7 @@ def test_the_input_is_added_where_shapes_allow(stride, out_channels, residual):
 
 def test_an_expansion_of_one_has_no_expanding_convolution():
     layers = [InvertedResidual(8, 8, kernel_size=3, stride=1, expansion=t).conv for t in (1, 2)]
-    assert [sum(isinstance(m, ConvBN) for m in layer) for layer in layers] == [2, 3]
+    assert [sum(isinstance(m, ConvNorm) for m in layer) for layer in layers] == [2, 3]
 
 
 def test_a_chain_of_inverted_residuals_is_numbered_from_one():
@@ -93,7 +91,7 @@ def test_a_chain_of_inverted_residuals_is_numbered_from_one():
     assert [layer.residual for layer in layers.values()] == [True, False, True]
     out = nn.Sequential(layers)(torch.randn(1, 8, 6, 10))
     assert out.shape == (1, 12, 3, 5)
-    assert layers["layer2"].conv[2].c.weight.shape == (32, 1, 5, 5)
+    assert layers["layer2"].conv[2].conv.weight.shape == (32, 1, 5, 5)
 
 
 def test_drop_path_keeps_the_mean_and_drops_whole_samples():
@@ -120,5 +118,5 @@ def test_drop_path_cannot_drop_everything(probability):
 def test_weights_start_at_the_scale_of_their_group(groups, std):
     """sqrt(2 / (9 * 64)), and sqrt(2 / 9) for a depthwise convolution."""
     torch.manual_seed(0)
-    conv = ConvBN(64, 64, 3, groups=groups).c
+    conv = ConvNorm(64, 64, 3, groups=groups).conv
     assert conv.weight.std().item() == pytest.approx(std, rel=0.1)
