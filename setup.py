@@ -33,7 +33,9 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
-    packages=find_packages(include=["mobileinst_d2", "mobileinst_d2.*"]),
+    packages=find_packages(
+        include=["mobileinst_core", "mobileinst_core.*", "mobileinst_d2", "mobileinst_d2.*"]
+    ),
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

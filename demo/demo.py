@@ -20,22 +20,22 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
+from mobileinst_core.arguments import positive_number, probability, whole_number
+from mobileinst_core.video import file_args
+from mobileinst_core.video.drawing import TrackVisualizer
+from mobileinst_core.video.id_maps import IdMapWriter
+from mobileinst_core.video.images import VideoIOError, prepare_output, read_frame, write_image
+from mobileinst_core.video.outputs import TrackOutputs
+from mobileinst_core.video.stage_timer import StageTimer
+from mobileinst_core.video.video_io import VideoReader, VideoWriter
+from mobileinst_core.video.window import Window
+from mobileinst_core.ytvis.results_file import VideoResultsFile
 from mobileinst_d2.engine.checkpoint import CheckpointError
 from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.engine.setup import ConfigError
-from mobileinst_d2.evaluation.results_file import VideoResultsFile
 from mobileinst_d2.export import ExportError
 from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
-from mobileinst_d2.utils import file_args
-from mobileinst_d2.utils.arguments import positive_number, probability, whole_number
-from mobileinst_d2.utils.display import Window
-from mobileinst_d2.utils.id_maps import IdMapWriter
-from mobileinst_d2.utils.image_io import VideoIOError, prepare_output, read_frame, write_image
-from mobileinst_d2.utils.stage_timer import StageTimer
-from mobileinst_d2.utils.track_outputs import TrackOutputs
-from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
-from mobileinst_d2.utils.visualizer import TrackVisualizer
 
 TITLE = "MobileInst"
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C

@@ -1,5 +1,6 @@
-"""Fixtures that all rooms share."""
+"""Fixtures that all tests share."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
+from metric_by_definition import evaluate_by_definition
 
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2 import add_mobileinst_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -48,3 +51,31 @@ def tiny_cfg() -> CfgNode:
     cfg.merge_from_file(str(REPOSITORY / "configs" / "toy" / "shapes_image.yaml"))
     cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+@pytest.fixture(scope="session")
+def moving_shapes(tmp_path_factory):
+    """Folder of a small moving-shapes set."""
+    root = tmp_path_factory.mktemp("moving_shapes")
+    return make_moving_shapes(
+        root, num_videos=6, num_val_videos=2, num_frames=8, height=48, width=64, seed=1
+    )
+
+
+@pytest.fixture
+def write_json(tmp_path):
+    """Write content to a new annotation file."""
+
+    def write(content, name="instances.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """``(gt, results) -> (metrics, AP by category id)``, from the definition of the metric."""
+    return evaluate_by_definition

@@ -15,7 +15,7 @@ import torch
 from detectron2.engine import default_argument_parser
 from small_network import SIZE, build_small_network, small_config
 
-from mobileinst_d2.data.datasets.synthetic import SHAPE_CLASSES, make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
 from mobileinst_d2.engine import add_exported_arguments
 from mobileinst_d2.export import export_model
 

@@ -24,6 +24,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.files import replacing, write_json
+from mobileinst_core.runtime.manifest import read_sidecar
+from mobileinst_core.runtime.runners import ExportError
+from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.benchmark.candidates import (
     Candidate,
     ConfigCandidate,
@@ -51,11 +56,6 @@ from mobileinst_d2.benchmark.table import (
     rounds_numbers,
 )
 from mobileinst_d2.engine.setup import ConfigError, setup_cfg
-from mobileinst_d2.export.runners import ExportError
-from mobileinst_d2.export.sidecar import read_sidecar
-from mobileinst_d2.utils.arguments import whole_number
-from mobileinst_d2.utils.files import replacing, write_json
-from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.

@@ -32,6 +32,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.files import write_json
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.data import ClipMapper, build_train_loader
 from mobileinst_d2.data.build import ClipDataset, is_video_dataset
@@ -39,8 +41,6 @@ from mobileinst_d2.data.datasets import make_moving_shapes, register_ytvis_insta
 from mobileinst_d2.data.mappers.targets import decode_masks, make_clip_instances
 from mobileinst_d2.data.reading import read_image
 from mobileinst_d2.engine import ConfigError, setup_cfg
-from mobileinst_d2.utils.arguments import whole_number
-from mobileinst_d2.utils.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "configs" / "mobileinst" / "mobileinst_topformer-b_ytvis19.yaml"

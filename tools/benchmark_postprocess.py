@@ -25,6 +25,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.files import write_json
+from mobileinst_core.masks.crop_rle import encode_crop
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.medians import median_seconds
 from mobileinst_d2.modeling.postprocess import (
@@ -33,9 +36,6 @@ from mobileinst_d2.modeling.postprocess import (
     predict_instances,
     read_masks,
 )
-from mobileinst_d2.utils.arguments import whole_number
-from mobileinst_d2.utils.crop_rle import encode_crop
-from mobileinst_d2.utils.files import write_json
 
 THRESHOLD = 0.45
 COVERAGE = 0.19  # of the image by a mask, on average

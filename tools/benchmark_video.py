@@ -21,6 +21,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from tabulate import tabulate
 
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.files import write_json
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.memory import in_new_process
 from mobileinst_d2.benchmark.video import (
@@ -41,8 +43,6 @@ from mobileinst_d2.engine import (
 )
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.tracking import FramePreparation, StreamingPredictor, VideoPredictor
-from mobileinst_d2.utils.arguments import whole_number
-from mobileinst_d2.utils.files import write_json
 
 MIB = 2**20
 CLIP_LENGTHS = (1, 3, 6)

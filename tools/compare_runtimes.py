@@ -21,14 +21,14 @@ from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
 
+from mobileinst_core.files import write_json
+from mobileinst_core.video.images import VideoIOError, read_frame
+from mobileinst_core.ytvis.agreement import TrackAgreement
 from mobileinst_d2.data.build import check_num_classes, is_video_dataset
 from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
-from mobileinst_d2.evaluation.agreement import TrackAgreement
 from mobileinst_d2.export import RUNTIMES, ExportError
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
-from mobileinst_d2.utils.files import write_json
-from mobileinst_d2.utils.image_io import VideoIOError, read_frame
 
 HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
 HEADERS += ("IoU mean", "IoU min", "scores differ by", "AP PyTorch", "AP")

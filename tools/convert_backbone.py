@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from mobileinst_core.files import replacing
 from mobileinst_d2.modeling.backbone.checkpoint_names import (
     NETWORKS,
     describe_network,
@@ -26,7 +27,6 @@ from mobileinst_d2.modeling.backbone.checkpoint_names import (
 )
 from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError, read_checkpoint
 from mobileinst_d2.modeling.backbone.checkpoints import name_groups
-from mobileinst_d2.utils.files import replacing
 
 SUFFIXES = (".pkl", ".pth")
 

@@ -22,6 +22,8 @@ from detectron2.utils.logger import setup_logger
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.data.build import is_video_dataset
 from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
 from mobileinst_d2.engine import CheckpointError, ConfigError, setup_cfg
@@ -34,8 +36,6 @@ from mobileinst_d2.export import (
     export_model,
     require,
 )
-from mobileinst_d2.utils.arguments import whole_number
-from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

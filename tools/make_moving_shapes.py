@@ -8,7 +8,7 @@ import argparse
 import inspect
 from pathlib import Path
 
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 
 
 def main() -> None:

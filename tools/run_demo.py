@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_core.video.contact_sheet import contact_sheet, sample_frames
+from mobileinst_core.video.images import write_image
+from mobileinst_core.video.video_io import VideoReader, VideoWriter
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
-from mobileinst_d2.utils.contact_sheet import contact_sheet, sample_frames
-from mobileinst_d2.utils.image_io import write_image
-from mobileinst_d2.utils.video_io import VideoReader, VideoWriter
 
 DATA = Path("datasets/moving_shapes")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")

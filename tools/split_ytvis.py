@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mobileinst_d2.data.datasets.split import split_videos
-from mobileinst_d2.utils.files import read_json, write_json
-from mobileinst_d2.utils.image_io import VideoIOError, prepare_output
+from mobileinst_core.files import read_json, write_json
+from mobileinst_core.video.images import VideoIOError, prepare_output
+from mobileinst_core.ytvis.split import split_videos
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mobileinst_d2.data.converters import (
+from mobileinst_core.files import write_json
+from mobileinst_core.video.images import VideoIOError, prepare_output
+from mobileinst_core.ytvis.converters import (
     CocoVideos,
     IdMaskVideos,
     LabelmeVideos,
     build_content,
 )
-from mobileinst_d2.utils.files import write_json
-from mobileinst_d2.utils.image_io import VideoIOError, prepare_output
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

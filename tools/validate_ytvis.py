@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from mobileinst_d2.data.datasets.validation import check_content, check_frames
-from mobileinst_d2.data.datasets.ytvis_format import Finding
-from mobileinst_d2.evaluation.ytvis_format import load_ground_truth, load_results
-from mobileinst_d2.utils.files import read_json
+from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.annotations import Finding
+from mobileinst_core.ytvis.results import load_ground_truth, load_results
+from mobileinst_core.ytvis.validation import check_content, check_frames
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

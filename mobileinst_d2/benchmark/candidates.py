@@ -12,8 +12,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from mobileinst_core.runtime.runners import ExportError
+
 from ..export.model import ExportedModel, read_config
-from ..export.runners import ExportError
 
 __all__ = [
     "BuiltModel",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..export.runners import RUNNERS, ExportError, GraphRunner
+from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
+
 from ..export.writers import RUNTIMES as WRITERS
 from ..export.writers import export_module
 from .candidates import Candidate, ExportedCandidate

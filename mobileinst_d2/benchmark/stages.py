@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import torch
 
+from mobileinst_core.video.video_io import VideoReader
+
 from ..export.model import ExportedModel, read_config
 from ..modeling.postprocess import MASK_FEATURE_STRIDE, MASK_PASTES, predict_instances
 from ..tracking import FramePreparation, StreamingPredictor
 from ..tracking.kernel_tracker import KernelTracker
-from ..utils.video_io import VideoReader
 from .graphs import Timing, time_call
 from .video import ShapedMasks, moving_picture
 

@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mobileinst_d2.utils.crop_rle import encode_around_foreground
+from mobileinst_core.masks.crop_rle import encode_around_foreground
 
 __all__ = ["COCOInstanceEvaluator"]
 

@@ -25,9 +25,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from .submission import write_archive
-from .ytvis_eval import TrackEval
-from .ytvis_format import GroundTruth, Results, load_ground_truth, load_results
+from mobileinst_core.ytvis.metric import TrackEval
+from mobileinst_core.ytvis.results import GroundTruth, Results, load_ground_truth, load_results
+from mobileinst_core.ytvis.submission import write_archive
 
 __all__ = ["VideoMetrics", "evaluate_ytvis", "main"]
 

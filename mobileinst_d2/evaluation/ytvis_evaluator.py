@@ -12,9 +12,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from .submission import SERVERS, write_submission
+from mobileinst_core.ytvis.results import load_ground_truth, result_entries
+from mobileinst_core.ytvis.submission import SERVERS, write_submission
+
 from .ytvis import evaluate_ytvis
-from .ytvis_format import load_ground_truth, result_entries
 
 __all__ = ["YTVISEvaluator"]
 

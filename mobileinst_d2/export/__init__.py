@@ -3,11 +3,12 @@
 Nothing here imports a runtime before it is used.
 """
 
+from mobileinst_core.runtime.manifest import Sidecar, read_sidecar
+from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
+
 from .export import check_output_dir, export_model
 from .model import ExportedModel
 from .quantize import INT8_RUNTIMES
-from .runners import RUNNERS, ExportError, GraphRunner
-from .sidecar import Sidecar, read_sidecar
 from .writers import RUNTIMES, export_module, require
 
 __all__ = [

@@ -13,12 +13,20 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from mobileinst_core.runtime.manifest import (
+    CONFIG_FILE,
+    SIDECAR_FILE,
+    Sidecar,
+    hash_files,
+    read_sidecar,
+    write_sidecar,
+)
+from mobileinst_core.runtime.runners import ExportError
+
 from ..modeling.postprocess import MASK_FEATURE_STRIDE
 from ..utils.classes import category_ids, class_names
 from .pictures import blank_picture, pad_picture, sample_picture
 from .quantize import INT8_RUNTIMES, Quantizer
-from .runners import ExportError
-from .sidecar import CONFIG_FILE, SIDECAR_FILE, Sidecar, hash_files, read_sidecar, write_sidecar
 from .verify import TOLERANCES, check_graph
 from .writers import RUNTIMES, export_module, require, versions
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .runners import ExportError
+from mobileinst_core.runtime.runners import ExportError
 
 __all__ = ["run_graph_guarded", "run_guarded"]
 

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
 
+from mobileinst_core.runtime.manifest import CONFIG_FILE, Sidecar, read_sidecar
+from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
+
 from .. import add_mobileinst_config
 from ..modeling.postprocess import predict_instances
 from .guard import run_graph_guarded
 from .pictures import blank_picture, pad_picture
-from .runners import RUNNERS, ExportError, GraphRunner
-from .sidecar import CONFIG_FILE, Sidecar, read_sidecar
 from .writers import require
 
 __all__ = ["ExportedModel", "Graphs", "read_config"]

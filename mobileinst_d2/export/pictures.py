@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .runners import ExportError
+from mobileinst_core.runtime.runners import ExportError
 
 __all__ = ["blank_picture", "pad_picture", "sample_picture"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .runners import ExportError, OnnxRunner
+from mobileinst_core.runtime.runners import ExportError, OnnxRunner
 
 __all__ = ["INT8_RUNTIMES", "Quantizer"]
 

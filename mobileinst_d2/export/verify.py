@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mobileinst_core.runtime.runners import ExportError
+
 from .guard import run_graph_guarded
-from .runners import ExportError
 
 __all__ = ["TOLERANCES", "check_graph"]
 

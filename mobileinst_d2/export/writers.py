@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from mobileinst_core.runtime.runners import ExportError
+
 from .guard import run_guarded
-from .runners import ExportError
 
 __all__ = [
     "RUNTIMES",

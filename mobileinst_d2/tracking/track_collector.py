@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import torch
 
+from mobileinst_core.masks.crop_rle import encode_crop
+
 from ..modeling.options import check_option
 from ..modeling.postprocess import LABEL_RULES, MASK_PASTES, read_masks, select_instances
-from ..utils.crop_rle import encode_crop
 from .step import SlotFrame
 
 __all__ = ["TrackCollector"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.benchmark.isolation import ONE_THREAD, WorkerError, default_core, run_in_worker
 from mobileinst_d2.benchmark.peak import measure_peak
-from mobileinst_d2.utils.termination import tidy_up_on_termination
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and affinity of POSIX")
 

@@ -1,7 +1,5 @@
 """A generated data set, a config, and catalogs that forget what a test registered."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -9,17 +7,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2 import add_mobileinst_config
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
 from mobileinst_d2.data.datasets.ytvis import load_ytvis_json
-
-
-@pytest.fixture(scope="session")
-def moving_shapes(tmp_path_factory):
-    """Folder of a small moving-shapes set."""
-    root = tmp_path_factory.mktemp("moving_shapes")
-    return make_moving_shapes(
-        root, num_videos=6, num_val_videos=2, num_frames=8, height=48, width=64, seed=1
-    )
 
 
 @pytest.fixture
@@ -56,19 +44,6 @@ def clean_catalogs():
     DatasetCatalog.data.update(datasets)
     MetadataCatalog.data.clear()
     MetadataCatalog.data.update(metadata)
-
-
-@pytest.fixture
-def write_json(tmp_path):
-    """Write content to a new annotation file."""
-
-    def write(content, name="instances.json"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
-        return path
-
-    return write
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from annotation_files import ENCODINGS, HEIGHT, SQUARE, WIDTH, compressed, make_
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.data.datasets.validation import check_content
+from mobileinst_core.ytvis.validation import check_content
 from mobileinst_d2.data.datasets.ytvis import load_ytvis_json, register_ytvis_instances
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from mobileinst_core.video.drawing import instance_color
 from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.utils.classes import save_class_names
-from mobileinst_d2.utils.visualizer import instance_color
 
 # Those of the video that the fixture makes.
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5

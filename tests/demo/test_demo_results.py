@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import build_lively_model, tiny_config
 
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.engine.trainer import Trainer
 from mobileinst_d2.evaluation.ytvis import evaluate_ytvis

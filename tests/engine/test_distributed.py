@@ -9,7 +9,7 @@ from detectron2.engine.hooks import CallbackHook, EvalHook
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine import Trainer, launch, setup_cfg
 
 TOY = Path(__file__).resolve().parents[2] / "configs" / "toy" / "shapes_video.yaml"

@@ -8,9 +8,9 @@ from small_network import SIZE, small_config
 from tiny_models import noise_image
 from torch import nn
 
+from mobileinst_core.runtime.runners import OnnxRunner
 from mobileinst_d2.export import ExportedModel, ExportError, export_model, export_module
 from mobileinst_d2.export.quantize import Quantizer
-from mobileinst_d2.export.runners import OnnxRunner
 
 IMAGES = [noise_image(*SIZE, seed) for seed in range(3)]
 

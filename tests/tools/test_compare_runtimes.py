@@ -6,7 +6,7 @@ import compare_runtimes
 import pytest
 from small_network import SIZE, build_small_network, small_config
 
-from mobileinst_d2.data.datasets.synthetic import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.export import export_model
 

@@ -10,8 +10,8 @@ import to_ytvis
 import validate_ytvis
 from pycocotools import mask as mask_util
 
+from mobileinst_core.files import read_json, write_json
 from mobileinst_d2.data.datasets import make_moving_shapes
-from mobileinst_d2.utils.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from mobileinst_d2.utils.files import read_json
-
-from .ytvis_format import (
+from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.annotations import (
     Finding,
     check_kind,
     read_categories,

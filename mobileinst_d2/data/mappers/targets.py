@@ -11,7 +11,7 @@ from detectron2.structures import BitMasks, Instances
 from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.utils.rle import to_rle
+from mobileinst_core.masks.rle import to_rle
 
 __all__ = [
     "annotations_with_masks",

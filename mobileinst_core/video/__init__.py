@@ -1,0 +1,1 @@
+"""Reading, drawing and writing of images and videos."""

@@ -1,0 +1,136 @@
+"""Frames of one or several videos side by side in one picture, to judge results at a glance.
+
+Also a command, one row per video::
+
+    python -m mobileinst_core.video.contact_sheet --output sheet.png a.mp4 b.mp4 --frames 5
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .images import VideoIOError, write_image
+from .video_io import VideoReader
+
+__all__ = ["contact_sheet", "main", "sample_frames", "write_contact_sheet"]
+
+
+def sample_frames(source: str | Path, count: int) -> list[np.ndarray]:
+    """Take frames at even distances from a video, the first and the last among them.
+
+    Args:
+        source: a video file or a folder of frames, see `VideoReader`.
+        count: how many frames to take.
+
+    Returns:
+        Up to ``count`` frames (H, W, 3) uint8 BGR in order; all frames of a shorter video.
+
+    Raises:
+        VideoIOError: the video cannot be read.
+        ValueError: ``count`` is not positive.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}, but at least one frame must be taken.")
+    # Containers may declare a wrong number of frames, so they are counted.
+    with VideoReader(source) as reader:
+        total = sum(1 for _ in reader)
+    wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+    with VideoReader(source) as reader:
+        return [frame for index, frame in enumerate(reader) if index in wanted]
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], *, cell_width: int = 320, gap: int = 6
+) -> np.ndarray:
+    """Lay pictures out in a grid on white.
+
+    Args:
+        rows: pictures (H, W, 3) uint8 BGR, one sequence per row. Within a row, all are scaled to
+            the cell width and the height that suits the first.
+        cell_width: width of every cell in pixels.
+        gap: white pixels between cells and around the sheet.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: there is no picture, or a size is not positive.
+    """
+    if not rows or not all(rows):
+        raise ValueError("a contact sheet needs at least one picture in every row.")
+    if cell_width < 1 or gap < 0:
+        raise ValueError(f"cell_width {cell_width} must be positive and gap {gap} not negative.")
+    heights = [max(1, round(row[0].shape[0] * cell_width / row[0].shape[1])) for row in rows]
+    columns = max(len(row) for row in rows)
+    sheet_size = (sum(heights) + gap * (len(rows) + 1), columns * (cell_width + gap) + gap, 3)
+    sheet = np.full(sheet_size, 255, np.uint8)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            left = gap + column * (cell_width + gap)
+            cell = cv2.resize(picture, (cell_width, height), interpolation=cv2.INTER_AREA)
+            sheet[top : top + height, left : left + cell_width] = cell
+        top += height + gap
+    return sheet
+
+
+def write_contact_sheet(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    frames: int = 5,
+    cell_width: int = 320,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture with one row of frames per video.
+
+    Args:
+        sources: video files or folders of frames.
+        output: the picture to write, for example "sheet.png".
+        frames: frames per video, at even distances.
+        cell_width: width of one frame in the picture, in pixels.
+        overwrite: replace an existing picture.
+
+    Raises:
+        VideoIOError: a video cannot be read or the picture cannot be written.
+    """
+    rows = [sample_frames(source, frames) for source in sources]
+    write_image(output, contact_sheet(rows, cell_width=cell_width), overwrite=overwrite)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 1 after an error that stands on stderr.
+    """
+    parser = argparse.ArgumentParser(description="Frames of videos in one picture.")
+    parser.add_argument("videos", nargs="+", help="video files or folders of frames, a row each")
+    parser.add_argument("--output", required=True, help="the picture to write, for example a .png")
+    parser.add_argument("--frames", type=int, default=5, help="frames per video")
+    parser.add_argument("--width", type=int, default=320, help="width of one frame in pixels")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing picture")
+    args = parser.parse_args(argv)
+    try:
+        write_contact_sheet(
+            args.videos,
+            args.output,
+            frames=args.frames,
+            cell_width=args.width,
+            overwrite=args.overwrite,
+        )
+    except (VideoIOError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

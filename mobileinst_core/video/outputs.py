@@ -1,0 +1,106 @@
+"""What is made of the tracked frames of a video: pictures to look at, and files."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from detectron2.structures import Instances
+
+from .id_maps import IdMapWriter
+from .stage_timer import StageTimer
+from .video_io import VideoReader, VideoWriter
+from .window import Window
+
+__all__ = ["ResultsWriter", "TrackOutputs", "Visualizer"]
+
+
+class Visualizer(Protocol):
+    """Draws instances, see `TrackVisualizer`."""
+
+    def draw(
+        self, frame: np.ndarray, instances: Instances, *, mark: str | None = None
+    ) -> np.ndarray:
+        """A drawn copy of the frame."""
+
+
+class ResultsWriter(Protocol):
+    """Collects what was predicted of each frame."""
+
+    def fill(self, num_frames: int) -> None:
+        """Count frames that were not predicted, up to a length of the video."""
+
+    def add(self, slot_frame: Any, image_size: tuple[int, int]) -> None:
+        """Take the next frame."""
+
+
+@dataclass
+class TrackOutputs:
+    """Any of the outputs; None are left out.
+
+    Frames that the reader passed over keep their place: a video repeats the frame before, results
+    show nothing, and there is no map of identities.
+
+    Attributes:
+        visualizer: draws the frames; needed for a window and for a video.
+        window: shows them.
+        video: takes them.
+        maps: takes the identities per pixel.
+        results: takes the predictions, for the results of the whole video.
+        mark_keyframes: write on key frames that they are.
+    """
+
+    visualizer: Visualizer | None = None
+    window: Window | None = None
+    video: VideoWriter | None = None
+    maps: IdMapWriter | None = None
+    results: ResultsWriter | None = None
+    mark_keyframes: bool = False
+
+    def write(
+        self,
+        reader: VideoReader,
+        frame: np.ndarray,
+        instances: Instances,
+        predictor: Any,
+        timer: StageTimer,
+    ) -> bool:
+        """Put out one frame.
+
+        Args:
+            reader: where it comes from.
+            frame: (H, W, 3) uint8, BGR.
+            instances: what is tracked on it.
+            predictor: a `StreamingPredictor` after it.
+            timer: measures the stages "collect", "draw" and "write".
+
+        Returns:
+            False when the user asked to stop.
+
+        Raises:
+            VideoIOError: a file cannot be written.
+        """
+        if self.results:
+            with timer.measure("collect"):
+                self.results.fill(reader.position - 1)
+                self.results.add(predictor.slot_frame, predictor.image_size)
+        if self.visualizer:
+            with timer.measure("draw"):
+                mark = "key frame" if self.mark_keyframes and predictor.is_keyframe else None
+                drawn = self.visualizer.draw(frame, instances, mark=mark)
+        with timer.measure("write"):
+            if self.maps:
+                self.maps.write(reader.frame_name, instances)
+            if self.video:
+                self.video.fill(reader.position - 1)
+                self.video.write(drawn)
+            return self.window is None or self.window.show(drawn)
+
+    def finish(self, reader: VideoReader) -> None:
+        """Account for frames that the reader passed over at the end.
+
+        Args:
+            reader: the source, at its end.
+        """
+        for output in (self.video, self.results):
+            if output:
+                output.fill(reader.position)

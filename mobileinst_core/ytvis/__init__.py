@@ -1,0 +1,1 @@
+"""The YouTube-VIS format: files, metric, converters."""

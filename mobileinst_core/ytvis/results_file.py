@@ -1,0 +1,95 @@
+"""The results file of one video, written when the video ends."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mobileinst_core.files import write_json
+from mobileinst_core.video.images import VideoIOError
+from mobileinst_core.video.video_io import StreamLostError
+
+from .results import result_entries
+
+__all__ = ["VideoResultsFile"]
+
+logger = logging.getLogger(__name__)
+
+
+class VideoResultsFile:
+    """Collects the tracks of a video while it is predicted, for the format of `load_results`.
+
+    A context: the file is written at its end, also when the user or a lost camera ended the
+    video early, but not after other errors.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        collector: Any,
+        video_id: int,
+        category_ids: Sequence[int],
+        size: tuple[int, int],
+    ) -> None:
+        """Start a video.
+
+        Args:
+            path: the file to write; replaced if it exists.
+            collector: a new `TrackCollector`.
+            video_id: for the entries of the file.
+            category_ids: category id of each contiguous class index.
+            size: (height, width) of the video in pixels.
+        """
+        self.path = path
+        self.num_frames = 0
+        self._collector = collector
+        self._video_id = video_id
+        self._category_ids = category_ids
+        self._size = size
+        self._image_size: tuple[int, int] | None = None
+
+    def add(self, slot_frame: Any, image_size: tuple[int, int]) -> None:
+        """Take the next frame.
+
+        Args:
+            slot_frame: its `SlotFrame`.
+            image_size: (H, W) of the network's image, without padding.
+        """
+        self._collector.add(slot_frame)
+        self._image_size = image_size
+        self.num_frames += 1
+
+    def fill(self, num_frames: int) -> None:
+        """Add frames that were not predicted, which show nothing.
+
+        Args:
+            num_frames: length of the video to reach; nothing happens if it is as long.
+        """
+        while self.num_frames < num_frames:
+            self._collector.add(None)
+            self.num_frames += 1
+
+    def save(self) -> None:
+        """Choose the tracks and write them; nothing without a frame.
+
+        Raises:
+            VideoIOError: the file cannot be written.
+        """
+        if self._image_size is None:
+            return
+        logger.info("Choosing the tracks of %d frames.", self.num_frames)
+        result = self._collector.result(self._image_size, self._size)
+        result["video_id"] = self._video_id
+        entries = result_entries(result, self._category_ids, self._size)
+        try:
+            write_json(self.path, entries)
+        except OSError as error:
+            raise VideoIOError(f"cannot write {self.path}: {error.strerror}.") from error
+        logger.info("%s: %d tracks over %d frames.", self.path, len(entries), self.num_frames)
+
+    def __enter__(self) -> "VideoResultsFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        if kind is None or issubclass(kind, KeyboardInterrupt | StreamLostError):
+            self.save()

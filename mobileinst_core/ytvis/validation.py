@@ -1,0 +1,179 @@
+"""Everything that is wrong with a YouTube-VIS annotation file and its frames."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data.detection_utils import SizeMismatchError
+from pycocotools import mask as mask_util
+
+from mobileinst_core.masks.rle import rle_area
+from mobileinst_d2.data.datasets.builtin import THING_CLASSES
+from mobileinst_d2.data.reading import ImageReadError, read_image
+
+from .annotations import Finding, check_kind, read_categories, read_tracks, read_videos
+
+__all__ = ["check_content", "check_frames"]
+
+# Pixels by which a box may differ from that of the mask, as files may round or count differently.
+_BOX_TOLERANCE = 2.0
+# Part of an area by which it may differ from the mask's pixels: areas of polygons are geometric.
+_AREA_TOLERANCE = 0.1
+# Pixels by which it always may.
+_AREA_SLACK = 16
+
+
+def check_content(content: Any) -> tuple[list[Finding], list[dict]]:
+    """Find all faults of an annotation file.
+
+    Errors are what the loader refuses, and what makes training or evaluation wrong; warnings are
+    what both pass over.
+
+    Args:
+        content: the content of the JSON file.
+
+    Returns:
+        The findings in the order of the file, and the videos whose frames can be checked with
+        :func:`check_frames`.
+    """
+    findings: list[Finding] = []
+    if not check_kind(content, findings.append):
+        return findings, []
+    categories = read_categories(content, findings.append)
+    findings += _check_classes(categories)
+    videos = read_videos(content, findings.append)
+    usable = [video for video in videos.values() if video is not None]
+    for video in usable:
+        findings += _check_frame_names(video)
+    trainable: set[int] = set()
+    for entry, track in read_tracks(content, videos, categories, findings.append):
+        findings += _check_track(entry, track)
+        if any(track["segmentations"]) and not track["iscrowd"]:
+            trainable.add(track["video_id"])
+    if content.get("annotations"):
+        for video in usable:
+            if video["video_id"] not in trainable:
+                message = (
+                    f"video {video['video_id']} has no visible object that is not a crowd; "
+                    "training leaves it out"
+                )
+                findings.append(Finding("videos", message, is_error=False))
+    return findings, usable
+
+
+def check_frames(video: dict, image_root: str | os.PathLike, *, decode: bool) -> list[Finding]:
+    """Find what is wrong with the frames of a video on disk.
+
+    Args:
+        video: one from :func:`check_content`.
+        image_root: folder to which its file names are relative.
+        decode: read every image, as training does, and compare its size; otherwise only look
+            whether the file exists.
+
+    Returns:
+        At most one finding for the missing frames and one for those with exchanged sides, and one
+        for each frame that is damaged or of another size.
+    """
+    what, names = f"video {video['video_id']}", video["file_names"]
+    paths = [Path(image_root) / name for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
+    findings, transposed = [], []
+    if len(missing) == len(names):
+        message = f"{what}: none of its {len(names)} frames exists, such as {paths[0]}"
+        findings.append(Finding("frames", message))
+    elif missing:
+        message = f"{what}: {len(missing)} of {len(names)} frames are missing: {', '.join(missing)}"
+        findings.append(Finding("frames", message))
+    for name, path in zip(names, paths, strict=True) if decode else ():
+        if not path.is_file():
+            continue
+        try:
+            read_image(str(path), "BGR", size=(video["height"], video["width"]))
+        except (ImageReadError, SizeMismatchError) as error:
+            if isinstance(error, SizeMismatchError) and _fits_transposed(path, video):
+                transposed.append(name)
+            else:
+                findings.append(Finding("frames", f"{what}: {error}"))
+    if transposed:
+        message = (
+            f"{what}: {len(transposed)} of {len(names)} frames have their sides exchanged on "
+            f"disk; the loader transposes them: {', '.join(transposed)}"
+        )
+        findings.append(Finding("frames", message, is_error=False))
+    return findings
+
+
+def _fits_transposed(path: Path, video: dict) -> bool:
+    size = (video["height"], video["width"])
+    try:
+        read_image(str(path), "BGR", size=size, allow_transposed=True)
+    except SizeMismatchError:
+        return False
+    return True
+
+
+def _check_classes(categories: dict[int, str]) -> list[Finding]:
+    findings = []
+    for name, count in Counter(categories.values()).items():
+        if name and count > 1:
+            ids = ", ".join(str(key) for key in categories if categories[key] == name)
+            findings.append(Finding("categories", f"the name {name!r} is that of {ids}"))
+    for dataset, classes in THING_CLASSES.items():
+        known = dict(enumerate(classes, start=1))
+        if 1 < len(categories) < len(known) and categories.items() <= known.items():
+            message = (
+                f"these are {len(categories)} of the {len(known)} categories of {dataset}; a part "
+                "of a data set must keep the whole list, or class indices and metrics change"
+            )
+            findings.append(Finding("categories", message, is_error=False))
+            break
+    return findings
+
+
+def _check_frame_names(video: dict) -> list[Finding]:
+    repeated = [name for name, count in Counter(video["file_names"]).items() if count > 1]
+    if not repeated:
+        return []
+    message = f"video {video['video_id']} lists frames more than once: {', '.join(repeated)}"
+    return [Finding("videos", message, is_error=False)]
+
+
+def _check_track(entry: dict, track: dict) -> list[Finding]:
+    what = f"annotation {track['id']} of video {track['video_id']}"
+    findings = []
+    if track["id"] < 1:
+        message = f"{what}: the official evaluation loses tracks with an id below 1"
+        findings.append(Finding("annotations", message))
+    if not any(track["segmentations"]):
+        message = f"{what} is not visible in any frame, but counts as missed in evaluation"
+        findings.append(Finding("annotations", message))
+    for frame, rle in enumerate(track["segmentations"]):
+        where = f"{what}, frame {frame}"
+        if rle is not None:
+            findings += _compare_with_mask(track, frame, rle, where)
+        elif entry["segmentations"][frame] is None and _has_extent(entry.get("bboxes"), frame):
+            message = f"{where}: there is a box but no mask; the object counts as not visible"
+            findings.append(Finding("boxes and areas", message, is_error=False))
+    return findings
+
+
+def _has_extent(boxes: Any, frame: int) -> bool:
+    """Whether the boxes, which may be damaged or absent, hold one with an area for a frame."""
+    box = boxes[frame] if isinstance(boxes, list) and frame < len(boxes) else None
+    return isinstance(box, list) and len(box) == 4 and bool(box[2]) and bool(box[3])
+
+
+def _compare_with_mask(track: dict, frame: int, rle: dict, where: str) -> list[Finding]:
+    findings = []
+    box, tight = track["bboxes"][frame], mask_util.toBbox(rle)
+    corners = np.add(box, (0, 0, box[0], box[1])), tight + (0, 0, tight[0], tight[1])
+    if np.abs(corners[0] - corners[1]).max() > _BOX_TOLERANCE:
+        message = f"{where}: the box is {box}, that of the mask {tight.tolist()} (x, y, w, h)"
+        findings.append(Finding("boxes and areas", message, is_error=False))
+    area, pixels = track["areas"][frame], rle_area(rle)
+    if abs(area - pixels) > max(_AREA_SLACK, _AREA_TOLERANCE * pixels):
+        message = f"{where}: the area is {area}, the mask has {pixels} pixels"
+        findings.append(Finding("boxes and areas", message, is_error=False))
+    return findings

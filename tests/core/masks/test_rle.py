@@ -1,0 +1,154 @@
+"""Run-length codes: every encoding gives the same mask, damaged ones are refused."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from mobileinst_core.masks.rle import MaskError, rle_area, to_rle, to_rles
+
+HEIGHT, WIDTH = 7, 9
+
+
+def uncompressed(mask: np.ndarray) -> list[int]:
+    """Run lengths by definition: column-major, background first."""
+    runs, value = [0], 0
+    for pixel in mask.flatten(order="F").tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+def compressed(mask: np.ndarray) -> dict:
+    return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def decode(rle: dict) -> np.ndarray:
+    return mask_util.decode(rle)
+
+
+def random_mask(rng: np.random.Generator) -> np.ndarray:
+    mask = (rng.random((HEIGHT, WIDTH)) < rng.uniform(0.1, 0.9)).astype(np.uint8)
+    mask[rng.integers(HEIGHT), rng.integers(WIDTH)] = 1
+    return mask
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_uncompressed_text_and_bytes_give_the_same_mask(seed):
+    mask = random_mask(np.random.default_rng(seed))
+    code = compressed(mask)
+    size = [HEIGHT, WIDTH]
+    for segmentation in (
+        {"size": size, "counts": uncompressed(mask)},
+        {"size": size, "counts": code["counts"]},
+        {"size": tuple(size), "counts": code["counts"].decode()},
+    ):
+        rle = to_rle(segmentation, HEIGHT, WIDTH)
+        assert np.array_equal(decode(rle), mask)
+        assert rle == {"size": size, "counts": code["counts"].decode()}
+        assert rle_area(rle) == mask.sum()
+
+
+def test_large_frame_with_long_runs():
+    mask = np.zeros((1080, 1920), np.uint8)
+    mask[3, 5] = 1
+    mask[:, 1000:1700] = 1
+    rle = to_rle(compressed(mask), 1080, 1920)
+    assert np.array_equal(decode(rle), mask)
+
+
+def test_polygons_are_united():
+    left, right = [0, 0, 4, 0, 4, 7, 0, 7], [5, 0, 9, 0, 9, 7, 5, 7]
+    expected = np.ones((HEIGHT, WIDTH), np.uint8)
+    expected[:, 4] = 0
+    assert np.array_equal(decode(to_rle([left, right], HEIGHT, WIDTH)), expected)
+
+
+def test_polygons_without_an_inside_are_left_out():
+    square = [0, 0, 4, 0, 4, 4, 0, 4]
+    line, point = [1, 1, 8, 6], [2, 2]
+    assert to_rle([line, square, point], HEIGHT, WIDTH) == to_rle([square], HEIGHT, WIDTH)
+    assert to_rle([line, point], HEIGHT, WIDTH) is None
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        None,
+        [],
+        {},
+        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]},
+        {"size": [HEIGHT, WIDTH], "counts": []},
+        {"size": [HEIGHT, WIDTH], "counts": ""},
+        compressed(np.zeros((HEIGHT, WIDTH))),
+    ],
+)
+def test_invisible(empty):
+    assert to_rle(empty, HEIGHT, WIDTH) is None
+    assert rle_area(None) == 0
+
+
+def test_empty_runs_inside_a_code_are_joined():
+    # pycocotools finds 3 shared pixels of 5 in two such codes.
+    for split, joined in (
+        ([5, 3, 0, 2, 54], [5, 5, 54]),
+        ([5, 3, 4, 0, 52], [5, 3, 56]),
+        ([0, 3, 0, 61], [0, 64]),
+    ):
+        expected = to_rle({"size": [8, 8], "counts": joined}, 8, 8)
+        assert to_rle({"size": [8, 8], "counts": split}, 8, 8) == expected
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [WIDTH, HEIGHT], "counts": [60, 3]}, "its video has size"),
+        ({"size": None, "counts": [60, 3]}, "its video has size"),
+        ({"counts": [60, 3]}, "'size' and 'counts'"),
+        ({"size": [HEIGHT, WIDTH], "counts": 63}, "must be text or integers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [60, "x"]}, "non-negative integers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [66, -3]}, "non-negative integers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [60.5, 2.5]}, "non-negative integers"),
+        ({"size": [HEIGHT, WIDTH], "counts": ["60", "3"]}, "non-negative integers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [10, 20]}, "do not fill"),
+        ({"size": [HEIGHT, WIDTH], "counts": [60, 20]}, "do not fill"),
+        ({"size": [HEIGHT, WIDTH], "counts": "é"}, "not a compressed"),
+        ({"size": [HEIGHT, WIDTH], "counts": "\udc80"}, "not a compressed"),
+        ({"size": [HEIGHT, WIDTH], "counts": "P"}, "not a compressed"),
+        ({"size": [HEIGHT, WIDTH], "counts": "ooooooooo0"}, "not a compressed"),
+        ([[0, 0, 4, 0, 4]], "flat list"),
+        ([[0, 0, 4, 0, 4, float("nan")]], "flat list"),
+        ([0, 0, 4, 0, 4, 4], "flat list"),
+        ([[0, 0, 4, 0, 4, 1e12]], "beyond 1000000 pixels"),
+        (["circle"], "flat list"),
+        ("circle", "not str"),
+    ],
+)
+def test_damaged_masks_are_refused(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        to_rle(segmentation, HEIGHT, WIDTH)
+
+
+def test_cut_text_is_refused():
+    """pycocotools itself never returns from comparing such a mask with another."""
+    code = compressed(random_mask(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="mask"):
+        to_rle({"size": code["size"], "counts": code["counts"][:-3]}, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("place", [0, 3, 4, 8])
+@pytest.mark.parametrize("counts", ["ooooooooo0", "P", "é", "0123", [10, 20], [66, -3], "7k"])
+def test_the_damaged_mask_among_several_is_named(place, counts):
+    rng = np.random.default_rng(0)
+    masks = [compressed(random_mask(rng)) for _ in range(8)]
+    masks.insert(place, {"size": [HEIGHT, WIDTH], "counts": counts})
+    with pytest.raises(MaskError) as error:
+        to_rles([None, *masks], HEIGHT, WIDTH)
+    assert error.value.index == place + 1
+
+
+def test_runs_of_negative_length_are_refused():
+    # The runs 10, 20, 30, -3, 7 together fill the frame.
+    with pytest.raises(MaskError, match="do not fill"):
+        to_rle({"size": [8, 8], "counts": ":d0n0YOYO"}, 8, 8)

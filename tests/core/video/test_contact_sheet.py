@@ -1,0 +1,65 @@
+"""The grid of frames, as a function and as a command."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mobileinst_core.video.contact_sheet import contact_sheet, main, sample_frames
+from mobileinst_core.video.video_io import VideoWriter
+
+
+def make_video(path, count, size=(64, 48)):
+    with VideoWriter(path, fps=10, size=size) as writer:
+        for i in range(count):
+            writer.write(np.full((size[1], size[0], 3), 20 * i, np.uint8))
+    return path
+
+
+def test_samples_are_spread_from_the_first_to_the_last_frame(tmp_path):
+    frames = sample_frames(make_video(tmp_path / "a.mp4", 11), 3)
+    assert [round(frame.mean() / 20) for frame in frames] == [0, 5, 10]
+
+
+def test_short_video_gives_all_its_frames(tmp_path):
+    assert len(sample_frames(make_video(tmp_path / "a.mp4", 2), 5)) == 2
+    with pytest.raises(ValueError, match="count is 0"):
+        sample_frames(tmp_path / "a.mp4", 0)
+
+
+def test_cells_lie_where_they_should():
+    red = np.full((50, 100, 3), (0, 0, 255), np.uint8)
+    blue = np.full((30, 30, 3), (255, 0, 0), np.uint8)
+    sheet = contact_sheet([[red, red], [blue]], cell_width=40, gap=4)
+    assert sheet.shape == (4 + 20 + 4 + 40 + 4, 4 + 40 + 4 + 40 + 4, 3)
+    assert (sheet[4:24, 4:44] == (0, 0, 255)).all()
+    assert (sheet[4:24, 48:88] == (0, 0, 255)).all()
+    assert (sheet[28:68, 4:44] == (255, 0, 0)).all()
+    assert (sheet[28:68, 44:] == 255).all()
+    assert (sheet[:4] == 255).all()
+
+
+def test_sheet_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one picture"):
+        contact_sheet([])
+    with pytest.raises(ValueError, match="at least one picture"):
+        contact_sheet([[]])
+    with pytest.raises(ValueError, match="cell_width 0"):
+        contact_sheet([[np.zeros((4, 4, 3), np.uint8)]], cell_width=0)
+
+
+def test_command_writes_one_row_per_video(tmp_path):
+    videos = [make_video(tmp_path / name, 6) for name in ("a.mp4", "b.mp4")]
+    output = tmp_path / "sheet.png"
+    arguments = ["--output", str(output), "--frames", "4", "--width", "32", *map(str, videos)]
+    assert main(arguments) == 0
+    assert cv2.imread(str(output)).shape == (2 * 24 + 3 * 6, 4 * 32 + 5 * 6, 3)
+
+
+def test_command_explains_failures(tmp_path, capsys):
+    video = make_video(tmp_path / "a.mp4", 2)
+    assert main(["--output", str(tmp_path / "sheet.png"), str(tmp_path / "gone.mp4")]) == 1
+    assert "gone.mp4" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path / "sheet.pdf"), str(video)]) == 1
+    assert "suffix" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path / "s.png"), "--frames", "0", str(video)]) == 1
+    assert "count is 0" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""Single images: what is read is what the data loader would read."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileinst_core.video.images import (
+    VideoIOError,
+    list_images,
+    natural_key,
+    prepare_output,
+    read_frame,
+    write_image,
+)
+
+
+def test_natural_order():
+    names = ["a10.jpg", "a9.jpg", "B1.jpg", "2.jpg", "x/10.jpg", "a9b.jpg"]
+    expected = ["2.jpg", "x/10.jpg", "a9.jpg", "a9b.jpg", "a10.jpg", "B1.jpg"]
+    assert sorted(names, key=natural_key) == expected
+
+
+def test_list_images_leaves_out_other_files_and_says_so(tmp_path, caplog):
+    for name in ("img2.jpg", "img10.JPG", "img1.png", "readme.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    with caplog.at_level(logging.INFO):
+        assert [path.name for path in list_images(tmp_path)] == [
+            "img1.png",
+            "img2.jpg",
+            "img10.JPG",
+        ]
+    assert "1 files" in caplog.text
+
+
+def test_list_images_names_what_is_missing(tmp_path):
+    with pytest.raises(VideoIOError, match="holds no image"):
+        list_images(tmp_path)
+    with pytest.raises(VideoIOError, match="cannot list the folder"):
+        list_images(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_every_kind_of_picture_becomes_bgr(tmp_path, mode):
+    Image.new("RGB", (7, 5), (200, 100, 50)).convert(mode).save(tmp_path / "a.png")
+    frame = read_frame(tmp_path / "a.png")
+    assert frame.shape == (5, 7, 3)
+    assert frame.dtype == np.uint8
+    if mode != "L":
+        assert np.abs(frame[0, 0].astype(int) - (50, 100, 200)).max() <= 30
+
+
+def test_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_frame(tmp_path / "a.jpg").shape == (40, 20, 3)
+
+
+def test_unreadable_images_are_named(tmp_path):
+    with pytest.raises(VideoIOError, match=r"no image file .*gone\.png"):
+        read_frame(tmp_path / "gone.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(VideoIOError, match=r"text\.png"):
+        read_frame(tmp_path / "text.png")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "whole.jpg"), noise)
+    (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
+    with pytest.raises(VideoIOError, match=r"half\.jpg"):
+        read_frame(tmp_path / "half.jpg")
+
+
+def test_written_image_is_read_again(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    write_image(tmp_path / "new" / "a.png", image)
+    assert np.array_equal(read_frame(tmp_path / "new" / "a.png"), image)
+
+
+def test_written_image_needs_a_known_suffix(tmp_path):
+    with pytest.raises(VideoIOError, match="suffix"):
+        write_image(tmp_path / "a.mp4", np.zeros((4, 4, 3), np.uint8))
+
+
+def test_prepare_output_protects_what_is_there(tmp_path):
+    path = tmp_path / "a.png"
+    path.touch()
+    with pytest.raises(VideoIOError, match="--overwrite"):
+        prepare_output(path, overwrite=False)
+    prepare_output(path, overwrite=True)
+    with pytest.raises(VideoIOError, match="is a folder"):
+        prepare_output(tmp_path, overwrite=True)
+    with pytest.raises(VideoIOError, match="cannot write"):
+        prepare_output(path / "b.png", overwrite=True)
+
+
+def test_prepare_output_leaves_no_trace(tmp_path):
+    (tmp_path / "old.png").write_bytes(b"content")
+    prepare_output(tmp_path / "old.png", overwrite=True)
+    prepare_output(tmp_path / "new" / "a.png", overwrite=False)
+    assert (tmp_path / "old.png").read_bytes() == b"content"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_prepare_output_explains_what_the_system_refuses(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(VideoIOError, match=r"cannot write .*a\.png: Permission denied"):
+        prepare_output(tmp_path / "a.png", overwrite=False)

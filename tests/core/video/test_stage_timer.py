@@ -1,0 +1,56 @@
+"""Medians of stages, on a clock that the test moves."""
+
+import pytest
+
+from mobileinst_core.video import stage_timer
+from mobileinst_core.video.stage_timer import StageTimer
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(stage_timer, "time", clock)
+    return clock
+
+
+def test_stages_are_summed_within_a_frame_and_their_medians_taken_over_frames(clock):
+    def frames():
+        for number in range(3):
+            clock.now += 1.0
+            yield number
+
+    timer = StageTimer()
+    for number in timer.frames(frames()):
+        timer.add({"network": 10.0 * (number + 1)})
+        for _ in range(2):
+            with timer.measure("draw"):
+                clock.now += 2.0
+        if number == 2:
+            with timer.measure("write"):
+                clock.now += 5.0
+        clock.now += 100.0  # belongs to no stage
+    assert timer.medians() == {"read": 1, "network": 20, "draw": 4, "write": 0, "total": 25}
+    assert timer.medians(without=["draw", "write"])["total"] == 21
+    table = timer.table()
+    assert "network      20000.0" in table
+    assert "0.0 frames per second, 0.0 without drawing and writing (medians of 3 frames)" in table
+
+
+def test_rates_are_those_of_the_median_frame(clock):
+    timer = StageTimer()
+    for _ in timer.frames(range(5)):
+        timer.add({"network": 0.1, "draw": 0.1})
+    assert "5.0 frames per second, 10.0 without" in timer.table()
+
+
+def test_no_frames_are_no_error():
+    timer = StageTimer()
+    assert list(timer.frames([])) == []
+    assert timer.medians() == {}
+    assert timer.table() == "no frame was timed"

@@ -1,0 +1,216 @@
+"""Frames in: count, rate and size survive, and failures say what is wrong."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from small_videos import SIZE, FakeCapture, grey_frames, write_plain
+
+from mobileinst_core.video.video_io import (
+    StreamLostError,
+    VideoIOError,
+    VideoReader,
+)
+
+
+def test_reader_yields_every_frame_of_a_file(tmp_path):
+    frames = grey_frames(9)
+    with VideoReader(write_plain(tmp_path / "my clip.mp4", frames)) as reader:
+        assert (reader.num_frames, reader.width, reader.height) == (9, *SIZE)
+        assert reader.fps == pytest.approx(12.5)
+        assert reader.name == "my_clip"
+        read = list(reader)
+    assert len(read) == 9
+    for frame, original in zip(read, frames, strict=True):
+        assert frame.shape == original.shape
+        assert np.abs(frame.astype(int) - original).mean() < 4
+
+
+def test_reader_yields_the_frames_of_a_folder_in_natural_order(tmp_path):
+    for i in (10, 9, 1, 100):
+        cv2.imwrite(str(tmp_path / f"frame{i}.png"), np.full((8, 12, 3), i, np.uint8))
+    (tmp_path / "notes.txt").write_text("not a frame")
+    reader = VideoReader(tmp_path)
+    assert (reader.num_frames, reader.fps, reader.name) == (4, 10.0, tmp_path.name)
+    assert [int(frame[0, 0, 0]) for frame in reader] == [1, 9, 10, 100]
+
+
+def test_reader_rate_can_be_set(tmp_path):
+    assert VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(2)), fps=5).fps == 5
+
+
+def test_reader_of_a_camera(monkeypatch):
+    camera = FakeCapture(frames=grey_frames(3))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 2 else None)
+    with VideoReader(2, end=3) as reader:
+        assert (reader.name, reader.num_frames, reader.fps) == ("camera2", 3, 30.0)
+        assert reader.live
+        frames = list(reader)
+        assert reader.position == 3 == len(frames) + reader.num_dropped
+    assert camera.released
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+def test_unusable_rate_becomes_25_with_a_note(monkeypatch, caplog, fps):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: FakeCapture(frames=grey_frames(1), fps=fps))
+    with caplog.at_level(logging.WARNING):
+        assert VideoReader(0).fps == 25.0
+    assert "25 are assumed" in caplog.text
+
+
+def test_missing_camera_is_named(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: FakeCapture(opened=False))
+    with pytest.raises(VideoIOError, match="cannot open camera 7"):
+        VideoReader(7)
+
+
+def test_camera_without_picture_is_released(monkeypatch):
+    camera = FakeCapture()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
+    with pytest.raises(VideoIOError, match="no frame of camera 0"):
+        VideoReader(0)
+    assert camera.released
+
+
+def test_fewer_frames_than_declared_are_reported(tmp_path, caplog):
+    reader = VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(4)))
+    reader.num_frames = 6
+    with caplog.at_level(logging.WARNING):
+        assert len(list(reader)) == 4
+    assert "declares 6 frames, but 4" in caplog.text
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(VideoIOError, match=r"no video file .*missing\.mp4"):
+        VideoReader(tmp_path / "missing.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all")
+    with pytest.raises(VideoIOError, match=r"cannot open .*bad\.mp4"):
+        VideoReader(tmp_path / "bad.mp4")
+    cv2.imwrite(str(tmp_path / "one.png"), grey_frames(1)[0])
+    with pytest.raises(VideoIOError, match="is an image"):
+        VideoReader(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoIOError, match="holds no image"):
+        VideoReader(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("damaged", [(1,), (0, 1), (2, 3), (0, 3)])
+def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged):
+    for i, frame in enumerate(grey_frames(4)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), frame)
+    for i in damaged:
+        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    reader = VideoReader(tmp_path)
+    read = [(reader.position - 1, reader.frame_name, int(f[0, 0, 0])) for f in reader]
+    assert read == [(i, str(i), 10 + 8 * i) for i in range(4) if i not in damaged]
+    assert (reader.position, reader.num_damaged) == (4, len(damaged))
+    assert all(f"{i}.png" in caplog.text for i in damaged)
+
+
+def test_images_that_are_all_damaged_are_an_error(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    with pytest.raises(VideoIOError, match="no frame of"):
+        VideoReader(tmp_path)
+
+
+def test_frames_behind_a_damaged_part_of_a_file_are_read(tmp_path):
+    frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(40)]
+    content = bytearray(write_plain(tmp_path / "a.mp4", frames).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + len(content) // 8] = bytes(len(content) // 8)
+    (tmp_path / "b.mp4").write_bytes(content)
+    reader = VideoReader(tmp_path / "b.mp4")
+    positions = [reader.position for _ in reader]
+    assert 1 <= reader.num_damaged <= 8
+    assert positions[-1] == reader.position == 40 == len(positions) + reader.num_damaged
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stride", "expected"),
+    [
+        (0, None, 1, range(10)),
+        (3, None, 1, range(3, 10)),
+        (0, 4, 1, range(4)),
+        (2, 9, 3, range(2, 9, 3)),
+        (9, 99, 5, [9]),
+        (0, None, 4, [0, 4, 8]),
+    ],
+)
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_part_of_the_frames_can_be_selected(tmp_path, folder, start, end, stride, expected):
+    frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(10)]
+    source = tmp_path
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{i:06d}.png"), frame)
+    if not folder:
+        source = write_plain(tmp_path / "a.mp4", frames)
+    with VideoReader(source, start=start, end=end, stride=stride) as reader:
+        native = 10.0 if folder else 12.5
+        assert reader.fps == pytest.approx(native / stride)
+        assert reader.num_frames == len(expected)
+        read = [(reader.frame_name, round(frame.mean() / 20)) for frame in reader]
+    assert read == [(f"{i:06d}", i) for i in expected]
+    assert reader.position == len(expected)
+
+
+def test_a_start_behind_the_end_is_an_error(tmp_path):
+    path = write_plain(tmp_path / "a.mp4", grey_frames(4))
+    with pytest.raises(VideoIOError, match=r"no frame 4 to start at: .* has 4 frames"):
+        VideoReader(path, start=4)
+
+
+def test_image_files_are_a_video_named_after_their_folder(tmp_path):
+    folder = tmp_path / "my clip"
+    paths = []
+    for i in (3, 1):
+        paths.append(folder / f"x{i}.png")
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(paths[-1]), np.full((8, 12, 3), i, np.uint8))
+    reader = VideoReader(paths)
+    assert (reader.name, reader.num_frames) == ("my_clip", 2)
+    assert [(reader.frame_name, int(f[0, 0, 0])) for f in reader] == [("x3", 3), ("x1", 1)]
+
+
+def test_frames_with_equal_names_are_numbered(tmp_path):
+    paths = [tmp_path / name / "f.png" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        cv2.imwrite(str(path), np.zeros((8, 12, 3), np.uint8))
+    reader = VideoReader(paths)
+    assert [reader.frame_name for _ in reader] == ["000000", "000001"]
+
+
+def test_frames_of_another_size_are_fitted_into_the_first(tmp_path, caplog):
+    for i, size in enumerate([(48, 64), (96, 64), (24, 32), (48, 64)]):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((*size, 3), 200, np.uint8))
+    frames = list(VideoReader(tmp_path))
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    # The tall one is in the middle third to half, the small one fills the frame.
+    assert frames[1][24, 32, 0] == 200
+    assert frames[1][24, 4, 0] == frames[1][24, 60, 0] == 0
+    assert (frames[2] == 200).all()
+    assert caplog.text.count("changes its size from 64x48 to 64x96") == 1
+
+
+def test_a_lost_camera_is_an_error_after_its_last_frame(monkeypatch):
+    camera = FakeCapture(frames=grey_frames(1))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
+    reader = VideoReader(0)
+    frames = iter(reader)
+    assert next(frames).shape == (48, 64, 3)
+    with pytest.raises(StreamLostError, match="camera 0 gives no more frames after 1"):
+        next(frames)
+    reader.close()
+    assert camera.released
+
+
+def test_an_address_with_a_length_is_a_file_and_one_without_is_live(monkeypatch):
+    stream = FakeCapture(frames=grey_frames(2))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: stream)
+    with VideoReader("rtsp://camera/1") as reader:
+        assert reader.live
+    stream.get = lambda _: 2.0
+    with VideoReader("https://host/clip.mp4") as reader:
+        assert not reader.live
+        assert reader.name == "clip"

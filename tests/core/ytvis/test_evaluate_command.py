@@ -1,0 +1,299 @@
+"""The command and the checks of its input."""
+
+import copy
+import json
+import logging
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from mobileinst_d2.evaluation.ytvis import main
+
+HEIGHT, WIDTH, LENGTH = 6, 8, 3
+REPOSITORY = Path(__file__).parents[2]
+
+
+def square(rows, height=HEIGHT, width=WIDTH) -> dict:
+    mask = np.zeros((height, width), np.uint8, order="F")
+    mask[:rows] = 1
+    code = mask_util.encode(mask)
+    return {"size": [height, width], "counts": code["counts"].decode()}
+
+
+@pytest.fixture
+def gt() -> dict:
+    return {
+        "videos": [
+            {
+                "id": 4,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "length": LENGTH,
+                "file_names": [f"a/{frame}.jpg" for frame in range(LENGTH)],
+            }
+        ],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 2, "name": "bird"}],
+        "annotations": [
+            {
+                "id": 1,
+                "video_id": 4,
+                "category_id": 7,
+                "iscrowd": 0,
+                "segmentations": [square(2), None, square(4)],
+                "areas": [2 * WIDTH, None, 4 * WIDTH],
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def results(gt) -> list:
+    segmentations = copy.deepcopy(gt["annotations"][0]["segmentations"])
+    return [{"video_id": 4, "category_id": 7, "score": 0.5, "segmentations": segmentations}]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the command on contents; returns the metrics that it prints."""
+
+    def command(gt, results, *options) -> dict:
+        for name, content in (("gt", gt), ("results", results)):
+            text = content if isinstance(content, str) else json.dumps(content)
+            (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+        gt_file, results_file = str(tmp_path / "gt.json"), str(tmp_path / "results.json")
+        main(["--gt", gt_file, "--results", results_file, *options])
+        return json.loads(capsys.readouterr().out or "null")
+
+    return command
+
+
+def test_metrics_in_percent_and_null_where_undefined(run, gt, results):
+    hundred = dict.fromkeys(("AP", "AP50", "AP75", "APs", "AR1", "AR10", "AR100"), 100)
+    assert run(gt, results) == pytest.approx({**hundred, "APm": None, "APl": None})
+
+
+def test_no_predictions_score_zero(run, gt):
+    metrics = run(gt, [])
+    assert metrics["AP"] == 0
+    assert metrics["APl"] is None
+
+
+def test_per_class(run, gt, results):
+    per_class = run(gt, results, "--per-class")["per_class"]
+    assert per_class == pytest.approx({"bird": None, "cat": 100})
+
+
+def test_classes_of_one_name_are_told_apart(run, gt, results):
+    gt["categories"][1]["name"] = "cat"
+    per_class = run(gt, results, "--per-class")["per_class"]
+    assert per_class == pytest.approx({"cat (2)": None, "cat (7)": 100})
+
+
+def test_out_writes_the_file_instead(run, gt, results, tmp_path):
+    out = tmp_path / "new" / "metrics.json"
+    assert run(gt, results, "--out", str(out)) is None
+    assert json.loads(out.read_text())["AP"] == pytest.approx(100)
+
+
+def test_uncompressed_and_polygon_predictions_are_read(run, gt, results):
+    rows = [0, 0, WIDTH, 0, WIDTH, 4, 0, 4]
+    counts = [0, *[2, 4] * WIDTH]
+    results[0]["segmentations"][2] = [rows]
+    results[0]["segmentations"][0] = {"size": [HEIGHT, WIDTH], "counts": counts}
+    assert run(gt, results)["AP"] == pytest.approx(100)
+
+
+def test_optional_parts_of_the_ground_truth(run, gt, results):
+    del gt["annotations"][0]["iscrowd"], gt["annotations"][0]["areas"]
+    del gt["videos"][0]["length"]
+    metrics = run(gt, results)
+    assert metrics["AP"] == metrics["APs"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("ids", [(0, 1), (1, 1), (-3, 2), (None, 1)])
+def test_unusable_track_ids_are_numbered_anew_with_a_warning(run, gt, results, caplog, ids):
+    other = copy.deepcopy(gt["annotations"][0]) | {"segmentations": [square(1)] * 2 + [None]}
+    gt["annotations"].append(other)
+    for annotation, track_id in zip(gt["annotations"], ids, strict=True):
+        annotation["id"] = track_id
+    results.append({**results[0], "segmentations": other["segmentations"]})
+    with caplog.at_level(logging.WARNING):
+        assert run(gt, results)["AP"] == pytest.approx(100)
+    assert "1 of 2 track ids" in caplog.text
+
+
+def change(path, value):
+    """A change of a nested value; ``path`` are keys and indices."""
+
+    def apply(content):
+        for key in path[:-1]:
+            content = content[key]
+        if value is KeyError:
+            del content[path[-1]]
+        else:
+            content[path[-1]] = value
+
+    return apply
+
+
+BAD_RESULTS = [
+    ([0, "video_id"], 5, "entry number 0 .*no video 5"),
+    ([0, "video_id"], KeyError, "'video_id' must be an integer"),
+    ([0, "video_id"], [4], "'video_id' must be an integer"),
+    ([0, "category_id"], 1, "video 4.*no category 1, only 2, 7"),
+    ([0, "category_id"], "cat", "'category_id' must be an integer"),
+    ([0, "score"], KeyError, "'score' must be a finite number"),
+    ([0, "score"], float("nan"), "'score' must be a finite number"),
+    ([0, "score"], float("inf"), "'score' must be a finite number"),
+    ([0, "score"], "0.5", "'score' must be a finite number"),
+    ([0, "score"], True, "'score' must be a finite number"),
+    ([0, "score"], 10**400, "'score' must be a finite number"),
+    ([0, "segmentations"], KeyError, "'segmentations' must be a list"),
+    ([0, "segmentations"], [None] * 2, "2 segmentations for a video of 3 frames"),
+    ([0, "segmentations"], [None] * 4, "4 segmentations for a video of 3 frames"),
+    ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
+    ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
+    ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed run-length code"),
+    ([0, "segmentations", 1], "mask", "frame 1: a mask must be polygons"),
+    ([0], 3, "entry number 0 must be an object"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_RESULTS)
+def test_bad_results_are_refused(run, gt, results, path, value, message):
+    change(path, value)(results)
+    with pytest.raises(SystemExit, match=f"results.json: {message}|results.json.*{message}"):
+        run(gt, results)
+
+
+BAD_GROUND_TRUTH = [
+    (["categories"], KeyError, "is not in the YouTube-VIS format"),
+    (["videos"], {"a": {}}, "'videos' must be a list"),
+    (["videos", 0, "height"], 0, "video 4: .* must be positive"),
+    (["videos", 0, "width"], KeyError, "video 4: 'width' must be an integer"),
+    (["videos", 0, "length"], 2, "video 4: 'length' is 2"),
+    (["videos", 0, "id"], "4", "'videos', entry number 0: 'id' must be an integer"),
+    (["categories", 1, "id"], 7, "'categories': the id 7 occurs twice"),
+    (["annotations", 0, "video_id"], 1, "annotation number 0 .*no video 1"),
+    (["annotations", 0, "category_id"], 1, "annotation number 0 .*no category 1"),
+    (["annotations", 0, "segmentations"], [None] * 2, "2 segmentations"),
+    (["annotations", 0, "segmentations", 1], square(2, 9, 9), "frame 1: a mask has size"),
+    (["annotations", 0, "areas"], [1, "2", None], "'areas' must be a list"),
+    (["annotations", 0, "iscrowd"], "0", "'iscrowd' must be 0 or 1"),
+    (["annotations"], {"1": {}}, "'annotations' must be a list"),
+    (["annotations"], KeyError, "has no annotations"),
+    (["annotations"], None, "has no annotations"),
+    (["annotations"], [], "has no annotations"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD_GROUND_TRUTH)
+def test_bad_ground_truth_is_refused(run, gt, results, path, value, message):
+    change(path, value)(gt)
+    with pytest.raises(SystemExit, match=message):
+        run(gt, results)
+
+
+def test_unreadable_files_are_named(run, gt, results, tmp_path):
+    with pytest.raises(SystemExit, match=r"results\.json is not a JSON file"):
+        run(gt, "[{")
+    with pytest.raises(SystemExit, match=r"results\.json must be a list"):
+        run(gt, {"results": []})
+    with pytest.raises(SystemExit, match="nowhere"):
+        main(["--gt", str(tmp_path / "nowhere"), "--results", str(tmp_path / "results.json")])
+
+
+@pytest.fixture
+def run_process(gt, results, tmp_path):
+    """Run the real command on the contents."""
+
+    def command(python=("-m", "mobileinst_d2.evaluation.ytvis")) -> subprocess.CompletedProcess:
+        arguments = []
+        for name, content in (("gt", gt), ("results", results)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+            arguments += [f"--{name}", str(tmp_path / f"{name}.json")]
+        return subprocess.run(
+            [sys.executable, *python, *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return command
+
+
+def test_exit_status_and_message_of_the_real_command(run_process, results):
+    results[0]["segmentations"].pop()
+    run = run_process()
+    assert run.returncode != 0
+    assert run.stdout == ""
+    assert "2 segmentations for a video of 3 frames" in run.stderr
+    assert "Traceback" not in run.stderr
+    # What Python says of a module that its package has imported already.
+    assert "found in sys.modules" not in run.stderr
+
+
+def test_the_command_imports_neither_detectron2_nor_pytorch(run_process):
+    run = run_process(("-X", "importtime", "-m", "mobileinst_d2.evaluation.ytvis"))
+    assert json.loads(run.stdout)["AP"] == pytest.approx(100)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "mobileinst_core.ytvis.metric" in imported
+    assert not {"torch", "detectron2", "mobileinst_d2.modeling"} & imported
+
+
+def test_other_programs_get_the_whole_package(run_process):
+    program = "import mobileinst_d2 as m, sys; assert m.add_mobileinst_config, sys.modules['torch']"
+    assert run_process(("-c", program)).returncode == 0
+
+
+@pytest.mark.parametrize("annotations", ["absent", None, []])
+def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_path, annotations):
+    gt["annotations"] = annotations
+    if annotations == "absent":
+        del gt["annotations"]
+    zero = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
+    uncompressed = {"size": [HEIGHT, WIDTH], "counts": [0, *[2, 4] * WIDTH]}
+    results[0] |= {"segmentations": [uncompressed, zero, {**square(4), "area": 32}], "id": 3}
+    archive = tmp_path / "new" / "upload.zip"
+    assert run(gt, results, "--zip", str(archive)) is None
+    with zipfile.ZipFile(archive) as file:
+        assert file.namelist() == ["results.json"]
+        text = file.read("results.json").decode()
+    assert json.loads(text) == [
+        {
+            "video_id": 4,
+            "category_id": 7,
+            "score": 0.5,
+            "segmentations": [square(2), None, square(4)],
+        }
+    ]
+    assert " " not in text
+
+
+def test_an_archive_beside_the_metrics(run, gt, results, tmp_path):
+    assert run(gt, results, "--zip", str(tmp_path / "a.zip"))["AP"] == pytest.approx(100)
+    assert zipfile.is_zipfile(tmp_path / "a.zip")
+
+
+def test_bad_results_make_no_archive(run, gt, results, tmp_path):
+    results[0]["segmentations"][0]["counts"] = "0123"
+    with pytest.raises(SystemExit, match=r"frame 0: .*do not fill"):
+        run(gt, results, "--zip", str(tmp_path / "a.zip"))
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_real_annotations_as_predictions_are_perfect(run, shared_data):
+    content = json.loads(shared_data("davis_vis", "valid", "instances.json").read_text())
+    keys = ("video_id", "category_id", "segmentations")
+    results = [
+        {**{key: track[key] for key in keys}, "score": 1 / track["id"]}
+        for track in content["annotations"]
+    ]
+    metrics = run(content, results)
+    assert [value for value in metrics.values() if value is not None] == pytest.approx([100] * 8)

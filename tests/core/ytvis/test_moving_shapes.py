@@ -1,0 +1,135 @@
+"""The generated data set: exact, deterministic, and with the difficulties it promises."""
+
+import json
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+from pycocotools.coco import COCO
+
+from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
+
+SMALL = {"num_val_videos": 1, "num_frames": 6, "height": 40, "width": 56}
+
+
+def read(root, name="instances.json"):
+    return json.loads((root / name).read_text())
+
+
+def files_of(root):
+    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_same_seed_gives_the_same_bytes(tmp_path):
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        make_moving_shapes(tmp_path / folder, num_videos=2, seed=seed, **SMALL)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert files_of(tmp_path / "a") != files_of(tmp_path / "c")
+
+
+def test_a_larger_set_begins_with_the_smaller(tmp_path):
+    for folder, number in (("small", 2), ("large", 3)):
+        make_moving_shapes(tmp_path / folder, num_videos=number, seed=0, **SMALL)
+    small, large = (files_of(tmp_path / f / "train" / "JPEGImages") for f in ("small", "large"))
+    assert len(large) == len(small) + SMALL["num_frames"]
+    assert small.items() <= large.items()
+
+
+def test_splits_differ(tmp_path):
+    make_moving_shapes(tmp_path, num_videos=1, seed=0, **SMALL)
+    train, val = (files_of(tmp_path / split / "JPEGImages") for split in ("train", "val"))
+    assert set(train) == set(val)
+    assert all(train[name] != val[name] for name in train)
+
+
+def test_annotations_describe_the_files(moving_shapes):
+    content = read(moving_shapes / "train")
+    videos = {video["id"]: video for video in content["videos"]}
+    assert [c["name"] for c in content["categories"]] == list(SHAPE_CLASSES)
+    assert len(SHAPE_CLASSES) >= 4
+    for video in videos.values():
+        for name in video["file_names"]:
+            image = cv2.imread(str(moving_shapes / "train" / "JPEGImages" / name))
+            assert image.shape == (video["height"], video["width"], 3)
+    for track in content["annotations"]:
+        assert any(track["segmentations"])
+        for rle, box, area in zip(
+            track["segmentations"], track["bboxes"], track["areas"], strict=True
+        ):
+            assert (rle is None) == (box is None) == (area is None)
+            if rle is not None:
+                assert isinstance(rle["counts"], str)
+                assert mask_util.area(rle) == area > 0
+                assert mask_util.toBbox(rle).tolist() == box
+
+
+def test_masks_are_where_the_shapes_are(moving_shapes):
+    """Inside a mask the colours are the shape's: far from the video's background at that place."""
+    content = read(moving_shapes / "train")
+    track = content["annotations"][0]
+    video = next(v for v in content["videos"] if v["id"] == track["video_id"])
+    frame = next(t for t, rle in enumerate(track["segmentations"]) if rle)
+    image = cv2.imread(str(moving_shapes / "train" / "JPEGImages" / video["file_names"][frame]))
+    mask = mask_util.decode(track["segmentations"][frame])
+    inside = cv2.erode(mask, np.ones((3, 3))) > 0
+    around = (cv2.dilate(mask, np.ones((7, 7))) > 0) & (cv2.dilate(mask, np.ones((3, 3))) == 0)
+    saturation = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)[..., 1]
+    assert saturation[inside].mean() > saturation[around].mean() + 30
+
+
+def test_visible_parts_are_disjoint_and_objects_leave_and_return(tmp_path):
+    make_moving_shapes(tmp_path, num_videos=8, num_frames=10, height=64, width=96, seed=0)
+    content = read(tmp_path / "train")
+    returns = 0
+    for video in content["videos"]:
+        tracks = [a for a in content["annotations"] if a["video_id"] == video["id"]]
+        assert 1 <= len(tracks) <= 4
+        for frame in range(10):
+            rles = [t["segmentations"][frame] for t in tracks if t["segmentations"][frame]]
+            if rles:
+                assert np.sum([mask_util.decode(rle) for rle in rles], axis=0).max() == 1
+        for track in tracks:
+            seen = "".join("x" if rle else "." for rle in track["segmentations"]).strip(".")
+            returns += "." in seen
+    assert returns >= 2
+    assert {a["category_id"] for a in content["annotations"]} == {1, 2, 3, 4}
+
+
+def test_coco_file_has_the_same_masks(moving_shapes, capsys):
+    coco = COCO(str(moving_shapes / "train" / "coco.json"))
+    capsys.readouterr()
+    video_file = read(moving_shapes / "train")
+    masks = sorted(
+        rle["counts"] for a in video_file["annotations"] for rle in a["segmentations"] if rle
+    )
+    assert sorted(a["segmentation"]["counts"] for a in coco.anns.values()) == masks
+    names = {name for video in video_file["videos"] for name in video["file_names"]}
+    assert {image["file_name"] for image in coco.imgs.values()} == names
+
+
+def test_one_frame_is_enough(tmp_path):
+    make_moving_shapes(tmp_path, num_videos=2, num_frames=1, height=40, width=40, seed=0)
+    assert len(read(tmp_path / "train")["videos"][0]["file_names"]) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"num_videos": 0}, {"height": 8}, {"seed": -1}])
+def test_numbers_out_of_range_are_named(tmp_path, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make_moving_shapes(tmp_path, **wrong)
+
+
+def test_command(tmp_path, repository, monkeypatch, capsys):
+    tool = str(repository / "tools" / "make_moving_shapes.py")
+    flags = ["--num-videos", "1", "--num-frames", "2", "--height", "40", "--width", "40"]
+    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "a"), *flags])
+    runpy.run_path(tool, run_name="__main__")
+    make_moving_shapes(tmp_path / "b", num_videos=1, num_frames=2, height=40, width=40)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "c"), "--height", "3"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(tool, run_name="__main__")
+    assert "height must be at least 32, got 3" in capsys.readouterr().err

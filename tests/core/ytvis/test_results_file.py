@@ -1,0 +1,82 @@
+"""When the results of a video are written, and when not."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from mobileinst_core.video.images import VideoIOError
+from mobileinst_core.video.video_io import StreamLostError
+from mobileinst_core.ytvis.results_file import VideoResultsFile
+
+MASK = mask_util.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
+
+
+class Collector:
+    """One track, visible in every frame that was predicted."""
+
+    def __init__(self):
+        self.frames = []
+
+    def add(self, frame):
+        self.frames.append(frame)
+
+    def result(self, image_size, output_size):
+        assert (image_size, output_size) == ((8, 12), (4, 6))
+        rles = [None if frame is None else MASK for frame in self.frames]
+        return {"pred_scores": [np.float32(0.5)], "pred_labels": [1], "pred_rles": [rles]}
+
+
+@pytest.fixture
+def results(tmp_path):
+    return VideoResultsFile(tmp_path / "new" / "r.json", Collector(), 9, [10, 20], (4, 6))
+
+
+def test_the_entries_are_those_of_the_evaluation_servers(results):
+    with results:
+        results.fill(1)
+        results.add("frame", (8, 12))
+        results.fill(1)  # is as long already
+        results.fill(4)
+    assert json.loads(results.path.read_text()) == [
+        {
+            "video_id": 9,
+            "category_id": 20,
+            "score": 0.5,
+            "segmentations": [
+                None,
+                {"size": [4, 6], "counts": MASK["counts"].decode()},
+                None,
+                None,
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [
+        (KeyboardInterrupt(), True),
+        (StreamLostError("unplugged"), True),
+        (VideoIOError("the disk is full"), False),
+        (RuntimeError("out of memory"), False),
+    ],
+)
+def test_what_was_done_is_written_unless_something_went_wrong(results, error, written):
+    results.add("frame", (8, 12))
+    with pytest.raises(type(error)), results:
+        raise error
+    assert results.path.exists() == written
+
+
+def test_no_frame_is_no_file(results):
+    with results:
+        results.fill(3)
+    assert not results.path.exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(results, tmp_path):
+    (tmp_path / "new").write_text("a file where a folder should be")
+    with pytest.raises(VideoIOError, match=r"cannot write .*r\.json"), results:
+        results.add("frame", (8, 12))
