@@ -24,7 +24,7 @@ from mobileinst_core.arguments import positive_number, probability, whole_number
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.id_maps import IdMapWriter
-from mobileinst_core.video.images import VideoIOError, prepare_output, read_frame, write_image
+from mobileinst_core.video.images import VideoIOError, prepare_output, read_image, write_image
 from mobileinst_core.video.outputs import TrackOutputs
 from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.video_io import VideoReader, VideoWriter
@@ -185,7 +185,7 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
         visualizer = TrackVisualizer(predictor.class_names())
         for index, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1)):
             try:
-                frame = read_frame(path)
+                frame = read_image(path)
             except VideoIOError as error:
                 logger.error("%s", error)
                 failures.append(str(error))

@@ -34,12 +34,12 @@ from tabulate import tabulate
 
 from mobileinst_core.arguments import whole_number
 from mobileinst_core.files import write_json
+from mobileinst_core.video.images import read_image
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.data import ClipMapper, build_train_loader
 from mobileinst_d2.data.build import ClipDataset, is_video_dataset
 from mobileinst_d2.data.datasets import make_moving_shapes, register_ytvis_instances
 from mobileinst_d2.data.mappers.targets import decode_masks, make_clip_instances
-from mobileinst_d2.data.reading import read_image
 from mobileinst_d2.engine import ConfigError, setup_cfg
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mobileinst_core.files import write_json
-from mobileinst_core.video.images import VideoIOError, read_frame
+from mobileinst_core.video.images import VideoIOError, read_image
 from mobileinst_core.ytvis.agreement import TrackAgreement
 from mobileinst_d2.data.build import check_num_classes, is_video_dataset
 from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
@@ -76,7 +76,7 @@ class Prediction:
             predictor.reset()
             collector, identities = videos.new_collector(), []
             for path in record["file_names"]:
-                identities.append(predictor.step(read_frame(path)).ID)
+                identities.append(predictor.step(read_image(path)).ID)
                 collector.add(predictor.slot_frame)
             size = (record["height"], record["width"])
             result = collector.result(predictor.image_size, size)

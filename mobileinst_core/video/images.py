@@ -1,22 +1,26 @@
-"""Reading, listing and writing of single images, and the error that images and videos share."""
+"""Reading, listing and writing of images, and the errors that images and videos share."""
 
 import logging
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from mobileinst_core.errors import UserError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ImageReadError",
+    "ImageSizeError",
     "VideoIOError",
     "list_images",
     "natural_key",
     "prepare_output",
-    "read_frame",
+    "read_image",
     "write_image",
 ]
 
@@ -24,9 +28,31 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
+# What Pillow raises for missing, truncated and damaged files.
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+_EXIF_ORIENTATION = 0x0112
+# How an image is to be turned for each value of that tag; 1 = it is upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-class VideoIOError(RuntimeError):
+
+class VideoIOError(UserError):
     """A video, image or camera that cannot be read or written; the message says why."""
+
+
+class ImageReadError(VideoIOError):
+    """An image file is missing, truncated or no image."""
+
+
+class ImageSizeError(VideoIOError, ValueError):
+    """An image has another size than its annotations say."""
 
 
 def natural_key(path: str | os.PathLike) -> list[tuple[int, int, str]]:
@@ -66,26 +92,72 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return sorted(images, key=natural_key)
 
 
-def read_frame(path: str | os.PathLike) -> np.ndarray:
-    """Read one image file, turned as its EXIF orientation says.
+def read_image(
+    path: str | os.PathLike,
+    image_format: str = "BGR",
+    *,
+    size: tuple[int, int] | None = None,
+    allow_transposed: bool = False,
+) -> np.ndarray:
+    """Read an image file, turned as its EXIF orientation says.
+
+    Training, evaluation, demo and tools all read images with this function; the pixels are those
+    that Detectron2 reads.
 
     Args:
         path: an image file.
+        image_format: order of the channels, "RGB" or "BGR".
+        size: (H, W) according to the annotations, in pixels; None = not checked.
+        allow_transposed: if the file has exactly this size with the sides exchanged, exchange
+            its axes, with a warning. Some videos of YouTube-VIS are stored in this way.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        (H, W, 3) uint8.
 
     Raises:
-        VideoIOError: the file is missing, or no image that Pillow can read.
+        ImageReadError: the file is missing, truncated or no image.
+        ImageSizeError: it has another size.
     """
-    if not Path(path).is_file():
-        raise VideoIOError(f"there is no image file {path}.")
     try:
-        return np.ascontiguousarray(read_image(str(path), format="BGR"))
+        with Image.open(path) as image:
+            pixels = np.asarray(_upright(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise ImageReadError(f"there is no image file {path}.") from error
     except UnidentifiedImageError as error:
-        raise VideoIOError(f"cannot read {path}: not an image, or a damaged one.") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises these on damaged data
-        raise VideoIOError(f"cannot read the image {path}: {error}.") from error
+        raise ImageReadError(f"cannot read {path}: not an image, or a damaged one.") from error
+    except _READ_ERRORS as error:
+        raise ImageReadError(f"cannot read the image {path}: {error}.") from error
+    if image_format == "BGR":
+        pixels = pixels[:, :, ::-1]
+    if size is not None and pixels.shape[:2] != tuple(size):
+        if not allow_transposed or pixels.shape[1::-1] != tuple(size):
+            raise ImageSizeError(
+                f"the image {path} has height x width {pixels.shape[0]} x {pixels.shape[1]}, but "
+                f"its annotations say {size[0]} x {size[1]}. Check the annotation file and the "
+                "image folder."
+            )
+        _warn_of_transposed_frames(os.path.dirname(path))
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    # Pillow raises various types for various damages; without the tag the image is upright.
+    except Exception:
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+@lru_cache(maxsize=1024)
+def _warn_of_transposed_frames(folder: str) -> None:
+    """Once for each folder."""
+    logger.warning(
+        "Frames in %s have the sides exchanged with respect to the annotations; they are "
+        "transposed.",
+        folder,
+    )
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool = False) -> None:

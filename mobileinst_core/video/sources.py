@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
-from .images import IMAGE_SUFFIXES, VideoIOError, list_images, read_frame
+from .images import IMAGE_SUFFIXES, VideoIOError, list_images, read_image
 
 __all__ = [
     "CaptureSource",
@@ -90,7 +90,7 @@ class ImageSource:
     def decoders(self) -> Iterator[Decoder]:
         """See `FrameSource`."""
         for path in self._paths:
-            yield partial(read_frame, path)
+            yield partial(read_image, path)
 
     def close(self) -> None:
         """Nothing is open."""

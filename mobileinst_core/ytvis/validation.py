@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import SizeMismatchError
 from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.rle import rle_area
+from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image
 from mobileinst_d2.data.datasets.builtin import THING_CLASSES
-from mobileinst_d2.data.reading import ImageReadError, read_image
 
 from .annotations import Finding, check_kind, read_categories, read_tracks, read_videos
 
@@ -91,8 +90,8 @@ def check_frames(video: dict, image_root: str | os.PathLike, *, decode: bool) ->
             continue
         try:
             read_image(str(path), "BGR", size=(video["height"], video["width"]))
-        except (ImageReadError, SizeMismatchError) as error:
-            if isinstance(error, SizeMismatchError) and _fits_transposed(path, video):
+        except (ImageReadError, ImageSizeError) as error:
+            if isinstance(error, ImageSizeError) and _fits_transposed(path, video):
                 transposed.append(name)
             else:
                 findings.append(Finding("frames", f"{what}: {error}"))
@@ -109,7 +108,7 @@ def _fits_transposed(path: Path, video: dict) -> bool:
     size = (video["height"], video["width"])
     try:
         read_image(str(path), "BGR", size=size, allow_transposed=True)
-    except SizeMismatchError:
+    except ImageSizeError:
         return False
     return True
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import torch
 from detectron2.data import transforms as T
 
-from .reading import ImageReadError, read_image, to_tensor
+from mobileinst_core.video.images import ImageReadError, read_image
+
+from .reading import to_tensor
 
 __all__ = ["LazyFrames"]
 
@@ -56,7 +58,7 @@ class LazyFrames(Sequence):
 
         Raises:
             ImageReadError: if the file is missing, truncated or no image.
-            detectron2.data.detection_utils.SizeMismatchError: if the frame has another size.
+            ImageSizeError: if the frame has another size.
         """
         if isinstance(index, slice):
             return LazyFrames(

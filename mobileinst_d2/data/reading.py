@@ -1,64 +1,13 @@
-"""Reading images, with errors that name the file, and a policy for damaged ones."""
+"""Images as tensors, and a policy for damaged ones."""
 
 import logging
-import os
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
-from detectron2.utils.logger import log_first_n
 
-__all__ = ["ImageReadError", "UnreadableFiles", "read_image", "to_tensor"]
+from mobileinst_core.video.images import ImageReadError
 
-# What Pillow raises for missing, truncated and damaged files.
-_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
-
-
-class ImageReadError(OSError):
-    """An image file is missing, truncated or no image."""
-
-
-def read_image(
-    file_name: str,
-    image_format: str,
-    *,
-    size: tuple[int, int] | None = None,
-    allow_transposed: bool = False,
-) -> np.ndarray:
-    """Read an image and check its size.
-
-    Args:
-        file_name: image file.
-        image_format: ``INPUT.FORMAT``, "RGB" or "BGR".
-        size: (height, width) according to the annotations, in pixels; None = not checked.
-        allow_transposed: if the file has exactly this size with the sides exchanged, exchange
-            its axes, with a warning. Some videos of YouTube-VIS are stored in this way.
-
-    Returns:
-        the image, (height, width, 3) uint8.
-
-    Raises:
-        ImageReadError: if the file is missing, truncated or no image.
-        detectron2.data.detection_utils.SizeMismatchError: if the size differs.
-    """
-    try:
-        image = detection_utils.read_image(file_name, format=image_format)
-    except _READ_ERRORS as error:
-        raise ImageReadError(f"Cannot read the image {file_name}: {error}") from error
-    if size is None or image.shape[:2] == tuple(size):
-        return image
-    if allow_transposed and image.shape[1::-1] == tuple(size):
-        log_first_n(
-            logging.WARNING,
-            f"Frames in {os.path.dirname(file_name)} have the sides exchanged with respect to "
-            "the annotations; they are transposed.",
-            key="message",
-        )
-        return image.swapaxes(0, 1)
-    raise detection_utils.SizeMismatchError(
-        f"The image {file_name} has height x width {image.shape[0]} x {image.shape[1]} but its "
-        f"annotations say {size[0]} x {size[1]}. Check the annotation file and the image folder."
-    )
+__all__ = ["UnreadableFiles", "to_tensor"]
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -93,7 +42,7 @@ class UnreadableFiles:
         """Log a failure, once per file.
 
         Args:
-            error: what :func:`read_image` raised.
+            error: what :func:`mobileinst_core.video.images.read_image` raised.
 
         Raises:
             ImageReadError: if there were too many failures in a row.

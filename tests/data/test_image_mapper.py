@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks
 from pycocotools import mask as mask_util
 
+from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
-from mobileinst_d2.data.reading import ImageReadError
 
 HEIGHT, WIDTH = 30, 40
 
@@ -214,7 +213,7 @@ def test_many_failures_in_a_row_raise(record):
 
 def test_a_wrong_size_is_an_error_in_training_too(record):
     record["height"], record["width"] = WIDTH, HEIGHT
-    with pytest.raises(detection_utils.SizeMismatchError, match=r"image\.png.*30 x 40.*40 x 30"):
+    with pytest.raises(ImageSizeError, match=r"image\.png.*30 x 40.*40 x 30"):
         mapper()(record)
 
 

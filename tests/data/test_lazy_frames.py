@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mobileinst_core.video.images import ImageReadError
 from mobileinst_d2.data import ClipMapper, ImageMapper, LazyFrames
-from mobileinst_d2.data.reading import ImageReadError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from annotation_files import compressed, uncompressed
 from detectron2.data import transforms as T
 
+from mobileinst_core.video.images import ImageReadError
 from mobileinst_d2.data import ClipMapper, PseudoClipMapper
-from mobileinst_d2.data.reading import ImageReadError
 
 HEIGHT, WIDTH = 60, 80
 

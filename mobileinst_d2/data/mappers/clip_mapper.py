@@ -8,8 +8,10 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
+from mobileinst_core.video.images import ImageReadError, read_image
+
 from ..lazy_frames import LazyFrames
-from ..reading import ImageReadError, UnreadableFiles, read_image
+from ..reading import UnreadableFiles
 from .augmentation import (
     ClipAugmentation,
     build_color_augmentations,

@@ -6,7 +6,9 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from ..reading import ImageReadError, UnreadableFiles, read_image, to_tensor
+from mobileinst_core.video.images import ImageReadError, read_image
+
+from ..reading import UnreadableFiles, to_tensor
 from .augmentation import build_color_augmentations, build_geometric_augmentations
 from .targets import annotations_with_masks, decode_masks, make_instances, transform_masks
 

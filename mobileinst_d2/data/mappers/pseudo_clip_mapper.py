@@ -7,7 +7,9 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from ..reading import ImageReadError, UnreadableFiles, read_image
+from mobileinst_core.video.images import ImageReadError, read_image
+
+from ..reading import UnreadableFiles
 from .augmentation import (
     ClipAugmentation,
     build_color_augmentations,

@@ -13,7 +13,7 @@ from mobileinst_core.video.images import (
     list_images,
     natural_key,
     prepare_output,
-    read_frame,
+    read_image,
     write_image,
 )
 
@@ -47,7 +47,7 @@ def test_list_images_names_what_is_missing(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
 def test_every_kind_of_picture_becomes_bgr(tmp_path, mode):
     Image.new("RGB", (7, 5), (200, 100, 50)).convert(mode).save(tmp_path / "a.png")
-    frame = read_frame(tmp_path / "a.png")
+    frame = read_image(tmp_path / "a.png")
     assert frame.shape == (5, 7, 3)
     assert frame.dtype == np.uint8
     if mode != "L":
@@ -58,26 +58,26 @@ def test_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees
     Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_frame(tmp_path / "a.jpg").shape == (40, 20, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
 
 
 def test_unreadable_images_are_named(tmp_path):
     with pytest.raises(VideoIOError, match=r"no image file .*gone\.png"):
-        read_frame(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(VideoIOError, match=r"text\.png"):
-        read_frame(tmp_path / "text.png")
+        read_image(tmp_path / "text.png")
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "whole.jpg"), noise)
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     with pytest.raises(VideoIOError, match=r"half\.jpg"):
-        read_frame(tmp_path / "half.jpg")
+        read_image(tmp_path / "half.jpg")
 
 
 def test_written_image_is_read_again(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     write_image(tmp_path / "new" / "a.png", image)
-    assert np.array_equal(read_frame(tmp_path / "new" / "a.png"), image)
+    assert np.array_equal(read_image(tmp_path / "new" / "a.png"), image)
 
 
 def test_written_image_needs_a_known_suffix(tmp_path):
