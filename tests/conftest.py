@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from metric_by_definition import evaluate_by_definition
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
@@ -22,6 +23,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def clean_catalogs():
+    """Forget the data sets that a test registered."""
+    datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
+    yield
+    DatasetCatalog.data.clear()
+    DatasetCatalog.data.update(datasets)
+    MetadataCatalog.data.clear()
+    MetadataCatalog.data.update(metadata)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
-"""A generated data set, a config, and catalogs that forget what a test registered."""
+"""A generated data set and a config."""
 
 import cv2
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.datasets.ytvis import load_ytvis_json
@@ -33,17 +32,6 @@ def cfg():
     cfg.MODEL.NUM_CLASSES = 4
     cfg.SEED = 0
     return cfg
-
-
-@pytest.fixture(autouse=True)
-def clean_catalogs():
-    """Undo registrations."""
-    datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
-    yield
-    DatasetCatalog.data.clear()
-    DatasetCatalog.data.update(datasets)
-    MetadataCatalog.data.clear()
-    MetadataCatalog.data.update(metadata)
 
 
 @pytest.fixture
