@@ -6,14 +6,22 @@ defaults stand in ``docs/deviations.md``.
 
 from detectron2.config import CfgNode as CN
 
+from .utils.config_keys import keep_existing_keys
+
 __all__ = ["add_mobileinst_config"]
 
 
+@keep_existing_keys
 def add_mobileinst_config(cfg: CN) -> None:
     """Add this project's keys to ``cfg``, in place. Detectron2's own defaults stay as they are.
 
+    Keys that another project has added before keep their values.
+
     Args:
         cfg: the config that ``detectron2.config.get_cfg()`` returns.
+
+    Raises:
+        ValueError: if such a key has a value of another type than the one needed here.
     """
     # Number of object classes. Stands once; checked against the dataset's metadata at start.
     cfg.MODEL.NUM_CLASSES = 80

@@ -37,8 +37,14 @@ from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.data import ClipMapper, build_train_loader
-from mobileinst_d2.data.build import ClipDataset, is_video_dataset
-from mobileinst_d2.data.datasets import make_moving_shapes, register_ytvis_instances
+from mobileinst_d2.data.build import ClipDataset
+from mobileinst_d2.data.datasets import (
+    is_registered,
+    is_video_dataset,
+    load_videos,
+    make_moving_shapes,
+    register_ytvis_instances,
+)
 from mobileinst_d2.data.mappers.targets import decode_masks, make_clip_instances
 from mobileinst_d2.engine import ConfigError, setup_cfg
 
@@ -203,7 +209,7 @@ def measure_memory(records: list[dict], dataset: ClipDataset) -> dict[str, int |
 def chosen_dataset(name: str | None) -> Iterator[str]:
     """The name of the data set to measure; that of moving shapes is made for the time being."""
     if name is not None:
-        if name not in DatasetCatalog:
+        if not is_registered(name):
             raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
         if not is_video_dataset(name):
             raise ConfigError(f"{name} has no videos; name a video data set with --dataset.")
@@ -232,7 +238,7 @@ def measure(cfg: CfgNode, args: argparse.Namespace) -> dict:
     """All numbers, for `--json`."""
     with chosen_dataset(args.dataset) as name:
         cfg.DATASETS.TRAIN, cfg.DATASETS.RATIO = (name,), ()
-        records = [record for record in DatasetCatalog.get(name) if record["tracks"]]
+        records = [record for record in load_videos(name) if record["tracks"]]
         if not records:
             raise ConfigError(f"{name} has no ground truth; take a training split.")
         dataset = build_train_loader(cfg).dataset.datasets[0]

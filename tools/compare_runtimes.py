@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
@@ -24,7 +23,8 @@ from tqdm import tqdm
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import VideoIOError, read_image
 from mobileinst_core.ytvis.agreement import TrackAgreement
-from mobileinst_d2.data.build import check_num_classes, is_video_dataset
+from mobileinst_d2.data.build import check_num_classes
+from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
 from mobileinst_d2.export import RUNTIMES, ExportError
@@ -101,7 +101,7 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
     cfg = setup_cfg_of_model(own)
     if args.dataset:
         cfg.DATASETS.TEST = (args.dataset,)
-    name, records = load_videos(cfg, args.max_videos)
+    name, records = choose_videos(cfg, args.max_videos)
     exported = load_predictor(cfg, folder, args.runtime).model
     if exported.size not in references:
         with_weights = cfg.clone()
@@ -127,18 +127,18 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
     }
 
 
-def load_videos(cfg: CfgNode, max_videos: int | None) -> tuple[str, list[dict]]:
+def choose_videos(cfg: CfgNode, max_videos: int | None) -> tuple[str, list[dict]]:
     """Name and records of the data set."""
     if not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty: name a video data set with --dataset.")
     name = cfg.DATASETS.TEST[0]
-    if name not in DatasetCatalog:
+    if not is_registered(name):
         raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
     if not is_video_dataset(name):
         raise ConfigError(f"{name} has no videos: compare results of train_net.py --eval-only.")
     cfg.DATASETS.TEST = (name,)
     check_num_classes(cfg)
-    return name, DatasetCatalog.get(name)[:max_videos]
+    return name, load_videos(name)[:max_videos]
 
 
 def table(rows: Sequence[dict]) -> str:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mobileinst_core.arguments import whole_number
 from mobileinst_core.termination import tidy_up_on_termination
-from mobileinst_d2.data.build import is_video_dataset
+from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
 from mobileinst_d2.engine import CheckpointError, ConfigError, setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
@@ -95,9 +95,9 @@ def export(args: argparse.Namespace) -> None:
 
 def calibration_frames(cfg: CfgNode, name: str, count: int) -> list[torch.Tensor]:
     """Images of a data set, or frames of its videos, evenly spread, resized as in evaluation."""
-    if name not in DatasetCatalog:
+    if not is_registered(name):
         raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
-    records = DatasetCatalog.get(name)
+    records = load_videos(name) if is_video_dataset(name) else DatasetCatalog.get(name)
     if not records:
         raise ConfigError(f"The data set {name!r} is empty.")
     if is_video_dataset(name):

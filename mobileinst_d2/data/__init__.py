@@ -1,8 +1,8 @@
-"""Data sets, loaders and mappers. Importing it registers the public video data sets."""
+"""Data sets, loaders and mappers."""
 
 from . import datasets
 from .build import build_test_loader, build_train_loader, check_num_classes
-from .datasets import register_custom_datasets
+from .datasets import register_builtin_datasets, register_custom_datasets
 from .lazy_frames import LazyFrames
 from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
 
@@ -15,5 +15,6 @@ __all__ = [
     "build_train_loader",
     "check_num_classes",
     "datasets",
+    "register_builtin_datasets",
     "register_custom_datasets",
 ]

@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
-    MetadataCatalog,
     build_detection_test_loader,
     get_detection_dataset_dicts,
 )
@@ -24,8 +23,9 @@ from detectron2.data.samplers import (
 )
 from detectron2.utils import comm
 
+from .datasets.catalog import is_registered, is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
-from .datasets.pseudo_clips import is_pseudo_clips, register_pseudo_clips
+from .datasets.pseudo_clips import is_pseudo_clips
 from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
 from .mappers.clip_mapper import visible_frames
 from .samplers import RatioSampler
@@ -41,18 +41,13 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 
-def is_video_dataset(name: str) -> bool:
-    """Whether a registered data set consists of videos, by its ``evaluator_type`` "ytvis"."""
-    return MetadataCatalog.get(name).get("evaluator_type") == "ytvis"
-
-
 def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     """Build the training loader for ``DATASETS.TRAIN``, of images or of clips.
 
     ``SOLVER.IMS_PER_BATCH`` counts images, or clips. Videos without a visible non-crowd object
     are dropped. With ``DATALOADER.VIS_SAMPLE_UNIT`` "frame" the sampler draws annotated frames,
     each of which is the reference frame of its clip once per epoch; with "video" it draws videos.
-    Images join videos as clips, under the names of `register_pseudo_clips`. With
+    Images join videos as clips, under the names of `datasets.register_pseudo_clips`. With
     ``DATASETS.RATIO`` each data set gives its share of the samples.
 
     Args:
@@ -109,7 +104,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
         )
     # The mapper of videos reads no image, so there is no work for loader processes.
     return build_detection_test_loader(
-        dataset=_load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
+        dataset=load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
     )
 
 
@@ -135,7 +130,7 @@ def check_num_classes(cfg: CfgNode) -> None:
     )
     _are_clips(cfg.DATASETS.TRAIN)  # of images and videos the numbers differ for another reason
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        register_pseudo_clips(name)
+        is_registered(name)
         if name in cfg.DATASETS.TEST and is_pseudo_clips(name):
             raise ValueError(f"DATASETS.TEST: '{name}' are images as clips, for training only")
         classes = dataset_class_names(name)
@@ -247,10 +242,10 @@ def _check_ratio(cfg: CfgNode) -> None:
 def _are_clips(names: Sequence[str]) -> bool:
     """Whether these data sets give clips; a mixture of clips and images is refused.
 
-    Images as clips are registered on the way.
+    Names that are registered on first use are registered on the way.
     """
     for name in names:
-        register_pseudo_clips(name)
+        is_registered(name)
     videos = [name for name in names if is_video_dataset(name)]
     pseudo = [name for name in names if is_pseudo_clips(name)]
     images = [name for name in names if name not in (*videos, *pseudo)]
@@ -333,20 +328,8 @@ def _sampler_factory(
     )
 
 
-def _load_videos(name: str) -> list[dict]:
-    """Load a video data set, and check that its records are ours."""
-    records = get_detection_dataset_dicts(name, filter_empty=False)
-    if any("tracks" not in record for record in records):
-        raise ValueError(
-            f"The records of {name} have no 'tracks': another package has registered a dataset "
-            "under this name. Import mobileinst_d2 before it, or register the files under a new "
-            "name with DATASETS.CUSTOM."
-        )
-    return records
-
-
 def _training_videos(name: str) -> list[dict]:
-    records = _load_videos(name)
+    records = load_videos(name)
     usable = [record for record in records if record["tracks"] and visible_frames(record)]
     _logger.info(
         "Removed %d videos without a usable track. %d videos left.",

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 
 from mobileinst_d2.config import add_mobileinst_config
-from mobileinst_d2.data.datasets.custom import register_custom_datasets
+from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
 __all__ = ["ConfigError", "setup_cfg", "without_backbone_weights"]
@@ -55,6 +55,7 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     except ValueError as error:
         raise ConfigError(str(error)) from error
     register_custom_datasets(cfg)
+    register_builtin_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     return cfg
 
 

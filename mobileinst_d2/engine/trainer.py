@@ -27,8 +27,8 @@ from mobileinst_d2.data.build import (
     build_test_loader,
     build_train_loader,
     check_num_classes,
-    is_video_dataset,
 )
+from mobileinst_d2.data.datasets import is_video_dataset
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import VideoPredictor
@@ -251,6 +251,7 @@ class Trainer(DefaultTrainer):
             ValueError: if the metadata ask for an unknown evaluator, or for none.
         """
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+        kind = "ytvis" if is_video_dataset(dataset_name) else kind
         if kind not in EVALUATORS:
             raise ValueError(
                 f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "

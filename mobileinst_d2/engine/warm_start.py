@@ -12,6 +12,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
+from mobileinst_d2.data.datasets import is_registered
+from mobileinst_d2.data.datasets.builtin import builtin_names
 from mobileinst_d2.data.datasets.classes import (
     corresponding_classes,
     dataset_class_names,
@@ -144,8 +146,9 @@ def _warn_of_other_classes(cfg: CfgNode) -> None:
 def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dict[int, int]:
     """Check ``MODEL.WARM_START_CLASSES`` against the checkpoint, and match the classes."""
     source, weights = cfg.MODEL.WARM_START_CLASSES, cfg.MODEL.WEIGHTS
-    if source not in DatasetCatalog:
-        close = difflib.get_close_matches(source, DatasetCatalog.list(), n=1, cutoff=0.0)
+    if not is_registered(source):
+        known = [*DatasetCatalog.list(), *builtin_names()]
+        close = difflib.get_close_matches(source, known, n=1, cutoff=0.0)
         raise ConfigError(
             f"MODEL.WARM_START_CLASSES names no registered data set: {source!r}; the closest is "
             f"{close[0]!r}. Data sets of your own belong into DATASETS.CUSTOM."

@@ -11,6 +11,7 @@ from torch import nn
 from toy_training import ToyTrainer, make_cfg
 
 from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.engine import CheckpointError, ConfigError, TrainingCheckpointer
 from mobileinst_d2.engine.warm_start import adapt_class_layers, match_classes
 from mobileinst_d2.utils.classes import save_class_names
@@ -36,7 +37,7 @@ def start(tmp_path):
         torch.save({"model": state}, path)
         if classes:
             save_class_names(path.parent, classes)
-        num_classes = len(MetadataCatalog.get(dataset).thing_classes)
+        num_classes = len(dataset_class_names(dataset))
         cfg = tiny_config(
             MODEL__NUM_CLASSES=num_classes,
             MODEL__WARM_START_CLASSES=source,

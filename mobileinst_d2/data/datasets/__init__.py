@@ -1,13 +1,17 @@
-"""Annotation formats and data set registrations. Importing it registers the public data sets."""
+"""Annotation formats and data set registrations."""
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 
 from .builtin import register_builtin_datasets
+from .catalog import is_registered, is_video_dataset, load_videos
 from .custom import register_custom_datasets
 from .pseudo_clips import register_pseudo_clips
 from .ytvis import load_ytvis_json, register_ytvis_instances
 
 __all__ = [
+    "is_registered",
+    "is_video_dataset",
+    "load_videos",
     "load_ytvis_json",
     "make_moving_shapes",
     "register_builtin_datasets",
@@ -15,5 +19,3 @@ __all__ = [
     "register_pseudo_clips",
     "register_ytvis_instances",
 ]
-
-register_builtin_datasets()

@@ -1,15 +1,18 @@
 """The public video instance segmentation data sets: names, classes and where they may lie.
 
-``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` and ``ovis`` are registered with the splits
-``train``, ``val``, ``test`` and, for validation with ground truth, ``train_sub`` and ``val_sub``
-(parts of ``train`` that users hold out). The files lie under
-``$DETECTRON2_DATASETS`` (``./datasets`` by default) in one of the layouts that are in use; which
-one is found out when a data set is loaded.
+``ytvis_2019``, ``ytvis_2021``, ``ytvis_2022`` and ``ovis`` have the splits ``train``, ``val``,
+``test`` and, for validation with ground truth, ``train_sub`` and ``val_sub`` (parts of ``train``
+that users hold out). The files lie under ``$DETECTRON2_DATASETS`` (``./datasets`` by default) in
+one of the layouts that are in use; which one is found out when a data set is loaded.
+
+Other projects register some of these names when they are imported, and Detectron2 does not let
+two projects register one name. So a name is registered when it is first used, and one that
+another project holds is read from the files that it means there, if they are the same.
 """
 
 import functools
-import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,9 +20,15 @@ from detectron2.data.catalog import Metadata
 
 from .ytvis import load_ytvis_json
 
-__all__ = ["COCO_ID_MAPS", "THING_CLASSES", "find_builtin_paths", "register_builtin_datasets"]
-
-_logger = logging.getLogger(__name__)
+__all__ = [
+    "COCO_ID_MAPS",
+    "THING_CLASSES",
+    "builtin_names",
+    "find_builtin_paths",
+    "is_builtin",
+    "paths_of_holder",
+    "register_builtin_datasets",
+]
 
 # fmt: off
 _YTVIS_2019_CLASSES = [
@@ -112,21 +121,93 @@ _LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def register_builtin_datasets() -> None:
-    """Register the public data sets with Detectron2; a name that exists already is left alone."""
-    for dataset, classes in THING_CLASSES.items():
-        for split in (*_SPLIT_NAMES, "train_sub", "val_sub"):
-            name = f"{dataset}_{split}"
-            if name in DatasetCatalog:
-                _logger.debug("Dataset %s is registered already and is left as it is", name)
-                continue
-            DatasetCatalog.register(name, functools.partial(_load, name))
-            MetadataCatalog[name] = _LocatingMetadata(**MetadataCatalog.get(name).as_dict())
-            MetadataCatalog.get(name).set(
-                evaluator_type="ytvis",
-                thing_classes=list(classes),
-                thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(classes))},
-            )
+def builtin_names() -> list[str]:
+    """The names of all public video data sets with their splits, such as ``ytvis_2019_train``."""
+    splits = (*_SPLIT_NAMES, "train_sub", "val_sub")
+    return [f"{dataset}_{split}" for dataset in THING_CLASSES for split in splits]
+
+
+def is_builtin(name: str) -> bool:
+    """Whether a name is that of a public video data set."""
+    return name in builtin_names()
+
+
+def register_builtin_datasets(names: Iterable[str] | None = None) -> None:
+    """Register public data sets with Detectron2; a name that exists already is left alone.
+
+    Args:
+        names: the names that are needed, of which others than `builtin_names` are passed over;
+            by default all public ones.
+    """
+    for name in builtin_names() if names is None else names:
+        if not is_builtin(name) or name in DatasetCatalog:
+            continue
+        classes = THING_CLASSES[_dataset_of(name)]
+        DatasetCatalog.register(name, functools.partial(_load, name))
+        MetadataCatalog[name] = _LocatingMetadata(**MetadataCatalog.get(name).as_dict())
+        MetadataCatalog.get(name).set(
+            evaluator_type="ytvis",
+            thing_classes=list(classes),
+            thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(classes))},
+        )
+
+
+def paths_of_holder(name: str) -> tuple[str, str] | None:
+    """The files of a public data set whose name another project has registered.
+
+    Args:
+        name: a registered public name.
+
+    Returns:
+        annotation file and image folder as the other project has them; None if the name was
+        registered here.
+
+    Raises:
+        ValueError: if the other project does not tell its files, if they are missing, or if they
+            are others than those that were found here.
+    """
+    holder = _module_of(DatasetCatalog[name])
+    if holder == __name__:
+        return None
+    metadata = MetadataCatalog.get(name).as_dict()
+    theirs = metadata.get("json_file"), metadata.get("image_root")
+    advice = (
+        "List the files under a name of your own in DATASETS.CUSTOM, and put that name into "
+        "DATASETS.TRAIN or DATASETS.TEST"
+    )
+    if None in theirs:
+        raise ValueError(
+            f"The name '{name}' is held by {holder}, which does not tell where the files are. "
+            f"{advice}."
+        )
+    json_file, image_root = map(str, theirs)
+    described = (
+        f"{_describe(Path(json_file), os.path.isfile(json_file))} with "
+        f"{_describe(Path(image_root), os.path.isdir(image_root))}"
+    )
+    if not (os.path.isfile(json_file) and os.path.isdir(image_root)):
+        raise ValueError(
+            f"The name '{name}' is held by {holder}, where it means {described}. Put the files "
+            f"there. Or: {advice[0].lower()}{advice[1:]}."
+        )
+    try:
+        ours = find_builtin_paths(name)
+    except FileNotFoundError:
+        return json_file, image_root
+    if not all(map(os.path.samefile, ours, (json_file, image_root))):
+        raise ValueError(
+            f"The name '{name}' is held by {holder}, where it means {described}, while "
+            f"DETECTRON2_DATASETS leads to {ours[0]} with {ours[1]}. {advice}; or set "
+            "DETECTRON2_DATASETS to the folder that the other project reads."
+        )
+    return json_file, image_root
+
+
+def _module_of(loader: Callable) -> str:
+    """The module of a registered function, also behind ``functools.partial``."""
+    while isinstance(loader, functools.partial):
+        loader = loader.func
+    return getattr(loader, "__module__", None) or type(loader).__module__
 
 
 def find_builtin_paths(name: str) -> tuple[str, str]:
@@ -163,11 +244,7 @@ def _describe(path: Path, exists: bool) -> str:
 
 def _candidates(name: str) -> list[tuple[Path, Path]]:
     """All pairs of annotation file and image folder for a name, the preferred first."""
-    for dataset in _LAYOUTS:
-        if name.startswith(dataset + "_"):
-            break
-    else:
-        raise KeyError(f"'{name}' is not one of the public video data sets")
+    dataset = _dataset_of(name)
     split = name.removeprefix(dataset + "_")
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
     part = None
@@ -182,6 +259,14 @@ def _candidates(name: str) -> list[tuple[Path, Path]]:
     if part is not None:
         paths = [(json_file.with_name(f"{part}.json"), images) for json_file, images in paths]
     return list(dict.fromkeys(paths))
+
+
+def _dataset_of(name: str) -> str:
+    """``ytvis_2019`` of ``ytvis_2019_train``."""
+    for dataset in _LAYOUTS:
+        if name.startswith(dataset + "_"):
+            return dataset
+    raise KeyError(f"'{name}' is not one of the public video data sets")
 
 
 def _expand(dataset: str, split: str) -> list[tuple[str, str]]:

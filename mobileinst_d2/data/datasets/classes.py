@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from .builtin import COCO_ID_MAPS, THING_CLASSES
+from .builtin import COCO_ID_MAPS, THING_CLASSES, register_builtin_datasets
 
 __all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
 
@@ -25,6 +25,7 @@ def dataset_class_names(dataset_name: str) -> list[str]:
     Raises:
         ValueError: if the data set has none.
     """
+    register_builtin_datasets([dataset_name])
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
         DatasetCatalog.get(dataset_name)

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from .builtin import register_builtin_datasets
 from .ytvis import check_same_registration, register_ytvis_instances
 
 __all__ = ["register_custom_datasets"]
@@ -33,6 +34,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     for position, entry in enumerate(cfg.DATASETS.CUSTOM):
         where = f"DATASETS.CUSTOM[{position}]"
         name, kind, json_file, image_root = _validate(entry, where)
+        register_builtin_datasets([name])  # a public name is not for other files
         try:
             if kind == "ytvis":
                 register_ytvis_instances(name, {}, json_file, image_root)

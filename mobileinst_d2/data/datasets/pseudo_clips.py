@@ -5,7 +5,7 @@ import logging
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .builtin import THING_CLASSES
+from .builtin import THING_CLASSES, register_builtin_datasets
 from .classes import corresponding_classes, dataset_class_names
 
 __all__ = ["is_pseudo_clips", "register_pseudo_clips"]
@@ -40,6 +40,7 @@ def register_pseudo_clips(name: str) -> None:
     images, separator, videos = name.rpartition(_AS)
     if name in DatasetCatalog or not separator:
         return
+    register_builtin_datasets([images])
     if images not in DatasetCatalog:
         raise ValueError(
             f"Dataset '{name}' would be '{images}' as clips, but there is no data set '{images}'"
@@ -48,6 +49,7 @@ def register_pseudo_clips(name: str) -> None:
         raise ValueError(f"Dataset '{name}': '{images}' are videos already")
     target = f"{videos}_train" if videos in THING_CLASSES else videos
     target = images if videos == _OWN_CLASSES else target
+    register_builtin_datasets([target])
     if target not in DatasetCatalog:
         raise ValueError(
             f"Dataset '{name}': '{videos}' is neither a registered data set nor one of "
