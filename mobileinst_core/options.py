@@ -1,0 +1,21 @@
+"""Checks of named options."""
+
+from collections.abc import Iterable
+
+__all__ = ["check_option"]
+
+
+def check_option(name: str, value: str, options: Iterable[str]) -> None:
+    """Make sure that a value is one of the known ones.
+
+    Args:
+        name: of the argument or config key, for the message.
+        value: its value.
+        options: the known values.
+
+    Raises:
+        ValueError: naming argument, value and the known values.
+    """
+    options = list(options)
+    if value not in options:
+        raise ValueError(f"{name} is {value!r}, choose one of {options}")

@@ -1,0 +1,130 @@
+"""From the outputs of a network to instances: the rules that images, videos and streams share."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .detections import Detections
+from .masks.box_masks import BoxMasks
+from .options import check_option
+
+__all__ = ["LABEL_RULES", "PostProcessing", "Selection", "mask_product"]
+
+LABEL_RULES = ("best", "all")
+
+
+class Selection(NamedTuple):
+    """What is to be reported, best first.
+
+    Attributes:
+        queries: (n,) int64, numbers of queries or tracks.
+        classes: (n,) int64.
+        scores: (n,).
+    """
+
+    queries: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostProcessing:
+    """What of a network's outputs is reported.
+
+    Attributes:
+        score_threshold: class scores must be above it.
+        mask_threshold: mask probability above which a pixel belongs to an instance.
+        mask_rescore: multiply scores by the maskness, the mean foreground probability of the mask.
+        max_detections: results at most.
+    """
+
+    score_threshold: float = 0.005
+    mask_threshold: float = 0.45
+    mask_rescore: bool = True
+    max_detections: int = 100
+
+    def select(
+        self, scores: np.ndarray, quality: np.ndarray | None, *, labels: str = "best"
+    ) -> Selection:
+        """Choose what to report.
+
+        Args:
+            scores: (N, K), class scores of each query or track; NaN is never chosen.
+            quality: (N,), the maskness of each; None = it does not count. Where it is 0 nothing is
+                reported.
+            labels: "best" gives each query its best class only, "all" every class.
+
+        Returns:
+            At most ``max_detections``.
+
+        Raises:
+            ValueError: if ``labels`` is unknown.
+        """
+        check_option("labels", labels, LABEL_RULES)
+        if labels == "best":
+            queries, classes = np.arange(len(scores)), scores.argmax(axis=1)
+        else:
+            queries, classes = (x.ravel() for x in np.indices(scores.shape))
+        values = scores[queries, classes]
+        keep = values > self.score_threshold
+        if quality is not None:
+            values = values * quality[queries]
+            keep &= values > 0
+        chosen = np.flatnonzero(keep)
+        chosen = chosen[np.argsort(-values[chosen], kind="stable")[: self.max_detections]]
+        return Selection(queries[chosen], classes[chosen], values[chosen])
+
+    def predict(
+        self,
+        scores: np.ndarray,
+        mask_logits: np.ndarray,
+        *,
+        image_size: tuple[int, int],
+        output_size: tuple[int, int],
+        mask_stride: int,
+        mask_upsampling: int = 1,
+    ) -> Detections:
+        """From the network's outputs for one image to its instances.
+
+        Args:
+            scores: (N, K), in [0, 1].
+            mask_logits: (N, h, w), of the padded input.
+            image_size: (H, W) of the image inside the padded input.
+            output_size: (H, W) of the original image.
+            mask_stride: pixels of the padded input per pixel of the logits.
+            mask_upsampling: factor by which the logits are resized before the sigmoid.
+
+        Returns:
+            Instances of the original size. Masks without a pixel at that size are left out.
+        """
+        candidates = np.flatnonzero((scores > self.score_threshold).any(axis=1))
+        masks = BoxMasks(
+            mask_logits[candidates],
+            self.mask_threshold,
+            stride=mask_stride,
+            upsampling=mask_upsampling,
+        )
+        quality = masks.quality() if self.mask_rescore else None
+        selection = self.select(scores[candidates], quality)
+        pasted = masks.paste(selection.queries, image_size, output_size)
+        return Detections(
+            masks=pasted.masks,
+            boxes=pasted.boxes,
+            scores=selection.scores[pasted.shown],
+            classes=selection.classes[pasted.shown],
+        )
+
+
+def mask_product(kernels: np.ndarray, mask_features: np.ndarray) -> np.ndarray:
+    """``M = K . X_mask`` (MobileInst, eq. 1).
+
+    Args:
+        kernels: (N, D).
+        mask_features: (D, h, w).
+
+    Returns:
+        (N, h, w), mask logits.
+    """
+    channels, height, width = mask_features.shape
+    return (kernels @ mask_features.reshape(channels, -1)).reshape(-1, height, width)

@@ -1,0 +1,229 @@
+"""Live tracking: one frame in, its visible instances out."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+import cv2
+import numpy as np
+
+from mobileinst_core.detections import Detections
+from mobileinst_core.postprocessing import PostProcessing
+
+from .association import Tracker
+from .keyframes import FramePrediction, KeyframeRunner, VideoNetwork
+from .tracks import TrackManager
+
+__all__ = ["OnlineTracker"]
+
+_THUMBNAIL_SIZE = (18, 32)
+# Also before the first frame.
+_ALWAYS_IN_STATE = {"frame_index", "since_keyframe", "tracks.next_id"}
+
+
+class OnlineTracker:
+    """Tracks instances through a stream, causally and in constant memory.
+
+    The step from frames to tracks is that of :class:`OfflineTracker`; on top of it tracks become
+    visible and hidden with hysteresis, and get identities that are never used again.
+
+    Attributes:
+        is_keyframe: the last frame went through the full network.
+        frame_index: number of the last frame, from 0; -1 at the start.
+        timings: seconds of the last step: "prepare", "network", "association" and "masks".
+        prediction: the last frame, for :class:`VideoTracks`; None at the start.
+        image_size: (H, W) of the network's image of the last frame, without padding.
+    """
+
+    def __init__(
+        self,
+        network: VideoNetwork,
+        *,
+        prepare: Callable[[np.ndarray], np.ndarray],
+        clip_len: int = 1,
+        tracker: Tracker | None = None,
+        postprocessing: PostProcessing | None = None,
+        score_on: float = 0.4,
+        score_off: float = 0.2,
+        max_lost: int = 30,
+        max_instances: int = 20,
+        smoothing: float = 0.8,
+        class_margin: float = 0.1,
+        scene_cut_threshold: float = 0.0,
+    ) -> None:
+        """Set up for a first stream.
+
+        Args:
+            network: predicts frames; it is given one at a time.
+            prepare: maps a frame (H, W, 3) to the network's image (3, h, w), in [0, 255].
+            clip_len: see :class:`KeyframeRunner`.
+            tracker: likewise.
+            postprocessing: its ``mask_threshold`` and ``mask_rescore`` count; None = the default.
+            score_on: see :class:`TrackManager`.
+            score_off: likewise.
+            max_lost: likewise.
+            max_instances: instances per frame at most, best first.
+            smoothing: see :class:`TrackManager`.
+            class_margin: likewise.
+            scene_cut_threshold: a frame becomes a key frame when its grey thumbnail of 32x18
+                pixels differs from that of the frame before by more than this on average, in grey
+                levels of 255; 0 = never.
+
+        Raises:
+            ValueError: if an option is out of range.
+        """
+        if scene_cut_threshold < 0:
+            raise ValueError(f"scene_cut_threshold is {scene_cut_threshold}, it must be at least 0")
+        self.runner = KeyframeRunner(network, clip_len=clip_len, tracker=tracker)
+        self.tracks = TrackManager(
+            score_on=score_on,
+            score_off=score_off,
+            max_lost=max_lost,
+            smoothing=smoothing,
+            class_margin=class_margin,
+        )
+        self.prepare = prepare
+        self.postprocessing = postprocessing or PostProcessing()
+        self.max_instances = max_instances
+        self.scene_cut_threshold = scene_cut_threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream. Identities start at 1 again."""
+        self.runner.reset()
+        self.tracks.reset()
+        self.frame_index = -1
+        self._thumbnail: np.ndarray | None = None  # of the last frame, if scene cuts are sought
+        self._forget_last_step()
+
+    def step(self, frame: np.ndarray, *, force_keyframe: bool = False) -> Detections:
+        """Track the next frame.
+
+        A step that fails before the masks are made, for instance in the network, changes nothing:
+        the stream goes on with the next frame.
+
+        Args:
+            frame: (H, W, 3), uint8, BGR as OpenCV reads it. The size may change in mid-stream.
+            force_keyframe: run the full network, whatever the schedule says.
+
+        Returns:
+            The visible instances, best first, with identities.
+
+        Raises:
+            ValueError: if the frame is not an (H, W, 3) uint8 array, for instance None, which is
+                what OpenCV reads at the end of a video.
+        """
+        _check_frame(frame)
+        start = perf_counter()
+        image = self.prepare(frame)
+        thumbnail = _thumbnail(image) if self.scene_cut_threshold else None
+        force_keyframe = force_keyframe or self._is_scene_cut(thumbnail)
+        prepared = perf_counter()
+        prediction = self.runner([image], force_keyframe=force_keyframe)[0]
+        stepped = perf_counter()
+        self._thumbnail = thumbnail
+        self.frame_index += 1
+        self.prediction, self.image_size = prediction, tuple(image.shape[-2:])
+        detections = self._show(prediction, frame.shape[:2])
+        self.timings = {"prepare": prepared - start, **self.runner.timings}
+        self.timings["masks"] += perf_counter() - stepped
+        return detections
+
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether the last frame went through the full network."""
+        return self.prediction is not None and self.prediction.is_keyframe
+
+    def ids_alive(self) -> list[int]:
+        """Identities that are visible or can become so again, in ascending order."""
+        return self.tracks.ids_alive()
+
+    def state_dict(self) -> dict[str, np.ndarray | int]:
+        """All that the next frames depend on, of a size independent of the stream's length.
+
+        It holds arrays and numbers only, for instance for ``numpy.savez``.
+        """
+        state = {f"tracks.{name}": x for name, x in self.tracks.state_dict().items()}
+        if self._thumbnail is not None:
+            state["thumbnail"] = self._thumbnail
+        return {**self.runner.state_dict(), **state, "frame_index": self.frame_index}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray | int]) -> None:
+        """Go on where another stream stopped, with the same network and association.
+
+        Args:
+            state: what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if it is not the state of a stream.
+        """
+        if missing := _ALWAYS_IN_STATE - state.keys():
+            raise ValueError(f"this is no state of a stream: it lacks {', '.join(sorted(missing))}")
+        prefix = "tracks."
+        self.tracks.load_state_dict(
+            {k.removeprefix(prefix): x for k, x in state.items() if k.startswith(prefix)}
+        )
+        self.runner.load_state_dict(state)
+        self.frame_index = int(state["frame_index"])
+        self._thumbnail = state.get("thumbnail")
+        self._forget_last_step()
+
+    def _forget_last_step(self) -> None:
+        self.prediction: FramePrediction | None = None
+        self.image_size: tuple[int, int] | None = None
+        self.timings: dict[str, float] = {}
+
+    def _is_scene_cut(self, thumbnail: np.ndarray | None) -> bool:
+        if thumbnail is None or self._thumbnail is None:
+            return False
+        return bool(np.abs(thumbnail - self._thumbnail).mean() > self.scene_cut_threshold)
+
+    def _show(self, frame: FramePrediction, output_size: tuple[int, int]) -> Detections:
+        """The visible instances of a frame, with masks of its size (H, W)."""
+        masks, threshold = None, self.postprocessing.mask_threshold
+        if frame.is_keyframe:
+            scores = frame.scores
+            if self.postprocessing.mask_rescore:
+                # Maskness only lowers scores. Tracks that stay hidden anyway go without.
+                candidates = self.tracks.candidates(scores)
+                masks = frame.of_tracks(candidates).masks(threshold)
+                quality = np.ones(len(scores), np.float32)
+                quality[candidates] = masks.quality()
+                scores = scores * quality[:, None]
+            self.tracks.update(scores)
+        tracks = self.tracks.visible(self.max_instances)
+        if masks is None:
+            candidates = np.sort(tracks)
+            masks = frame.of_tracks(candidates).masks(threshold)
+        numbers = np.searchsorted(candidates, tracks)
+        pasted = masks.paste(numbers, self.image_size, output_size)
+        shown = self.tracks.show(tracks[pasted.shown])
+        return Detections(masks=pasted.masks, boxes=pasted.boxes, **shown)
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """The grey levels of an image (3, h, w), averaged into a few pixels, (18, 32) float32."""
+    grey = np.asarray(image).mean(axis=0, dtype=np.float32)
+    sums = cv2.integral(grey, sdepth=cv2.CV_64F)
+    (top, bottom), (left, right) = (
+        _bins(*lengths) for lengths in zip(grey.shape, _THUMBNAIL_SIZE, strict=True)
+    )
+    sums = sums[bottom] - sums[top]
+    sums = sums[:, right] - sums[:, left]
+    areas = (bottom - top)[:, None] * (right - left)
+    return (sums / areas).astype(np.float32)
+
+
+def _bins(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First rows of so many bins that cover an axis, and the ones after their last."""
+    steps = np.arange(count + 1) * length
+    return steps[:-1] // count, -(-steps[1:] // count)
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if not isinstance(frame, np.ndarray):
+        found = type(frame).__name__
+    elif frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype != np.uint8:
+        found = f"{frame.shape} {frame.dtype}"
+    else:
+        return
+    raise ValueError(f"a frame is an (H, W, 3) uint8 array, got {found}")

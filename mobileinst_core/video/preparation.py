@@ -1,0 +1,111 @@
+"""From a frame as OpenCV reads it to the image that a network takes."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["FramePreparation", "pad_image", "size_by_shortest_edge", "size_to_fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePreparation:
+    """Resizes frames as evaluation does, with the pixels that Detectron2's transforms give.
+
+    Attributes:
+        min_size: length of the shorter side; 0 = frames keep their size.
+        max_size: limit of the longer side.
+        fixed_size: (H, W) that frames are made to fit into, instead; None = the sides count.
+        channels: what the network takes, "RGB" or "BGR".
+    """
+
+    min_size: int = 0
+    max_size: int = sys.maxsize
+    fixed_size: tuple[int, int] | None = None
+    channels: str = "RGB"
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Resize a frame and order its channels.
+
+        Args:
+            frame: (H, W, 3), uint8, BGR.
+
+        Returns:
+            (3, h, w), uint8.
+        """
+        height, width = self._size(frame.shape[:2])
+        if (height, width) != frame.shape[:2]:
+            image = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
+            frame = np.asarray(image)
+        if self.channels == "RGB":
+            frame = frame[:, :, ::-1]
+        return np.ascontiguousarray(frame.transpose(2, 0, 1))
+
+    def _size(self, size: tuple[int, int]) -> tuple[int, int]:
+        if self.fixed_size is not None:
+            return size_to_fit(size, self.fixed_size)
+        if self.min_size == 0:
+            return size
+        return size_by_shortest_edge(size, self.min_size, self.max_size)
+
+
+def size_to_fit(size: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
+    """The largest size (H, W) within limits, with the aspect ratio kept.
+
+    Args:
+        size: (H, W) of an image.
+        limits: (H, W).
+
+    Returns:
+        (h, w), each at least 1.
+    """
+    scale = min(limit / side for limit, side in zip(limits, size, strict=True))
+    # A side of very long images would vanish.
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
+def size_by_shortest_edge(size: tuple[int, int], min_size: int, max_size: int) -> tuple[int, int]:
+    """The size of an image by its shorter side, as Detectron2's ResizeShortestEdge has it.
+
+    Args:
+        size: (H, W) of an image.
+        min_size: length of the shorter side.
+        max_size: limit of the longer side, for which the shorter one becomes less.
+
+    Returns:
+        (h, w).
+    """
+    scale = min_size / min(size)
+    height, width = (min_size if side == min(size) else scale * side for side in size)
+    if max(height, width) > max_size:
+        scale = max_size / max(height, width)
+        height, width = height * scale, width * scale
+    return int(height + 0.5), int(width + 0.5)
+
+
+def pad_image(image: np.ndarray, size: tuple[int, int], value: Sequence[float]) -> np.ndarray:
+    """An image top left in a batch of one.
+
+    Args:
+        image: (3, h, w), in [0, 255].
+        size: (H, W) of the batch.
+        value: of the padding, per channel.
+
+    Returns:
+        (1, 3, H, W), float32.
+
+    Raises:
+        ValueError: the image is larger.
+    """
+    height, width = image.shape[-2:]
+    if height > size[0] or width > size[1]:
+        raise ValueError(
+            f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}"
+        )
+    batch = np.empty((1, len(value), *size), np.float32)
+    batch[:] = np.asarray(value, np.float32)[:, None, None]
+    batch[0, :, :height, :width] = image
+    return batch
