@@ -179,8 +179,7 @@ def _add_instance_decoder_config(cfg: CN) -> None:
 
 def _add_loss_config(cfg: CN) -> None:
     cfg.MODEL.MATCHER = CN()
-    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER. A larger CLASS_POWER keeps
-    # the assignment steadier early in a short training.
+    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER.
     cfg.MODEL.MATCHER.MASK_POWER = 0.8
     cfg.MODEL.MATCHER.CLASS_POWER = 0.2
 
@@ -262,6 +261,8 @@ def _add_solver_config(cfg: CN) -> None:
     # over all parameters together.
     # Learning rate of the backbone relative to SOLVER.BASE_LR.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.5
+    # Open: weight decay of embeddings, which are the queries and their positions.
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
     # Length of the training in epochs, which then sets SOLVER.MAX_ITER; 0 = MAX_ITER and STEPS as
     # they are. Open: an epoch has seen as many frames as the training set has annotated ones.
     cfg.SOLVER.EPOCHS = 0.0

@@ -57,7 +57,7 @@ def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
     heads = (
         (decoder.class_head, 0.3),
         (decoder.objectness_head, 0.3),
-        (decoder.kernel_head[-1], 0.1),
+        (decoder.kernel_head[-1], 0.2),
     )
     with torch.no_grad():
         for block in model.backbone.trans.transformer_blocks:

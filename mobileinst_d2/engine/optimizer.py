@@ -35,6 +35,7 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float | None = 0.0,
     weight_decay_bias: float | None = None,
+    weight_decay_embed: float | None = 0.0,
     bias_lr_factor: float = 1.0,
     backbone_multiplier: float = 1.0,
 ) -> list[dict[str, Any]]:
@@ -49,6 +50,8 @@ def parameter_groups(
         weight_decay_norm: weight decay of normalisation layers, None = the same as elsewhere.
         weight_decay_bias: weight decay of parameters called "bias", normalisation layers
             included, None = no rule for them.
+        weight_decay_embed: weight decay of ``nn.Embedding``, such as queries and their positions,
+            None = the same as elsewhere.
         bias_lr_factor: factor on the learning rate of parameters called "bias".
         backbone_multiplier: factor on the learning rate of the backbone.
 
@@ -68,6 +71,8 @@ def parameter_groups(
                 lr *= backbone_multiplier
             if weight_decay_norm is not None and _is_norm(module):
                 decay = weight_decay_norm
+            if weight_decay_embed is not None and isinstance(module, nn.Embedding):
+                decay = weight_decay_embed
             if name == "bias":
                 lr *= bias_lr_factor
                 decay = decay if weight_decay_bias is None else weight_decay_bias
@@ -131,6 +136,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=solver.WEIGHT_DECAY,
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         backbone_multiplier=solver.BACKBONE_MULTIPLIER,
     )

@@ -85,6 +85,20 @@ def test_bias_rules_win_over_norm_rules():
     assert settings["head.weight"] == (1.0, 0.1)
 
 
+@pytest.mark.parametrize(("rule", "expected"), [(0.0, 0.0), (0.02, 0.02), (None, 0.1)])
+def test_embeddings_have_their_own_weight_decay(rule, expected):
+    model = nn.ModuleDict({"queries": nn.Embedding(2, 4), "head": nn.Linear(4, 4)})
+    groups = parameter_groups(model, base_lr=1.0, weight_decay=0.1, weight_decay_embed=rule)
+    settings = by_name(model, groups)
+    assert settings["queries.weight"] == (1.0, expected)
+    assert settings["head.weight"] == (1.0, 0.1)
+
+
+def test_queries_do_not_decay_by_default(tmp_path):
+    optimizer = build_optimizer(make_cfg(tmp_path), nn.Embedding(2, 4))
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0]
+
+
 def test_no_rule_for_norms():
     model = Net()
     groups = parameter_groups(model, base_lr=1.0, weight_decay=0.1, weight_decay_norm=None)

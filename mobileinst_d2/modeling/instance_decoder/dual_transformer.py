@@ -23,6 +23,9 @@ _SOURCES = ("x_mask", "fused")
 # Inputs have at least 64 pixels per side, X_mask is at 1/8.
 _MAX_POOL_SIZE = 8
 _ORDERS = ("cross_self", "self_cross")
+# Standard deviations at the start of training; docs/deviations.md has the measurements.
+_CLASS_LOGIT_STD = 0.58
+_MASK_LOGIT_STD = 0.5
 
 
 class DecoderLayer(nn.Module):
@@ -248,12 +251,23 @@ class DualTransformerInstanceDecoder(nn.Module):
         }
 
     def _init_heads(self, prior_prob: float) -> None:
-        """Small heads; the class bias gives ``prior_prob``, as focal loss wants it."""
-        for head in (self.class_head, self.objectness_head, *self.kernel_head):
-            if isinstance(head, nn.Linear):
-                nn.init.normal_(head.weight, std=0.01)
-                nn.init.zeros_(head.bias)
+        """Start the heads at the same scale of logits for every width.
+
+        Decoded queries end with a layer norm, so their entries have a variance of 1; the mask
+        features have a second moment of about 0.5, see :class:`MaskBranch`.
+        """
+        width, kernel_dim = self.class_head.in_features, self.kernel_head[-1].out_features
+        nn.init.normal_(self.class_head.weight, std=_CLASS_LOGIT_STD / math.sqrt(width))
+        # Every class starts at prior_prob, as focal loss wants it.
         nn.init.constant_(self.class_head.bias, -math.log((1 - prior_prob) / prior_prob))
+        nn.init.normal_(self.objectness_head.weight, std=0.01)
+        *hidden, last = (x for x in self.kernel_head if isinstance(x, nn.Linear))
+        for layer in hidden:
+            # Keeps the scale: only the last layer starts small, a product of small ones is dead.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(last.weight, std=_MASK_LOGIT_STD / math.sqrt(0.5 * width * kernel_dim))
+        for layer in (self.objectness_head, *hidden, last):
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self, mask_output: MaskDecoderOutput, x_global: torch.Tensor

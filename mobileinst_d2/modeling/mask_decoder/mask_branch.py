@@ -1,5 +1,7 @@
 """From the fused pyramid to the features that kernels multiply."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -54,7 +56,13 @@ class MaskBranch(nn.Module):
                 for i in range(num_convs)
             )
         )
-        self.projection = nn.Identity() if kernel_dim == dim else ConvNorm(dim, kernel_dim, norm="")
+        self.projection: nn.Module = nn.Identity()
+        if kernel_dim != dim:
+            self.projection = ConvNorm(dim, kernel_dim, norm="")
+            # Keeps the second moment of X_mask, which is about 0.5 after batch norm and ReLU: the
+            # scale of the mask logits then depends on the kernels alone.
+            with torch.no_grad():
+                self.projection.conv.weight *= math.sqrt(kernel_dim / (2 * dim))
 
     def forward(self, fused: torch.Tensor) -> MaskDecoderOutput:
         """Map the fused pyramid (B, dim, H/8, W/8) to X_mask and the mask features."""

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +19,11 @@ SIZES = {"num_queries": QUERIES, "hidden_dim": DIM, "ffn_dim": 32, "kernel_dim":
 def new_decoder(**options: object) -> DualTransformerInstanceDecoder:
     """A small decoder, built from the config with each option under its key."""
     options = {f"MODEL__INSTANCE_DECODER__{k.upper()}": v for k, v in (SIZES | options).items()}
-    cfg = tiny_config(MODEL__NUM_CLASSES=CLASSES, MODEL__MASK_DECODER__HIDDEN_DIM=DIM, **options)
+    cfg = tiny_config(
+        MODEL__NUM_CLASSES=CLASSES,
+        MODEL__MASK_DECODER__HIDDEN_DIM=options["MODEL__INSTANCE_DECODER__HIDDEN_DIM"],
+        **options,
+    )
     return build_instance_decoder(cfg, {"x6": ShapeSpec(channels=10)}).eval()
 
 
@@ -205,10 +207,22 @@ def test_a_decoder_without_feed_forward_network_and_with_a_kernel_mlp():
 
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_classes_start_at_the_prior_probability(prior):
-    model = new_decoder(prior_prob=prior)
-    probabilities = model(*memory(16, 16)).class_logits.sigmoid()
-    assert probabilities.mean().item() == pytest.approx(prior, rel=0.2)
-    assert model.class_head.bias[0].item() == pytest.approx(math.log(prior / (1 - prior)))
+    bias = new_decoder(prior_prob=prior).class_head.bias
+    torch.testing.assert_close(bias.sigmoid(), torch.full((CLASSES,), prior))
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("width", "kernel_dim"), [(64, 64), (256, 128), (128, 128)])
+def test_heads_start_at_one_scale_for_every_width(width, kernel_dim, layers):
+    model = new_decoder(
+        hidden_dim=width, kernel_dim=kernel_dim, kernel_mlp_layers=layers, num_queries=100
+    )
+    queries = F.layer_norm(torch.randn(100, width), (width,))
+    features = torch.randn(kernel_dim, 500).relu()  # a second moment of 0.5
+    mask_logits = model.kernel_head(queries) @ features
+    assert mask_logits.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.3)
+    class_logits = model.class_head(queries)
+    assert class_logits.sub(model.class_head.bias).std().item() == pytest.approx(0.58, rel=0.3)
 
 
 def test_queries_attend_to_each_other_in_no_order():
