@@ -35,6 +35,7 @@ from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_m
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.engine.setup import ConfigError
 from mobileinst_d2.export import ExportError
+from mobileinst_d2.structures import to_detections
 from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
 
 TITLE = "MobileInst"
@@ -190,12 +191,12 @@ def run_images(args: argparse.Namespace, cfg: CfgNode) -> None:
                 logger.error("%s", error)
                 failures.append(str(error))
                 continue
-            instances = predictor(frame)["instances"].to("cpu")
-            instances = instances[instances.scores >= args.confidence_threshold]
-            drawn = visualizer.draw(frame, instances)
+            detections = to_detections(predictor(frame)["instances"])
+            detections = detections[detections.scores >= args.confidence_threshold]
+            drawn = visualizer.draw_instance_predictions(frame, detections)
             if targets:
                 write_image(targets[index], drawn, overwrite=args.overwrite)
-                logger.info("%s: %d instances, see %s.", path, len(instances), targets[index])
+                logger.info("%s: %d instances, see %s.", path, len(detections), targets[index])
             elif not window.show(drawn, wait_for_key=True):
                 break
     if failures:
@@ -302,9 +303,9 @@ def track(
     """
     with tqdm(total=reader.num_frames, unit="frame") as bar:
         for frame in timer.frames(reader):
-            instances = predictor.step(frame)
+            detections = to_detections(predictor.step(frame))
             timer.add(predictor.timings)
-            if not outputs.write(reader, frame, instances, predictor, timer):
+            if not outputs.write(reader, frame, detections, predictor, timer):
                 return
             bar.update(reader.position - bar.n)
     outputs.finish(reader)

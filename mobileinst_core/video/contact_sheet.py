@@ -1,4 +1,4 @@
-"""Frames of one or several videos side by side in one picture, to judge results at a glance.
+"""Frames of one or several videos side by side in one image, to judge results at a glance.
 
 Also a command, one row per video::
 
@@ -46,10 +46,10 @@ def sample_frames(source: str | Path, count: int) -> list[np.ndarray]:
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]], *, cell_width: int = 320, gap: int = 6
 ) -> np.ndarray:
-    """Lay pictures out in a grid on white.
+    """Lay images out in a grid on white.
 
     Args:
-        rows: pictures (H, W, 3) uint8 BGR, one sequence per row. Within a row, all are scaled to
+        rows: images (H, W, 3) uint8 BGR, one sequence per row. Within a row, all are scaled to
             the cell width and the height that suits the first.
         cell_width: width of every cell in pixels.
         gap: white pixels between cells and around the sheet.
@@ -58,10 +58,10 @@ def contact_sheet(
         (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: there is no picture, or a size is not positive.
+        ValueError: there is no image, or a size is not positive.
     """
     if not rows or not all(rows):
-        raise ValueError("a contact sheet needs at least one picture in every row.")
+        raise ValueError("a contact sheet needs at least one image in every row.")
     if cell_width < 1 or gap < 0:
         raise ValueError(f"cell_width {cell_width} must be positive and gap {gap} not negative.")
     heights = [max(1, round(row[0].shape[0] * cell_width / row[0].shape[1])) for row in rows]
@@ -70,9 +70,9 @@ def contact_sheet(
     sheet = np.full(sheet_size, 255, np.uint8)
     top = gap
     for row, height in zip(rows, heights, strict=True):
-        for column, picture in enumerate(row):
+        for column, image in enumerate(row):
             left = gap + column * (cell_width + gap)
-            cell = cv2.resize(picture, (cell_width, height), interpolation=cv2.INTER_AREA)
+            cell = cv2.resize(image, (cell_width, height), interpolation=cv2.INTER_AREA)
             sheet[top : top + height, left : left + cell_width] = cell
         top += height + gap
     return sheet
@@ -86,17 +86,17 @@ def write_contact_sheet(
     cell_width: int = 320,
     overwrite: bool = False,
 ) -> None:
-    """Write a picture with one row of frames per video.
+    """Write an image with one row of frames per video.
 
     Args:
         sources: video files or folders of frames.
-        output: the picture to write, for example "sheet.png".
+        output: the image to write, for example "sheet.png".
         frames: frames per video, at even distances.
-        cell_width: width of one frame in the picture, in pixels.
-        overwrite: replace an existing picture.
+        cell_width: width of one frame in the image, in pixels.
+        overwrite: replace an existing image.
 
     Raises:
-        VideoIOError: a video cannot be read or the picture cannot be written.
+        VideoIOError: a video cannot be read or the image cannot be written.
     """
     rows = [sample_frames(source, frames) for source in sources]
     write_image(output, contact_sheet(rows, cell_width=cell_width), overwrite=overwrite)
@@ -111,12 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 after an error that stands on stderr.
     """
-    parser = argparse.ArgumentParser(description="Frames of videos in one picture.")
+    parser = argparse.ArgumentParser(description="Frames of videos in one image.")
     parser.add_argument("videos", nargs="+", help="video files or folders of frames, a row each")
-    parser.add_argument("--output", required=True, help="the picture to write, for example a .png")
+    parser.add_argument("--output", required=True, help="the image to write, for example a .png")
     parser.add_argument("--frames", type=int, default=5, help="frames per video")
     parser.add_argument("--width", type=int, default=320, help="width of one frame in pixels")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing picture")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing image")
     args = parser.parse_args(argv)
     try:
         write_contact_sheet(

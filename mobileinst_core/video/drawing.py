@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import torch
-from detectron2.structures import Instances
+
+from mobileinst_core.detections import Detections
 
 __all__ = ["TrackVisualizer", "instance_color", "instance_colors", "label_texts"]
 
@@ -35,34 +35,32 @@ def instance_color(identity: int) -> tuple[int, int, int]:
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def instance_colors(instances: Instances) -> list[tuple[int, int, int]]:
-    """One colour per instance: of its ``ID``, or of its index plus one where there is none."""
-    identities = instances.ID if instances.has("ID") else range(1, len(instances) + 1)
+def instance_colors(detections: Detections) -> list[tuple[int, int, int]]:
+    """One colour per instance: of its identity, or of its index plus one where there is none."""
+    identities = detections.ids
+    if identities is None:
+        identities = range(1, len(detections) + 1)
     return [instance_color(int(identity)) for identity in identities]
 
 
-def label_texts(instances: Instances, class_names: Sequence[str]) -> list[str]:
-    """One text per instance, "#ID class .87", of the fields that there are.
+def label_texts(detections: Detections, class_names: Sequence[str]) -> list[str]:
+    """One text per instance, "#ID class .87", without number where there are no identities.
 
     Args:
-        instances: with ``ID``, ``pred_classes`` and ``scores``, or some of them.
+        detections: the instances.
         class_names: names by contiguous class index; others are shown as "class 7".
 
     Returns:
         As many texts as instances.
     """
-    parts: list[list[str]] = [[] for _ in range(len(instances))]
-    if instances.has("ID"):
-        for part, identity in zip(parts, instances.ID, strict=True):
-            part.append(f"#{int(identity)}")
-    if instances.has("pred_classes"):
-        for part, index in zip(parts, instances.pred_classes.tolist(), strict=True):
-            known = 0 <= index < len(class_names)
-            part.append(class_names[index] if known else f"class {index}")
-    if instances.has("scores"):
-        for part, score in zip(parts, instances.scores.tolist(), strict=True):
-            part.append(f"{score:.2f}".removeprefix("0"))
-    return [" ".join(part) for part in parts]
+    texts = []
+    for index, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True):
+        known = 0 <= index < len(class_names)
+        name = class_names[index] if known else f"class {index}"
+        texts.append(f"{name} {f'{score:.2f}'.removeprefix('0')}")
+    if detections.ids is None:
+        return texts
+    return [f"#{identity} {text}" for identity, text in zip(detections.ids, texts, strict=True)]
 
 
 class TrackVisualizer:
@@ -91,43 +89,42 @@ class TrackVisualizer:
         self.alpha = alpha
         self.show_labels = show_labels
 
-    def draw(
-        self, frame: np.ndarray, instances: Instances, *, mark: str | None = None
+    def draw_instance_predictions(
+        self, frame: np.ndarray, detections: Detections, *, mark: str | None = None
     ) -> np.ndarray:
         """Draw instances over a copy of a frame.
 
         Args:
             frame: (H, W, 3) uint8, BGR. It is not modified.
-            instances: ``pred_masks`` bool (n, H, W), and optionally ``scores`` (n,),
-                ``pred_classes`` (n,) and ``ID`` (n integers). Without ``ID``, as for single
-                images, colours follow the index and labels carry no number.
+            detections: the instances. Without identities, as for single images, colours follow
+                the index and labels carry no number.
             mark: a word about the frame itself, for its corner.
 
         Returns:
             (H, W, 3) uint8, BGR.
 
         Raises:
-            ValueError: the frame is no uint8 BGR picture, or the masks have another size.
+            ValueError: the frame is no uint8 BGR image, or the masks have another size.
         """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(
                 f"a frame is an (H, W, 3) uint8 array, not {frame.shape} {frame.dtype}."
             )
         canvas = np.array(frame, order="C")
-        if len(instances):
-            self._draw_instances(canvas, instances)
+        if len(detections):
+            self._draw_instances(canvas, detections)
         if mark:
             _draw_label(canvas, mark, (0, 0, 0, 0), _MARK_COLOR, [])
         return canvas
 
-    def _draw_instances(self, canvas: np.ndarray, instances: Instances) -> None:
-        masks = _mask_arrays(instances.pred_masks)
+    def _draw_instances(self, canvas: np.ndarray, detections: Detections) -> None:
+        masks = np.ascontiguousarray(detections.masks).view(np.uint8)
         if masks.shape[1:] != canvas.shape[:2]:
             raise ValueError(
                 f"the masks are {masks.shape[1:]}, but the frame is {canvas.shape[:2]} "
                 "(height, width)."
             )
-        colors = instance_colors(instances)
+        colors = instance_colors(detections)
         # Large objects first, so that small ones in front of them stay visible.
         areas = [cv2.countNonZero(mask) for mask in masks]
         order = [i for i in np.argsort(areas)[::-1] if areas[i]]
@@ -136,7 +133,7 @@ class TrackVisualizer:
         for i in order:
             self._paint_mask(canvas, masks[i], boxes[i], colors[i], scratch)
         if self.show_labels:
-            texts = label_texts(instances, self.class_names)
+            texts = label_texts(detections, self.class_names)
             taken: list[tuple[int, int, int, int]] = []
             for i in sorted(order):
                 _draw_label(canvas, texts[i], boxes[i], colors[i], taken)
@@ -151,7 +148,7 @@ class TrackVisualizer:
     ) -> None:
         """Blend one mask (H, W) 0/1 into the canvas, with an outline on its inner edge.
 
-        ``scratch`` is a picture to be used up: new memory would cost more than the drawing.
+        ``scratch`` is an image to be used up: new memory would cost more than the drawing.
         """
         thickness = _line_width(canvas)
         x, y, width, height = box
@@ -168,13 +165,6 @@ class TrackVisualizer:
         edge = crop - cv2.erode(crop, kernel)
         cv2.rectangle(blend, (0, 0), blend.shape[1::-1], color, cv2.FILLED)
         cv2.copyTo(blend, edge, region)
-
-
-def _mask_arrays(masks: torch.Tensor) -> np.ndarray:
-    """Bool tensor (n, H, W) on any device -> uint8 array of zeros and ones."""
-    return np.ascontiguousarray(masks.detach().cpu().numpy().astype(bool, copy=False)).view(
-        np.uint8
-    )
 
 
 def _line_width(canvas: np.ndarray) -> int:
@@ -235,9 +225,9 @@ def _fit_text(text: str, frame_height: int, frame_width: int) -> tuple[float, in
     """
     scale = min(max(min(frame_height, frame_width) / 1300, 0.38), 1.6)
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
-    room = frame_width - 4
-    if width > room > 0:
-        scale *= room / width
+    available = frame_width - 4
+    if width > available > 0:
+        scale *= available / width
         (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
     return scale, width, height, baseline
 

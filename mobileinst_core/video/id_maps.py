@@ -1,10 +1,10 @@
-"""Tracks as pictures of identities: one number per pixel, one file per frame."""
+"""Tracks as images of identities: one number per pixel, one file per frame."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
-from detectron2.structures import Instances
+
+from mobileinst_core.detections import Detections
 
 from .images import VideoIOError, write_image
 
@@ -13,11 +13,11 @@ __all__ = ["IdMapWriter", "id_map"]
 _MAX_ID = np.iinfo(np.uint16).max
 
 
-def id_map(instances: Instances) -> np.ndarray:
-    """Draw the identities of a frame into one picture.
+def id_map(detections: Detections) -> np.ndarray:
+    """Draw the identities of a frame into one image.
 
     Args:
-        instances: ``pred_masks`` bool (n, H, W), ``scores`` (n,) and ``ID`` (n integers from 1).
+        detections: tracked instances, with ``ids``.
 
     Returns:
         (H, W) uint16: the identity of each pixel, 0 where there is none. Where masks overlap, the
@@ -26,13 +26,13 @@ def id_map(instances: Instances) -> np.ndarray:
     Raises:
         VideoIOError: an identity is above 65535, which 16 bits cannot hold.
     """
-    if max(instances.ID, default=0) > _MAX_ID:
-        raise VideoIOError(f"identity {max(instances.ID)} does not fit into a 16-bit picture.")
-    picture = np.zeros(instances.image_size, np.uint16)
-    masks = instances.pred_masks.cpu().numpy()
-    for index in torch.argsort(instances.scores, stable=True).tolist():
-        picture[masks[index]] = instances.ID[index]
-    return picture
+    largest = max(detections.ids, default=0)
+    if largest > _MAX_ID:
+        raise VideoIOError(f"identity {largest} does not fit into a 16-bit image.")
+    identities = np.zeros(detections.image_size, np.uint16)
+    for index in np.argsort(detections.scores, kind="stable"):
+        identities[detections.masks[index]] = detections.ids[index]
+    return identities
 
 
 class IdMapWriter:
@@ -59,14 +59,14 @@ class IdMapWriter:
             )
         self.folder = folder
 
-    def write(self, name: str, instances: Instances) -> None:
+    def write(self, name: str, detections: Detections) -> None:
         """Write the map of one frame.
 
         Args:
             name: of the frame; the file is called NAME.png.
-            instances: see `id_map`.
+            detections: see `id_map`.
 
         Raises:
             VideoIOError: the file cannot be written, or an identity is too large.
         """
-        write_image(self.folder / f"{name}.png", id_map(instances), overwrite=True)
+        write_image(self.folder / f"{name}.png", id_map(detections), overwrite=True)

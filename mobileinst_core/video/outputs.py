@@ -1,26 +1,19 @@
-"""What is made of the tracked frames of a video: pictures to look at, and files."""
+"""What is made of the tracked frames of a video: images to look at, and files."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from detectron2.structures import Instances
 
+from mobileinst_core.detections import Detections
+
+from .drawing import TrackVisualizer
 from .id_maps import IdMapWriter
 from .stage_timer import StageTimer
 from .video_io import VideoReader, VideoWriter
 from .window import Window
 
-__all__ = ["ResultsWriter", "TrackOutputs", "Visualizer"]
-
-
-class Visualizer(Protocol):
-    """Draws instances, see `TrackVisualizer`."""
-
-    def draw(
-        self, frame: np.ndarray, instances: Instances, *, mark: str | None = None
-    ) -> np.ndarray:
-        """A drawn copy of the frame."""
+__all__ = ["ResultsWriter", "TrackOutputs"]
 
 
 class ResultsWriter(Protocol):
@@ -49,7 +42,7 @@ class TrackOutputs:
         mark_keyframes: write on key frames that they are.
     """
 
-    visualizer: Visualizer | None = None
+    visualizer: TrackVisualizer | None = None
     window: Window | None = None
     video: VideoWriter | None = None
     maps: IdMapWriter | None = None
@@ -60,7 +53,7 @@ class TrackOutputs:
         self,
         reader: VideoReader,
         frame: np.ndarray,
-        instances: Instances,
+        detections: Detections,
         predictor: Any,
         timer: StageTimer,
     ) -> bool:
@@ -69,7 +62,7 @@ class TrackOutputs:
         Args:
             reader: where it comes from.
             frame: (H, W, 3) uint8, BGR.
-            instances: what is tracked on it.
+            detections: what is tracked on it.
             predictor: a `StreamingPredictor` after it.
             timer: measures the stages "collect", "draw" and "write".
 
@@ -86,10 +79,10 @@ class TrackOutputs:
         if self.visualizer:
             with timer.measure("draw"):
                 mark = "key frame" if self.mark_keyframes and predictor.is_keyframe else None
-                drawn = self.visualizer.draw(frame, instances, mark=mark)
+                drawn = self.visualizer.draw_instance_predictions(frame, detections, mark=mark)
         with timer.measure("write"):
             if self.maps:
-                self.maps.write(reader.frame_name, instances)
+                self.maps.write(reader.frame_name, detections)
             if self.video:
                 self.video.fill(reader.position - 1)
                 self.video.write(drawn)

@@ -41,7 +41,7 @@ class Window:
         self._title = title
 
     def show(self, image: np.ndarray, *, wait_for_key: bool = False) -> bool:
-        """Show one picture.
+        """Show one image.
 
         Args:
             image: (H, W, 3) uint8, BGR.

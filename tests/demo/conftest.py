@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from pycocotools import mask as mask_util
 
 from mobileinst_d2.engine.predictor import Predictor
@@ -83,6 +83,7 @@ def find_square(frame, *, identity=None, score=0.9):
     """What a perfect model would find."""
     mask = torch.as_tensor(frame.min(axis=2) > 150)[None]
     instances = Instances(frame.shape[:2], pred_masks=mask)
+    instances.pred_boxes = Boxes(torch.zeros(1, 4))
     instances.scores = torch.tensor([score])
     instances.pred_classes = torch.tensor([1])
     if identity is not None:

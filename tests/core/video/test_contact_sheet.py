@@ -39,9 +39,9 @@ def test_cells_lie_where_they_should():
 
 
 def test_sheet_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([])
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([[]])
     with pytest.raises(ValueError, match="cell_width 0"):
         contact_sheet([[np.zeros((4, 4, 3), np.uint8)]], cell_width=0)

@@ -3,24 +3,23 @@
 import cv2
 import numpy as np
 import pytest
-import torch
-from detectron2.structures import Instances
 
+from mobileinst_core.detections import Detections
 from mobileinst_core.video.drawing import TrackVisualizer, instance_color
 
 HEIGHT, WIDTH = 120, 160
 
 
-def make_instances(masks, *, ids=None, scores=None, classes=None):
-    masks = torch.as_tensor(np.array(masks)).bool()
-    instances = Instances(tuple(masks.shape[1:]), pred_masks=masks)
-    if ids is not None:
-        instances.ID = ids
-    if scores is not None:
-        instances.scores = torch.tensor(scores)
-    if classes is not None:
-        instances.pred_classes = torch.tensor(classes)
-    return instances
+def detections_of(masks, *, ids=None, scores=None, classes=None):
+    masks = np.array(masks, bool)
+    count = len(masks)
+    return Detections(
+        masks=masks,
+        boxes=np.zeros((count, 4), np.float32),  # drawing does not look at them
+        scores=np.ones(count, np.float32) if scores is None else np.array(scores, np.float32),
+        classes=np.zeros(count, np.int64) if classes is None else np.array(classes, np.int64),
+        ids=None if ids is None else np.array(ids, np.int64),
+    )
 
 
 def disc(x, y, radius, height=HEIGHT, width=WIDTH):
@@ -34,22 +33,24 @@ def frame():
 
 
 def test_no_instances_give_an_equal_but_separate_frame(frame):
-    empty = make_instances(np.zeros((0, HEIGHT, WIDTH), bool), ids=[], scores=[], classes=[])
-    drawn = TrackVisualizer().draw(frame, empty)
+    empty = detections_of(np.zeros((0, HEIGHT, WIDTH), bool), ids=[], scores=[], classes=[])
+    drawn = TrackVisualizer().draw_instance_predictions(frame, empty)
     assert np.array_equal(drawn, frame)
     assert not np.shares_memory(drawn, frame)
 
 
 def test_input_is_not_modified(frame):
     before = frame.copy()
-    instances = make_instances([disc(60, 60, 30)], ids=[3], scores=[0.9], classes=[0])
-    TrackVisualizer(["cat"]).draw(frame, instances)
+    detections = detections_of([disc(60, 60, 30)], ids=[3], scores=[0.9], classes=[0])
+    TrackVisualizer(["cat"]).draw_instance_predictions(frame, detections)
     assert np.array_equal(frame, before)
 
 
 def test_pixels_outside_masks_stay_and_pixels_inside_change(frame):
     masks = np.stack([disc(40, 60, 25), disc(120, 70, 30), disc(0, 0, 20)])
-    drawn = TrackVisualizer(show_labels=False).draw(frame, make_instances(masks, ids=[1, 2, 3]))
+    drawn = TrackVisualizer(show_labels=False).draw_instance_predictions(
+        frame, detections_of(masks, ids=[1, 2, 3])
+    )
     union = masks.any(axis=0)
     changed = (drawn != frame).any(axis=2)
     assert not changed[~union].any()
@@ -58,8 +59,8 @@ def test_pixels_outside_masks_stay_and_pixels_inside_change(frame):
 
 def test_labels_change_only_pixels_near_their_object(frame):
     mask = disc(80, 60, 15)
-    instances = make_instances([mask], ids=[1], scores=[0.5], classes=[0])
-    drawn = TrackVisualizer(["cat"]).draw(frame, instances)
+    detections = detections_of([mask], ids=[1], scores=[0.5], classes=[0])
+    drawn = TrackVisualizer(["cat"]).draw_instance_predictions(frame, detections)
     rows, columns = np.nonzero((drawn != frame).any(axis=2) & ~mask)
     assert len(rows) > 0
     assert rows.min() >= 60 - 15 - 25
@@ -68,16 +69,16 @@ def test_labels_change_only_pixels_near_their_object(frame):
 
 
 def test_interior_is_the_blend_of_frame_and_colour(frame):
-    drawn = TrackVisualizer(alpha=0.25, show_labels=False).draw(
-        frame, make_instances([disc(80, 60, 30)], ids=[7])
+    drawn = TrackVisualizer(alpha=0.25, show_labels=False).draw_instance_predictions(
+        frame, detections_of([disc(80, 60, 30)], ids=[7])
     )
     expected = 0.75 * frame[60, 80] + 0.25 * np.array(instance_color(7))
     assert np.allclose(drawn[60, 80], expected, atol=1)
 
 
 def test_edge_of_a_mask_is_its_full_colour(frame):
-    drawn = TrackVisualizer(show_labels=False).draw(
-        frame, make_instances([disc(80, 60, 30)], ids=[7])
+    drawn = TrackVisualizer(show_labels=False).draw_instance_predictions(
+        frame, detections_of([disc(80, 60, 30)], ids=[7])
     )
     assert tuple(drawn[60, 50]) == instance_color(7)
     assert tuple(drawn[90, 80]) == instance_color(7)
@@ -87,9 +88,11 @@ def test_colour_follows_the_identity_and_nothing_else():
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     left, right = disc(40, 60, 20), disc(120, 60, 20)
     visualizer = TrackVisualizer(show_labels=False)
-    both = visualizer.draw(frame, make_instances([left, right], ids=[4, 9]))
-    swapped = visualizer.draw(frame, make_instances([right, left], ids=[9, 4]))
-    alone = visualizer.draw(frame, make_instances([right], ids=[9], scores=[0.1], classes=[5]))
+    both = visualizer.draw_instance_predictions(frame, detections_of([left, right], ids=[4, 9]))
+    swapped = visualizer.draw_instance_predictions(frame, detections_of([right, left], ids=[9, 4]))
+    alone = visualizer.draw_instance_predictions(
+        frame, detections_of([right], ids=[9], scores=[0.1], classes=[5])
+    )
     assert np.array_equal(both, swapped)
     assert np.array_equal(both[60, 120], alone[60, 120])
     assert not np.array_equal(both[60, 40], both[60, 120])
@@ -107,8 +110,8 @@ def test_without_identities_the_index_counts_as_one():
     masks = [disc(40, 60, 20), disc(120, 60, 20)]
     visualizer = TrackVisualizer(show_labels=False)
     assert np.array_equal(
-        visualizer.draw(frame, make_instances(masks)),
-        visualizer.draw(frame, make_instances(masks, ids=[1, 2])),
+        visualizer.draw_instance_predictions(frame, detections_of(masks)),
+        visualizer.draw_instance_predictions(frame, detections_of(masks, ids=[1, 2])),
     )
 
 
@@ -116,14 +119,14 @@ def test_small_object_is_drawn_over_a_large_one():
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     small, large = disc(80, 60, 8), disc(80, 60, 50)
     visualizer = TrackVisualizer(alpha=1.0, show_labels=False)
-    drawn = visualizer.draw(frame, make_instances([small, large], ids=[1, 2]))
+    drawn = visualizer.draw_instance_predictions(frame, detections_of([small, large], ids=[1, 2]))
     assert tuple(drawn[60, 80]) == instance_color(1)
     assert tuple(drawn[60, 50]) == instance_color(2)
 
 
 def test_object_without_a_pixel_leaves_no_trace(frame):
-    hidden = make_instances([np.zeros((HEIGHT, WIDTH))], ids=[1], scores=[0.9], classes=[0])
-    assert np.array_equal(TrackVisualizer(["cat"]).draw(frame, hidden), frame)
+    hidden = detections_of([np.zeros((HEIGHT, WIDTH))], ids=[1], scores=[0.9], classes=[0])
+    assert np.array_equal(TrackVisualizer(["cat"]).draw_instance_predictions(frame, hidden), frame)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +135,14 @@ def test_object_without_a_pixel_leaves_no_trace(frame):
         ({"ids": [12], "scores": [0.874], "classes": [1]}, "#12 dog .87"),
         ({"scores": [0.874], "classes": [1]}, "dog .87"),
         ({"ids": [2], "scores": [1.0], "classes": [5]}, "#2 class 5 1.00"),
-        ({"ids": [2], "classes": [0]}, "#2 cat"),
     ],
 )
 def test_label_text(frame, monkeypatch, fields, text):
     written = []
     monkeypatch.setattr(cv2, "putText", lambda _image, label, *_rest: written.append(label))
-    TrackVisualizer(["cat", "dog"]).draw(frame, make_instances([disc(80, 60, 20)], **fields))
+    TrackVisualizer(["cat", "dog"]).draw_instance_predictions(
+        frame, detections_of([disc(80, 60, 20)], **fields)
+    )
     assert written == [text]
 
 
@@ -148,15 +152,17 @@ def test_labels_fit_frames_of_any_size(size, corner):
     frame = np.full((*size, 3), 90, np.uint8)
     mask = np.zeros(size, bool)
     mask[corner] = True
-    instances = make_instances([mask, mask], ids=[1, 2], scores=[0.5, 0.5], classes=[0, 0])
-    drawn = TrackVisualizer(["a class with quite a long name"]).draw(frame, instances)
+    detections = detections_of([mask, mask], ids=[1, 2], scores=[0.5, 0.5], classes=[0, 0])
+    drawn = TrackVisualizer(["a class with quite a long name"]).draw_instance_predictions(
+        frame, detections
+    )
     assert drawn.shape == frame.shape
     assert not np.array_equal(drawn, frame)
 
 
 def test_a_mark_stands_in_the_corner_and_nowhere_else(frame, monkeypatch):
-    nothing = make_instances(np.zeros((0, HEIGHT, WIDTH), bool))
-    drawn = TrackVisualizer().draw(frame, nothing, mark="key frame")
+    nothing = detections_of(np.zeros((0, HEIGHT, WIDTH), bool))
+    drawn = TrackVisualizer().draw_instance_predictions(frame, nothing, mark="key frame")
     rows, columns = np.nonzero((drawn != frame).any(axis=2))
     assert len(rows) > 0
     assert rows.max() < 20
@@ -166,8 +172,8 @@ def test_a_mark_stands_in_the_corner_and_nowhere_else(frame, monkeypatch):
 def test_labels_of_objects_in_one_place_do_not_cover_each_other():
     frame = np.zeros((360, 640, 3), np.uint8)
     mask = disc(320, 180, 60, 360, 640)
-    instances = make_instances([mask, mask], ids=[1, 2], classes=[0, 0])
-    drawn = TrackVisualizer(["person"], alpha=0.0).draw(frame, instances)
+    detections = detections_of([mask, mask], ids=[1, 2], classes=[0, 0])
+    drawn = TrackVisualizer(["person"], alpha=0.0).draw_instance_predictions(frame, detections)
     first, second = ((drawn == instance_color(identity)).all(axis=2) for identity in (1, 2))
     rows = [np.nonzero(plate.sum(axis=1) > 30)[0] for plate in (first, second)]
     assert len(rows[0]) >= 5
@@ -178,8 +184,8 @@ def test_labels_of_objects_in_one_place_do_not_cover_each_other():
 def test_labels_of_many_objects_of_one_size_are_all_there():
     frame = np.zeros((360, 640, 3), np.uint8)
     identities = list(range(1, 11))
-    instances = make_instances(np.ones((10, 360, 640), bool), ids=identities, classes=[0] * 10)
-    drawn = TrackVisualizer(["person"], alpha=0.0).draw(frame, instances)
+    detections = detections_of(np.ones((10, 360, 640), bool), ids=identities, classes=[0] * 10)
+    drawn = TrackVisualizer(["person"], alpha=0.0).draw_instance_predictions(frame, detections)
     # Away from the border, where the contours are.
     inside = drawn[4:-4, 4:-4]
     sizes = [(inside == instance_color(identity)).all(axis=2).sum() for identity in identities]
@@ -187,22 +193,23 @@ def test_labels_of_many_objects_of_one_size_are_all_there():
 
 
 def test_frame_that_is_a_view_is_accepted(frame):
-    instances = make_instances([disc(80, 60, 20)], ids=[1])
+    detections = detections_of([disc(80, 60, 20)], ids=[1])
     visualizer = TrackVisualizer(show_labels=False)
     rgb = np.ascontiguousarray(frame[..., ::-1])
     assert np.array_equal(
-        visualizer.draw(rgb[..., ::-1], instances), visualizer.draw(frame, instances)
+        visualizer.draw_instance_predictions(rgb[..., ::-1], detections),
+        visualizer.draw_instance_predictions(frame, detections),
     )
 
 
 def test_wrong_sizes_and_types_are_refused(frame):
     visualizer = TrackVisualizer()
-    instances = make_instances([disc(80, 60, 20)])
+    detections = detections_of([disc(80, 60, 20)])
     with pytest.raises(ValueError, match=r"masks are \(120, 160\).*frame is \(60, 160\)"):
-        visualizer.draw(frame[:60], instances)
+        visualizer.draw_instance_predictions(frame[:60], detections)
     with pytest.raises(ValueError, match="uint8"):
-        visualizer.draw(frame.astype(np.float32), instances)
+        visualizer.draw_instance_predictions(frame.astype(np.float32), detections)
     with pytest.raises(ValueError, match="uint8"):
-        visualizer.draw(frame[..., 0], instances)
+        visualizer.draw_instance_predictions(frame[..., 0], detections)
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
         TrackVisualizer(alpha=1.5)
