@@ -14,8 +14,6 @@ ROOT = Path(__file__).parent
 RUNTIMES = {
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "ncnn": ["ncnn>=1.0.20250503", "pnnx>=20250530"],
-    "executorch": ["executorch>=1.0"],
-    "mnn": ["MNN>=3.2", "onnx>=1.17", "onnxscript>=0.5"],
     "openvino": ["openvino>=2025.0", "onnx>=1.17", "onnxscript>=0.5"],
 }
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from mobileinst_core.arguments import whole_number
 from mobileinst_core.files import replacing, write_json
-from mobileinst_core.runtime.manifest import read_sidecar
+from mobileinst_core.runtime.manifest import read_manifest
 from mobileinst_core.runtime.runners import ExportError
 from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.benchmark.candidates import (
@@ -61,7 +61,7 @@ DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.
 TIME_LIMIT = 1800.0
 # Packages whose versions belong to a measurement, where they are installed.
-PACKAGES = ("torchvision", "onnxruntime", "onnx", "ncnn", "pnnx", "openvino", "MNN", "ultralytics")
+PACKAGES = ("torchvision", "onnxruntime", "onnx", "ncnn", "pnnx", "openvino", "ultralytics")
 # Distances of key frames in live tracking, and frames per round: multiples of them.
 CLIP_LENGTHS = (1, 3)
 LIVE_FRAMES, LIVE_WARM_UP = 12, 3
@@ -155,7 +155,7 @@ def find_candidates(args: argparse.Namespace) -> list[Candidate]:
         candidate.check()
         candidates.append(candidate)
     for folder in (*args.exported, *args.live):
-        read_sidecar(folder)  # a folder that is none is known before anything is measured
+        read_manifest(folder)  # a folder that is none is known before anything is measured
     return candidates
 
 

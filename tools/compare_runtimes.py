@@ -27,7 +27,7 @@ from mobileinst_d2.data.build import check_num_classes
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
-from mobileinst_d2.export import RUNTIMES, ExportError
+from mobileinst_d2.export import RUNNERS, ExportError
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--weights", required=True, metavar="FILE", help="the weights, for PyTorch")
     add("--dataset", metavar="NAME", help="video data set (default: the first of DATASETS.TEST)")
-    add("--runtime", choices=sorted(RUNTIMES), help="default: what each was exported for")
+    add("--runtime", choices=sorted(RUNNERS), help="default: what each was exported for")
     add("--max-videos", type=int, metavar="N", help="only the first N videos, without AP")
     add("--json", type=Path, metavar="FILE", help="also write the numbers")
     add("opts", nargs=argparse.REMAINDER, help="config overrides: TEST.TRACKING.CLIP_LEN 3 ...")
@@ -117,8 +117,8 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
         agreement.add_live(ours, theirs)
     return {
         "model": str(folder),
-        "runtime": args.runtime or exported.sidecar.runtime,
-        "precision": exported.sidecar.precision,
+        "runtime": args.runtime or exported.manifest.runtime,
+        "precision": exported.manifest.precision,
         "size": list(exported.size),
         "clip_len": cfg.TEST.TRACKING.CLIP_LEN,
         **agreement.summary(),

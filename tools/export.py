@@ -30,11 +30,11 @@ from mobileinst_d2.engine import CheckpointError, ConfigError, setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.export import (
     INT8_RUNTIMES,
-    RUNTIMES,
+    WRITERS,
     ExportError,
     check_output_dir,
     export_model,
-    require,
+    require_writer,
 )
 
 
@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="input size in pixels, multiples of 64",
     )
-    add("--format", required=True, choices=RUNTIMES, help="the runtime to export for")
+    add("--format", required=True, choices=WRITERS, help="the runtime to export for")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to make")
     add("--overwrite", action="store_true", help="replace DIR if it is an exported folder")
     add("--int8", action="store_true", help="quantise the convolutions (onnx, openvino)")
@@ -76,7 +76,7 @@ def export(args: argparse.Namespace) -> None:
         raise ConfigError("--int8 and --calibration DATASET go together.")
     if args.int8 and args.format not in INT8_RUNTIMES:
         raise ConfigError(f"--int8 is for --format {' and '.join(INT8_RUNTIMES)}.")
-    require(args.format, to_export=True)
+    require_writer(args.format)
     check_output_dir(args.output, overwrite=args.overwrite)
     cfg = setup_cfg(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"

@@ -39,7 +39,7 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
   const std::string path = folder + "/model.json";
   try {
     const Json sidecar = read_sidecar(path);
-    if (sidecar["format_version"].integer() != 1 || sidecar["runtime"].string() != "ncnn")
+    if (sidecar["format_version"].integer() != 2 || sidecar["runtime"].string() != "ncnn")
       throw std::runtime_error("it describes no model for ncnn in format 1");
     const std::vector<Json>& shape = sidecar["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");

@@ -1,22 +1,27 @@
 """model.json: what someone needs to know to run an exported model, and what it must contain."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileinst_d2.modeling.postprocess import MASK_FEATURE_STRIDE
-
 from .runners import ExportError
 
-__all__ = ["CONFIG_FILE", "SIDECAR_FILE", "Sidecar", "hash_files", "read_sidecar", "write_sidecar"]
+__all__ = [
+    "CONFIG_FILE",
+    "MANIFEST_FILE",
+    "Manifest",
+    "file_sizes",
+    "read_manifest",
+    "write_manifest",
+]
 
-SIDECAR_FILE = "model.json"
+MANIFEST_FILE = "model.json"
 CONFIG_FILE = "config.yaml"
-FORMAT_VERSION = 1
+# 2: sizes of the files instead of their hashes.
+FORMAT_VERSION = 2
 
 # What all graphs of this version take.
 _INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
@@ -32,17 +37,17 @@ _SHAPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sidecar:
+class Manifest:
     """The content of model.json.
 
     Attributes:
         runtime: what the files are for.
         meta_architecture: ``MODEL.META_ARCHITECTURE``.
         precision: "fp32" or "int8".
-        input: the picture that every graph takes: ``name``, ``layout``, ``shape``, ``dtype``,
+        input: the image that every graph takes: ``name``, ``layout``, ``shape``, ``dtype``,
             ``channels``, ``range``, ``normalization`` with ``mean`` and ``std``, ``pad_value``,
             ``resize``.
-        graphs: by name ``files`` (SHA-256 by name), ``inputs`` and ``outputs`` (``tensor`` and
+        graphs: by name ``files`` (bytes by name), ``inputs`` and ``outputs`` (``tensor`` and
             ``shape`` by name), ``max_difference`` and ``max_relative_difference`` to PyTorch by
             output.
         mask_stride: input pixels per pixel of the mask logits and mask features.
@@ -80,20 +85,20 @@ class Sidecar:
         return [name for graph in self.graphs.values() for name in graph["files"]]
 
 
-def hash_files(folder: Path, names: list[str]) -> dict[str, str]:
-    """SHA-256 of files, by name."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+def file_sizes(folder: Path, names: list[str]) -> dict[str, int]:
+    """Bytes of files, by name."""
+    return {name: (folder / name).stat().st_size for name in names}
 
 
-def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write model.json."""
-    content = dataclasses.asdict(sidecar)
+    content = dataclasses.asdict(manifest)
     content = {"format_version": content.pop("format_version"), **content}
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    (folder / SIDECAR_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_sidecar(folder: str | Path) -> Sidecar:
+def read_manifest(folder: str | Path) -> Manifest:
     """Read model.json and check it against the files beside it.
 
     Args:
@@ -103,72 +108,77 @@ def read_sidecar(folder: str | Path) -> Sidecar:
         The content.
 
     Raises:
-        ExportError: the folder was not made by this export, is damaged, or its files have changed.
+        ExportError: the folder was not made by this export, is damaged, or files are missing or
+            cut off.
     """
     folder = Path(folder)
-    path = folder / SIDECAR_FILE
+    path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise ExportError(f"there is no folder {folder}: give one that tools/export.py made")
     if not path.is_file():
-        raise ExportError(f"{folder} is no exported model: it has no {SIDECAR_FILE}")
+        raise ExportError(f"{folder} is no exported model: it has no {MANIFEST_FILE}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
-    sidecar = _parse(content, path)
-    _check_hashes(folder, sidecar)
-    return sidecar
+    manifest = _parse(content, path)
+    _check_files(folder, manifest)
+    return manifest
 
 
-def _parse(content: Any, path: Path) -> Sidecar:
+def _parse(content: Any, path: Path) -> Manifest:
     if not isinstance(content, Mapping) or "format_version" not in content:
         raise ExportError(f"{path} was not written by tools/export.py: it has no format_version")
     if content["format_version"] != FORMAT_VERSION:
         raise ExportError(
-            f"{path} has format_version {content['format_version']!r}, this version reads "
-            f"{FORMAT_VERSION}: export the model again"
+            f"{path} has format_version {content['format_version']!r}, this version of the "
+            f"project reads {FORMAT_VERSION}: export the model again"
         )
-    for field in dataclasses.fields(Sidecar):
+    for field in dataclasses.fields(Manifest):
         if field.name not in content:
             raise ExportError(f"{path} is damaged: it has no {field.name!r}")
-    known = {field.name for field in dataclasses.fields(Sidecar)}
-    sidecar = Sidecar(**{name: value for name, value in content.items() if name in known})
+    known = {field.name for field in dataclasses.fields(Manifest)}
+    manifest = Manifest(**{name: value for name, value in content.items() if name in known})
     try:
-        _check_types(sidecar)
+        _check_types(manifest)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ExportError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    return sidecar
+    return manifest
 
 
-def _check_types(sidecar: Sidecar) -> None:
+def _check_types(manifest: Manifest) -> None:
     """Use everything as it will be used; what is wrong raises."""
-    _require(isinstance(sidecar.runtime, str), "runtime")
-    _require(_is_shape(sidecar.input["shape"]) and len(sidecar.input["shape"]) == 4, "input.shape")
+    _require(isinstance(manifest.runtime, str), "runtime")
+    _require(
+        _is_shape(manifest.input["shape"]) and len(manifest.input["shape"]) == 4, "input.shape"
+    )
     for key, value in _INPUT.items():
-        _require(sidecar.input[key] == value, f"input.{key}")
-    _require(sidecar.input["channels"] in ("RGB", "BGR"), "input.channels")
-    pad_value = sidecar.input["pad_value"]
+        _require(manifest.input[key] == value, f"input.{key}")
+    _require(manifest.input["channels"] in ("RGB", "BGR"), "input.channels")
+    pad_value = manifest.input["pad_value"]
     _require(
         len(pad_value) == 3 and all(isinstance(x, (int, float)) for x in pad_value),
         "input.pad_value",
     )
-    _require(all(isinstance(x, str) for x in sidecar.class_names), "class_names")
-    _require(len(sidecar.category_ids) == len(sidecar.class_names), "category_ids")
-    _require(sidecar.mask_stride == MASK_FEATURE_STRIDE, "mask_stride")
-    _require(bool(sidecar.graphs), "graphs")
-    height, width = (side // MASK_FEATURE_STRIDE for side in sidecar.size)
-    lengths = {"1": 1, "h": height, "w": width, "K": len(sidecar.class_names)}
-    for name, graph in sidecar.graphs.items():
-        for file, digest in graph["files"].items():
+    _require(all(isinstance(x, str) for x in manifest.class_names), "class_names")
+    _require(len(manifest.category_ids) == len(manifest.class_names), "category_ids")
+    stride = manifest.mask_stride
+    _require(type(stride) is int and stride > 0, "mask_stride")
+    _require(all(side % stride == 0 for side in manifest.size), "mask_stride")
+    _require(bool(manifest.graphs), "graphs")
+    height, width = (side // stride for side in manifest.size)
+    lengths = {"1": 1, "h": height, "w": width, "K": len(manifest.class_names)}
+    for name, graph in manifest.graphs.items():
+        for file, size in graph["files"].items():
             # Nothing outside the folder.
-            _require(Path(file).name == file and isinstance(digest, str), f"graphs.{name}.files")
+            _require(Path(file).name == file and type(size) is int, f"graphs.{name}.files")
         for kind in ("inputs", "outputs"):
             _require(bool(graph[kind]), f"graphs.{name}.{kind}")
             for tensor in graph[kind].values():
                 _require(isinstance(tensor["tensor"], str), f"graphs.{name}.{kind}")
                 _require(_is_shape(tensor["shape"]), f"graphs.{name}.{kind}")
         shapes = [tensor["shape"] for tensor in graph["inputs"].values()]
-        _require(shapes == [sidecar.input["shape"]], f"graphs.{name}.inputs")
+        _require(shapes == [manifest.input["shape"]], f"graphs.{name}.inputs")
         for output, tensor in graph["outputs"].items():
             fits = output not in _SHAPES or _fits(tensor["shape"], _SHAPES[output], lengths)
             _require(fits, f"graphs.{name}.outputs.{output}")
@@ -191,17 +201,18 @@ def _require(holds: bool, key: str) -> None:
         raise ValueError(f"the value of {key} makes no sense")
 
 
-def _check_hashes(folder: Path, sidecar: Sidecar) -> None:
-    for name, graph in sidecar.graphs.items():
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name, graph in manifest.graphs.items():
         try:
-            found = hash_files(folder, list(graph["files"]))
+            found = file_sizes(folder, list(graph["files"]))
         except OSError as error:
             raise ExportError(
                 f"{folder}: a file of the graph {name!r} is missing: {error}"
             ) from error
-        for file, digest in graph["files"].items():
-            if found[file] != digest:
+        for file, size in graph["files"].items():
+            if found[file] != size:
                 raise ExportError(
-                    f"{folder / file} is not the file that {SIDECAR_FILE} describes (its SHA-256 "
-                    "differs): copy the whole folder again, or export again"
+                    f"{folder / file} is not the file that {MANIFEST_FILE} describes (it has "
+                    f"{found[file]} bytes instead of {size}): copy the whole folder again, or "
+                    "export again"
                 )

@@ -1,11 +1,6 @@
-"""One graph in one runtime: arrays in, arrays out.
+"""One graph in one runtime: arrays in, arrays out. A runtime is imported when it is used."""
 
-This file imports NumPy only, and a runtime when one is used, so that it can also be run by itself
-in a fresh interpreter (see ``guard.py``). It must not import from the package.
-"""
-
-import json
-import sys
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["RUNNERS", "ExportError", "GraphRunner"]
+__all__ = ["PACKAGES", "RUNNERS", "ExportError", "GraphRunner", "require_runtime"]
 
 
 class ExportError(RuntimeError):
@@ -33,7 +28,7 @@ class GraphRunner(ABC):
 
         Args:
             folder: where its files are.
-            graph: ``files``, ``inputs`` and ``outputs`` as in the sidecar.
+            graph: ``files``, ``inputs`` and ``outputs`` as in the manifest.
             num_threads: CPU threads of the runtime.
 
         Raises:
@@ -78,7 +73,7 @@ class GraphRunner(ABC):
         got = {name: tuple(x.shape) for name, x in outputs.items()}
         if got != self.outputs:
             raise ExportError(
-                f"{self._names()} gives {_shapes(got)}, the sidecar says {_shapes(self.outputs)}"
+                f"{self._names()} gives {_shapes(got)}, the manifest says {_shapes(self.outputs)}"
             )
         return outputs
 
@@ -93,7 +88,7 @@ class GraphRunner(ABC):
     def _check_tensors(self, kind: str, wanted: Sequence[str], found: Sequence[str]) -> None:
         if set(wanted) != set(found):
             raise ExportError(
-                f"{self._names()} has the {kind} {', '.join(found)}, the sidecar names "
+                f"{self._names()} has the {kind} {', '.join(found)}, the manifest names "
                 f"{', '.join(wanted)}"
             )
 
@@ -185,72 +180,45 @@ class OpenVinoRunner(GraphRunner):
         return [results[name].copy() for name in self._targets]
 
 
-class MnnRunner(GraphRunner):
-    """MNN on the CPU, in fp32."""
-
-    def _load(self, num_threads: int) -> None:
-        import MNN
-
-        self._mnn = MNN
-        options = {"backend": "CPU", "precision": "high", "numThread": num_threads}
-        self._manager = MNN.nn.create_runtime_manager((options,))
-        self._module = MNN.nn.load_module_from_file(
-            str(self._files[0]), self._sources, self._targets, runtime_manager=self._manager
-        )
-
-    def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        expr = self._mnn.expr
-        inputs = []
-        for array in arrays:
-            variable = expr.placeholder(list(array.shape), expr.NCHW, expr.float)
-            variable.write(array)
-            inputs.append(variable)
-        outputs = self._module.forward(inputs)
-        return [np.array(expr.convert(x, expr.NCHW).read()) for x in outputs]
-
-
-class ExecuTorchRunner(GraphRunner):
-    """ExecuTorch with XNNPACK, which takes its number of threads from the process."""
-
-    def _load(self, num_threads: int) -> None:
-        import torch
-        from executorch.runtime import Runtime
-
-        self._torch = torch
-        self._program = Runtime.get().load_program(self._files[0])
-        self._method = self._program.load_method("forward")
-
-    def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        results = self._method.execute([self._torch.from_numpy(x) for x in arrays])
-        return [results[int(name)].numpy().copy() for name in self._targets]
-
-
 RUNNERS = {
     "onnx": OnnxRunner,
     "ncnn": NcnnRunner,
     "openvino": OpenVinoRunner,
-    "mnn": MnnRunner,
-    "executorch": ExecuTorchRunner,
 }
+
+
+# What running needs, as package by module.
+PACKAGES = {
+    "onnx": {"onnxruntime": "onnxruntime"},
+    "ncnn": {"ncnn": "ncnn"},
+    "openvino": {"openvino": "openvino"},
+}
+
+
+def require_runtime(runtime: str, packages: Mapping[str, str] | None = None) -> None:
+    """Make sure that a runtime is installed.
+
+    Args:
+        runtime: name in ``RUNNERS``.
+        packages: what is needed besides, as package by module.
+
+    Raises:
+        ExportError: the runtime is unknown, or a package is missing; the message says which.
+    """
+    if runtime not in RUNNERS:
+        raise ExportError(f"there is no runtime {runtime!r}; known are {', '.join(RUNNERS)}")
+    needed = {**PACKAGES[runtime], **(packages or {})}
+    missing = [name for module, name in needed.items() if not _is_installed(module)]
+    if missing:
+        raise ExportError(
+            f"{runtime} needs {', '.join(missing)}, not installed here: "
+            f'pip install "mobileinst_d2[{runtime}]", or: pip install {" ".join(missing)}'
+        )
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def _shapes(shapes: Mapping[str, Sequence[int]]) -> str:
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-
-
-def _main(request: Mapping[str, Any]) -> None:
-    """Run a graph once, for ``guard.py``."""
-    runner = RUNNERS[request["runtime"]](
-        request["folder"], request["graph"], request["num_threads"]
-    )
-    with np.load(request["inputs"]) as arrays:
-        outputs = runner(*(arrays[name] for name in runner.inputs))
-    np.savez(request["outputs"], **outputs)
-
-
-if __name__ == "__main__":
-    try:
-        _main(json.loads(sys.argv[2]))
-    except ExportError as failure:
-        Path(json.loads(sys.argv[2])["error"]).write_text(str(failure), encoding="utf-8")
-        sys.exit(1)

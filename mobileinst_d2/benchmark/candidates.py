@@ -32,7 +32,7 @@ _INSTALL_ULTRALYTICS = (
     "pip install --no-deps ultralytics ultralytics-thop"
 )
 # Runtimes for which ultralytics exports the branch without selection of boxes.
-_WITHOUT_TOP_K = ("ncnn", "executorch")
+_WITHOUT_TOP_K = ("ncnn",)
 
 
 class BuiltModel(NamedTuple):
@@ -116,7 +116,7 @@ class ExportedCandidate:
             raise ExportError(f"exported for {model.size}, this comparison is at {tuple(size)}")
         if _GRAPH not in model.graphs:
             raise ExportError(f"exported without the graph {_GRAPH!r}")
-        return model.sidecar.graphs[_GRAPH]
+        return model.manifest.graphs[_GRAPH]
 
     def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
         """The model it was made from, for its cost: see :meth:`ConfigCandidate.build`."""

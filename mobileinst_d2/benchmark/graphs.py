@@ -11,8 +11,7 @@ from torch import nn
 
 from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
 
-from ..export.writers import RUNTIMES as WRITERS
-from ..export.writers import export_module
+from ..export.writers import WRITERS, export_module
 from .candidates import Candidate, ExportedCandidate
 from .flops import count_macs
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from mobileinst_d2.export import RUNTIMES, read_sidecar
+from mobileinst_d2.export import RUNNERS, read_manifest
 
 from .setup import ConfigError, setup_cfg
 
@@ -29,7 +29,7 @@ def add_exported_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=sorted(RUNTIMES),
+        choices=sorted(RUNNERS),
         help="what to run --model with, by default what it was exported for",
     )
 
@@ -66,6 +66,6 @@ def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
                 f"{key} cannot be changed in the exported model {args.model}: export it again, or "
                 "leave out --model to use PyTorch."
             )
-    read_sidecar(args.model)  # tells what is wrong with a folder better than its config
+    read_manifest(args.model)  # tells what is wrong with a folder better than its config
     defaults = ["DATASETS.TRAIN", "()", "OUTPUT_DIR", f"{args.model.resolve()}_evaluation"]
     return setup_cfg(args.model / "config.yaml", [*defaults, *args.opts])

@@ -72,7 +72,7 @@ class Predictor:
     def _describe(self, key: str, read: Callable[[CfgNode], list]) -> list:
         """What an exported model tells of itself, or what is found by the config."""
         if isinstance(self.model, ExportedModel):
-            return getattr(self.model.sidecar, key)
+            return getattr(self.model.manifest, key)
         try:
             return read(self._cfg)
         except ValueError as error:

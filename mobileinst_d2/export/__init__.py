@@ -3,25 +3,26 @@
 Nothing here imports a runtime before it is used.
 """
 
-from mobileinst_core.runtime.manifest import Sidecar, read_sidecar
-from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
+from mobileinst_core.runtime.manifest import Manifest, read_manifest
+from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner, require_runtime
 
 from .export import check_output_dir, export_model
 from .model import ExportedModel
 from .quantize import INT8_RUNTIMES
-from .writers import RUNTIMES, export_module, require
+from .writers import WRITERS, export_module, require_writer
 
 __all__ = [
     "INT8_RUNTIMES",
     "RUNNERS",
-    "RUNTIMES",
+    "WRITERS",
     "ExportError",
     "ExportedModel",
     "GraphRunner",
-    "Sidecar",
+    "Manifest",
     "check_output_dir",
     "export_model",
     "export_module",
-    "read_sidecar",
-    "require",
+    "read_manifest",
+    "require_runtime",
+    "require_writer",
 ]

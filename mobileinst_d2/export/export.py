@@ -2,8 +2,8 @@
 
 import logging
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,22 +13,22 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from mobileinst_core.runtime.images import blank_image, pad_image
 from mobileinst_core.runtime.manifest import (
     CONFIG_FILE,
-    SIDECAR_FILE,
-    Sidecar,
-    hash_files,
-    read_sidecar,
-    write_sidecar,
+    MANIFEST_FILE,
+    Manifest,
+    file_sizes,
+    read_manifest,
+    write_manifest,
 )
 from mobileinst_core.runtime.runners import ExportError
 
 from ..modeling.postprocess import MASK_FEATURE_STRIDE
 from ..utils.classes import category_ids, class_names
-from .pictures import blank_picture, pad_picture, sample_picture
 from .quantize import INT8_RUNTIMES, Quantizer
-from .verify import TOLERANCES, check_graph
-from .writers import RUNTIMES, export_module, require, versions
+from .verify import TOLERANCES, check_graph, sample_image
+from .writers import WRITERS, export_module, require_writer, versions
 
 __all__ = ["check_output_dir", "export_model"]
 
@@ -44,7 +44,7 @@ def export_model(
     *,
     overwrite: bool = False,
     calibration: Sequence[torch.Tensor] = (),
-) -> Sidecar:
+) -> Manifest:
     """Export every graph of a model, run each and compare it with PyTorch.
 
     The folder appears whole at the end, or not at all.
@@ -53,7 +53,7 @@ def export_model(
         model: a meta-architecture with ``export_graphs``, in evaluation mode, on the CPU.
         cfg: the config that it was built from.
         size: (H, W) of the input.
-        runtime: name in ``RUNTIMES``.
+        runtime: name in ``WRITERS``.
         output_dir: the folder to make.
         overwrite: replace ``output_dir`` if it is an exported folder.
         calibration: typical images (3, h, w) in [0, 255], resized as in evaluation; with them the
@@ -67,17 +67,17 @@ def export_model(
             something else than PyTorch; or it has no int8; or ``output_dir`` exists.
         ValueError: the size does not suit the model.
     """
-    require(runtime, to_export=True)
+    require_writer(runtime)
     if len(calibration) and runtime not in INT8_RUNTIMES:
         raise ExportError(f"int8 is for {' and '.join(INT8_RUNTIMES)}, not for {runtime}")
     check_output_dir(output_dir, overwrite=overwrite)
     modules = model.export_graphs(size, **build_graph_options(cfg))
-    picture = build_input(cfg, size)
+    image_input = build_input(cfg, size)
     quantizer = None
     if len(calibration):
-        require("onnx", to_export=True)
-        blank = blank_picture(size, picture["pad_value"])
-        quantizer = Quantizer([pad_picture(frame, blank) for frame in calibration])
+        require_writer("onnx")
+        blank = blank_image(size, image_input["pad_value"])
+        quantizer = Quantizer([pad_image(frame, blank) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
         graphs = {}
         for number, (name, module) in enumerate(modules.items(), 1):
@@ -90,11 +90,11 @@ def export_model(
                 time.perf_counter() - start,
                 ", ".join(f"{k} {v:.2g}" for k, v in graphs[name]["max_difference"].items()),
             )
-        sidecar = build_sidecar(cfg, runtime, picture, graphs, quantizer)
-        write_sidecar(folder, sidecar)
+        manifest = build_manifest(cfg, runtime, image_input, graphs, quantizer)
+        write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
-    return sidecar
+    return manifest
 
 
 def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
@@ -117,7 +117,7 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
     if not found:
         return
     try:
-        own = {SIDECAR_FILE, CONFIG_FILE, *read_sidecar(path).files}
+        own = {MANIFEST_FILE, CONFIG_FILE, *read_manifest(path).files}
     except ExportError as error:
         raise ExportError(
             f"the output {path} is not empty and no exported folder that could be replaced "
@@ -147,7 +147,7 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
 
 
 def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
-    """Describe the picture that every graph takes, as it stands in the sidecar."""
+    """Describe the image that every graph takes, as it stands in the manifest."""
     mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
     return {
         "name": "image",
@@ -167,34 +167,34 @@ def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def build_sidecar(
+def build_manifest(
     cfg: CfgNode,
     runtime: str,
-    picture: dict[str, Any],
+    image_input: dict[str, Any],
     graphs: dict[str, dict],
     quantizer: Quantizer | None,
-) -> Sidecar:
+) -> Manifest:
     """Describe exported graphs.
 
     Args:
         cfg: the config of the model, with MODEL.WEIGHTS, beside which class names are sought.
         runtime: what the graphs are for.
-        picture: see :func:`build_input`.
-        graphs: by name, as they stand in the sidecar.
+        image_input: see :func:`build_input`.
+        graphs: by name, as they stand in the manifest.
         quantizer: what they were quantised with; None = fp32.
 
     Returns:
         The content of model.json.
     """
     quantization = quantizer and {
-        "calibration_images": len(quantizer.pictures),
+        "calibration_images": len(quantizer.images),
         "fp32_convolutions": quantizer.float_weights,
     }
-    return Sidecar(
+    return Manifest(
         runtime=runtime,
         meta_architecture=cfg.MODEL.META_ARCHITECTURE,
         precision="int8" if quantizer else "fp32",
-        input=picture,
+        input=image_input,
         graphs=graphs,
         mask_stride=MASK_FEATURE_STRIDE,
         thresholds={
@@ -215,30 +215,31 @@ def build_sidecar(
 def _export_graph(
     runtime: str, name: str, module: nn.Module, folder: Path, quantizer: Quantizer | None
 ) -> dict:
-    """Write one graph, run it, compare it; its entry in the sidecar."""
+    """Write one graph, run it, compare it; its entry in the manifest."""
     example = module.example_input()
-    path = folder / f"{name}{RUNTIMES[runtime].suffix}"
+    path = folder / f"{name}{WRITERS[runtime].suffix}"
     names = [module.input_name], module.output_names
     graph = export_module(runtime, module, example, path, *names)
-    image, tolerance = sample_picture(example.shape[2:]), TOLERANCES["fp32"]
+    image, tolerance = sample_image(example.shape[2:]), TOLERANCES["fp32"]
     if quantizer:
         quantizer(folder, graph)
-        # What it was calibrated for; a made-up picture has other ranges.
-        image, tolerance = quantizer.pictures[0], TOLERANCES["int8"]
+        # What it was calibrated for; a made-up image has other ranges.
+        image, tolerance = quantizer.images[0], TOLERANCES["int8"]
     differences = check_graph(runtime, folder, graph, module, image, tolerance)
-    return {**graph, "files": hash_files(folder, graph["files"]), **differences}
+    return {**graph, "files": file_sizes(folder, graph["files"]), **differences}
 
 
 @contextmanager
 def _whole_folder(path: Path) -> Iterator[Path]:
     """A folder to write to, which becomes ``path`` when the block ends without an error."""
     path = path.resolve()
-    # In the same file system, so that it can be renamed.
+    # In the same file system, so that it can be renamed. The name is chosen first and the folder
+    # made inside of `try`, as an interruption may come between any two lines.
     place = next(parent for parent in path.parents if parent.exists())
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
+    scratch = place / f".{path.name}.{uuid.uuid4().hex[:8]}"
     folder, replaced = scratch / "new", scratch / "replaced"
     try:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         yield folder
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
+import mobileinst_core
 from mobileinst_core.runtime.runners import ExportError
 
 __all__ = ["run_graph_guarded", "run_guarded"]
 
 TIME_LIMIT = 600.0  # seconds
-_RUNNERS = Path(__file__).with_name("runners.py")
-# Not as a script: its folder would then come first among those that modules are sought in.
-_CODE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+# Found where this process found it, from any folder.
+_CODE = (
+    "import json, sys; request = json.loads(sys.argv[1]); sys.path.insert(0, request['path']); "
+    "from mobileinst_core.runtime import run_once; sys.exit(run_once.main(request))"
+)
 
 
 def run_guarded(
@@ -90,6 +93,7 @@ def run_graph_guarded(
         )
         np.savez(inputs, **arrays)
         request = {
+            "path": str(Path(mobileinst_core.__file__).parents[1]),
             "inputs": str(inputs),
             "outputs": str(outputs),
             "error": str(error),
@@ -98,7 +102,7 @@ def run_graph_guarded(
             "graph": dict(graph),
             "num_threads": num_threads,
         }
-        command = [sys.executable, "-c", _CODE, str(_RUNNERS), json.dumps(request)]
+        command = [sys.executable, "-c", _CODE, json.dumps(request)]
         try:
             run_guarded(command, scratch, f"{runtime} with {names}", time_limit)
         except ExportError:

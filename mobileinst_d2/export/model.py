@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
 
-from mobileinst_core.runtime.manifest import CONFIG_FILE, Sidecar, read_sidecar
-from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
+from mobileinst_core.runtime.images import blank_image, pad_image
+from mobileinst_core.runtime.manifest import CONFIG_FILE, Manifest, read_manifest
+from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner, require_runtime
 
 from .. import add_mobileinst_config
 from ..modeling.postprocess import predict_instances
-from .guard import run_graph_guarded
-from .pictures import blank_picture, pad_picture
-from .writers import require
 
 __all__ = ["ExportedModel", "Graphs", "read_config"]
 
@@ -27,44 +25,35 @@ _ALSO_RUN_BY = {"onnx": ("openvino",), "openvino": ("onnx",)}
 class Graphs(Mapping[str, GraphRunner]):
     """The graphs of an exported folder, each loaded when it is first asked for.
 
-    Before that it is run once in a process of its own, so that a runtime that crashes on it does
-    not end this one.
+    They are not tried before: the export has run each of them with its runtime.
     """
 
-    def __init__(self, folder: Path, sidecar: Sidecar, runtime: str, num_threads: int) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, runtime: str, num_threads: int) -> None:
         """Load nothing yet.
 
         Args:
             folder: the exported folder.
-            sidecar: its description.
+            manifest: its description.
             runtime: name in ``RUNNERS``.
             num_threads: CPU threads of the runtime.
         """
         self._folder = folder
-        self._sidecar = sidecar
+        self._manifest = manifest
         self._runtime = runtime
         self._num_threads = num_threads
         self._loaded: dict[str, GraphRunner] = {}
 
     def __getitem__(self, name: str) -> GraphRunner:
         if name not in self._loaded:
-            graph = self._sidecar.graphs[name]
-            picture = blank_picture(self._sidecar.size, self._sidecar.input["pad_value"])
-            run_graph_guarded(
-                self._runtime,
-                self._folder,
-                graph,
-                dict.fromkeys(graph["inputs"], picture),
-                num_threads=self._num_threads,
-            )
+            graph = self._manifest.graphs[name]
             self._loaded[name] = RUNNERS[self._runtime](self._folder, graph, self._num_threads)
         return self._loaded[name]
 
     def __iter__(self):
-        return iter(self._sidecar.graphs)
+        return iter(self._manifest.graphs)
 
     def __len__(self) -> int:
-        return len(self._sidecar.graphs)
+        return len(self._manifest.graphs)
 
 
 class ExportedModel:
@@ -74,7 +63,7 @@ class ExportedModel:
     images as Detectron2's models do. Frames go through the runtime one by one.
 
     Attributes:
-        sidecar: what model.json says.
+        manifest: what model.json says.
         graphs: a :class:`GraphRunner` for each graph, loaded on first use.
     """
 
@@ -83,7 +72,7 @@ class ExportedModel:
         self,
         *,
         folder: str | Path,
-        sidecar: Sidecar,
+        manifest: Manifest,
         runtime: str,
         num_threads: int = 1,
         score_threshold: float = 0.005,
@@ -96,7 +85,7 @@ class ExportedModel:
 
         Args:
             folder: made by tools/export.py.
-            sidecar: the content of its model.json.
+            manifest: the content of its model.json.
             runtime: what to run it with.
             num_threads: CPU threads of the runtime.
             score_threshold: class scores must be above it.
@@ -108,20 +97,20 @@ class ExportedModel:
         Raises:
             ExportError: the runtime is not installed, or the folder is for another one.
         """
-        if runtime != sidecar.runtime and runtime not in _ALSO_RUN_BY.get(sidecar.runtime, ()):
+        if runtime != manifest.runtime and runtime not in _ALSO_RUN_BY.get(manifest.runtime, ()):
             raise ExportError(
-                f"{folder} was exported for {sidecar.runtime}, not for {runtime}: export the model "
-                f"again with --format {runtime}"
+                f"{folder} was exported for {manifest.runtime}, not for {runtime}: export the "
+                f"model again with --format {runtime}"
             )
-        require(runtime)
-        self.sidecar = sidecar
-        self.graphs = Graphs(Path(folder), sidecar, runtime, num_threads)
+        require_runtime(runtime)
+        self.manifest = manifest
+        self.graphs = Graphs(Path(folder), manifest, runtime, num_threads)
         self.score_threshold = score_threshold
         self.mask_threshold = mask_threshold
         self.mask_rescore = mask_rescore
         self.max_detections = max_detections
         self.mask_paste = mask_paste
-        self._blank = blank_picture(sidecar.size, sidecar.input["pad_value"])
+        self._blank = blank_image(manifest.size, manifest.input["pad_value"])
 
     @classmethod
     def from_config(
@@ -145,21 +134,21 @@ class ExportedModel:
         Raises:
             ExportError: the folder is damaged, or ``cfg`` describes another network than it.
         """
-        sidecar = read_sidecar(folder)
+        manifest = read_manifest(folder)
         for key, value, exported in (
-            ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, sidecar.meta_architecture),
-            ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES, len(sidecar.class_names)),
-            ("INPUT.FORMAT", cfg.INPUT.FORMAT, sidecar.input["channels"]),
-            ("INPUT.FIXED_SIZE_TEST", tuple(cfg.INPUT.FIXED_SIZE_TEST), sidecar.size),
+            ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, manifest.meta_architecture),
+            ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES, len(manifest.class_names)),
+            ("INPUT.FORMAT", cfg.INPUT.FORMAT, manifest.input["channels"]),
+            ("INPUT.FIXED_SIZE_TEST", tuple(cfg.INPUT.FIXED_SIZE_TEST), manifest.size),
         ):
             if value != exported:
                 raise ExportError(f"{key} is {value}, but {folder} was exported with {exported}")
-        if cfg.TEST.TRACKING.ASSOCIATION_FEATURE == "query" and "keyframe" in sidecar.graphs:
-            _check_outputs(sidecar, "keyframe", ["queries"])
+        if cfg.TEST.TRACKING.ASSOCIATION_FEATURE == "query" and "keyframe" in manifest.graphs:
+            _check_outputs(manifest, "keyframe", ["queries"])
         return {
             "folder": folder,
-            "sidecar": sidecar,
-            "runtime": runtime or sidecar.runtime,
+            "manifest": manifest,
+            "runtime": runtime or manifest.runtime,
             "num_threads": num_threads,
             "score_threshold": cfg.TEST.SCORE_THRESHOLD,
             "mask_threshold": cfg.TEST.MASK_THRESHOLD,
@@ -195,7 +184,7 @@ class ExportedModel:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the input."""
-        return self.sidecar.size
+        return self.manifest.size
 
     def keyframe(self, frames: Sequence[Array]) -> dict[str, np.ndarray]:
         """Everything about key frames that tracking needs.
@@ -261,9 +250,9 @@ class ExportedModel:
     def _run(
         self, name: str, frames: Sequence[Array], needed: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        _check_outputs(self.sidecar, name, needed)
+        _check_outputs(self.manifest, name, needed)
         runner = self.graphs[name]
-        results = [runner(pad_picture(frame, self._blank)) for frame in frames]
+        results = [runner(pad_image(frame, self._blank)) for frame in frames]
         return {key: np.concatenate([x[key] for x in results]) for key in runner.outputs}
 
 
@@ -280,7 +269,7 @@ def read_config(folder: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     Raises:
         ExportError: the folder is damaged, or the overrides fit no config.
     """
-    read_sidecar(folder)  # tells what is wrong with the folder better than its config
+    read_manifest(folder)  # tells what is wrong with the folder better than its config
     cfg = get_cfg()
     add_mobileinst_config(cfg)
     path = Path(folder) / CONFIG_FILE
@@ -293,12 +282,13 @@ def read_config(folder: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def _check_outputs(sidecar: Sidecar, name: str, needed: Sequence[str]) -> None:
-    if name not in sidecar.graphs:
+def _check_outputs(manifest: Manifest, name: str, needed: Sequence[str]) -> None:
+    if name not in manifest.graphs:
         raise ExportError(
-            f"the model was exported without the graph {name!r}; it has {', '.join(sidecar.graphs)}"
+            f"the model was exported without the graph {name!r}; it has "
+            f"{', '.join(manifest.graphs)}"
         )
-    if missing := [output for output in needed if output not in sidecar.graphs[name]["outputs"]]:
+    if missing := [output for output in needed if output not in manifest.graphs[name]["outputs"]]:
         hint = ": export it with TEST.TRACKING.ASSOCIATION_FEATURE query"
         raise ExportError(
             f"the graph {name!r} was exported without {', '.join(missing)}"

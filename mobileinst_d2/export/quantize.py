@@ -32,7 +32,7 @@ _FIRST_IN_FLOAT = (0, 1, 2, 3, 4, 6)
 _ERROR_MARGIN = 1.25
 # An error that costs no accuracy worth the time of convolutions in fp32.
 _SMALL_ERROR = 0.05
-# Pictures that this is decided on.
+# Images that this is decided on.
 _TRIALS = 8
 
 
@@ -40,20 +40,20 @@ class Quantizer:
     """Quantises the graphs of one network, all alike.
 
     Attributes:
-        pictures: what the ranges of the activations are measured on, (1, 3, H, W).
+        images: what the ranges of the activations are measured on, (1, 3, H, W).
         float_weights: names of the weights of convolutions that stay in fp32: the first few, where
             that makes a difference. The first ones of a mobile backbone have few channels or are
             depthwise: they cost little, and an error there goes through everything. None before the
             first graph.
     """
 
-    def __init__(self, pictures: Sequence[np.ndarray]) -> None:
-        """Keep the pictures.
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        """Keep the images.
 
         Args:
-            pictures: typical inputs, (1, 3, H, W).
+            images: typical inputs, (1, 3, H, W).
         """
-        self.pictures = list(pictures)
+        self.images = list(images)
         self.float_weights: list[str] | None = None
 
     def __call__(self, folder: Path, graph: Mapping[str, Any]) -> None:
@@ -71,19 +71,19 @@ class Quantizer:
             prepared = _prepare(folder / name, Path(scratch))
             if self.float_weights is None:
                 self.float_weights = self._choose(folder, graph, prepared)
-            _quantize(prepared, folder / name, self.pictures, self.float_weights)
+            _quantize(prepared, folder / name, self.images, self.float_weights)
 
     def _choose(self, folder: Path, graph: Mapping[str, Any], prepared: Path) -> list[str]:
         """Find out how many of the first convolutions should stay in fp32."""
-        indices = np.unique(np.linspace(0, len(self.pictures) - 1, _TRIALS).round().astype(int))
-        pictures = [self.pictures[i] for i in indices]
-        reference = _outputs(folder, graph, pictures)
+        indices = np.unique(np.linspace(0, len(self.images) - 1, _TRIALS).round().astype(int))
+        images = [self.images[i] for i in indices]
+        reference = _outputs(folder, graph, images)
         weights = [weight for _, weight in _convolutions(prepared)]
         trial = prepared.with_name(graph["files"][0])
         errors = {}
         for count in (count for count in _FIRST_IN_FLOAT if count < len(weights)):
-            _quantize(prepared, trial, pictures, weights[:count])
-            errors[count] = _error(_outputs(trial.parent, graph, pictures), reference)
+            _quantize(prepared, trial, images, weights[:count])
+            errors[count] = _error(_outputs(trial.parent, graph, images), reference)
             logger.info("int8 but for the first %d convolutions: error %.3g.", count, errors[count])
         accepted = max(_ERROR_MARGIN * min(errors.values()), _SMALL_ERROR)
         count = next(count for count, error in errors.items() if error <= accepted)
@@ -104,7 +104,7 @@ def _prepare(source: Path, folder: Path) -> Path:
 
 
 def _quantize(
-    prepared: Path, target: Path, pictures: Sequence[np.ndarray], float_weights: Sequence[str]
+    prepared: Path, target: Path, images: Sequence[np.ndarray], float_weights: Sequence[str]
 ) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -112,7 +112,7 @@ def _quantize(
         quantize_static(
             prepared,
             target,
-            _reader(prepared, pictures),
+            _reader(prepared, images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -126,17 +126,17 @@ def _quantize(
         raise ExportError(f"{target.name} cannot be quantised: {error}") from error
 
 
-def _reader(prepared: Path, pictures: Sequence[np.ndarray]) -> object:
+def _reader(prepared: Path, images: Sequence[np.ndarray]) -> object:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader
 
     (tensor,) = onnx.load(prepared, load_external_data=False).graph.input
-    remaining = iter(pictures)
+    remaining = iter(images)
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> dict | None:
-            picture = next(remaining, None)
-            return None if picture is None else {tensor.name: picture}
+            image = next(remaining, None)
+            return None if image is None else {tensor.name: image}
 
     return Reader()
 
@@ -149,9 +149,9 @@ def _convolutions(path: Path) -> list[tuple[str, str]]:
     return [(node.name, node.input[1]) for node in nodes if node.op_type == "Conv"]
 
 
-def _outputs(folder: Path, graph: Mapping[str, Any], pictures: Sequence[np.ndarray]) -> list[dict]:
+def _outputs(folder: Path, graph: Mapping[str, Any], images: Sequence[np.ndarray]) -> list[dict]:
     runner = OnnxRunner(folder, graph)
-    return [runner(picture) for picture in pictures]
+    return [runner(image) for image in images]
 
 
 def _error(found: list[dict], reference: list[dict]) -> float:

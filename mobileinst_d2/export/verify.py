@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mobileinst_core.runtime.runners import ExportError
 
 from .guard import run_graph_guarded
 
-__all__ = ["TOLERANCES", "check_graph"]
+__all__ = ["TOLERANCES", "check_graph", "sample_image"]
 
 # Largest difference to PyTorch that is accepted, relative to the largest value of the output. That
 # of int8 only tells a broken file from a working one: it is less than what zeros have.
@@ -62,6 +63,22 @@ def check_graph(
         differences["max_difference"][name] = difference
         differences["max_relative_difference"][name] = relative
     return differences
+
+
+def sample_image(size: tuple[int, int]) -> np.ndarray:
+    """An image with coarse and fine structure, the same in each call.
+
+    Args:
+        size: (H, W).
+
+    Returns:
+        (1, 3, H, W).
+    """
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 5, 7, generator=generator)
+    smooth = F.interpolate(coarse, size=tuple(size), mode="bicubic")
+    fine = torch.rand(1, 3, *size, generator=generator)
+    return (255 * (0.85 * smooth + 0.15 * fine)).clamp(0, 255).numpy()
 
 
 def _percent(value: float) -> str:

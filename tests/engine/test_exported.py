@@ -19,7 +19,7 @@ def parse(*arguments):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Looks like an exported folder."""
-    monkeypatch.setattr("mobileinst_d2.engine.exported.read_sidecar", lambda _: None)
+    monkeypatch.setattr("mobileinst_d2.engine.exported.read_manifest", lambda _: None)
     config = "INPUT: {FIXED_SIZE_TEST: [64, 128]}\nDATASETS: {TRAIN: [gone], TEST: [gone_too]}\n"
     (tmp_path / "config.yaml").write_text(config + "OUTPUT_DIR: /of/the/training\n")
     return tmp_path

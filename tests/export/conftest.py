@@ -36,7 +36,7 @@ def folder(exported, tmp_path):
 
 
 @pytest.fixture
-def edit_sidecar(folder):
+def edit_manifest(folder):
     """Change model.json, with a function that changes its content."""
 
     def edit(change):

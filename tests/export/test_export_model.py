@@ -11,26 +11,27 @@ from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_lively_model, noise_image, tiny_config
 from torch import nn
 
+from mobileinst_core.runtime.runners import PACKAGES
 from mobileinst_d2.export import (
     RUNNERS,
-    RUNTIMES,
+    WRITERS,
     ExportedModel,
     ExportError,
     export_model,
     export_module,
 )
-from mobileinst_d2.export.pictures import sample_picture
+from mobileinst_d2.export.verify import sample_image
 
 
 def needs(runtime):
-    packages = {**RUNTIMES[runtime].run_packages, **RUNTIMES[runtime].export_packages}
+    packages = {**PACKAGES[runtime], **WRITERS[runtime].packages}
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     # Those for ONNX Runtime and ncnn come with the tests.
     optional = missing and runtime not in ("onnx", "ncnn")
     return pytest.param(runtime, marks=pytest.mark.skipif(optional, reason=f"no {missing}"))
 
 
-@pytest.mark.parametrize("runtime", [needs(runtime) for runtime in RUNTIMES])
+@pytest.mark.parametrize("runtime", [needs(runtime) for runtime in WRITERS])
 def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
     model = ExportedModel.load(exported(runtime))
     # Not the picture that the export itself compares.
@@ -88,17 +89,17 @@ def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
 
 def test_the_queries_are_exported_where_the_tracker_compares_them(network, tmp_path):
     cfg = small_config(TEST__TRACKING__ASSOCIATION_FEATURE="query")
-    sidecar = export_model(network, cfg, SIZE, "ncnn", tmp_path / "exported")
-    assert "queries" in sidecar.graphs["keyframe"]["outputs"]
+    manifest = export_model(network, cfg, SIZE, "ncnn", tmp_path / "exported")
+    assert "queries" in manifest.graphs["keyframe"]["outputs"]
     found = ExportedModel.load(tmp_path / "exported").keyframe([torch.zeros(3, *SIZE)])
     np.testing.assert_allclose(found["queries"], 2 * found["kernels"], rtol=1e-5)
 
 
-def test_the_sidecar_says_what_a_program_needs_to_know(exported):
+def test_the_manifest_says_what_a_program_needs_to_know(exported):
     folder = exported("ncnn")
     content = json.loads((folder / "model.json").read_text())
     cfg = small_config()
-    assert content["format_version"] == 1
+    assert content["format_version"] == 2
     assert (content["runtime"], content["precision"]) == ("ncnn", "fp32")
     assert content["meta_architecture"] == "MobileInst"
     picture = content["input"]
@@ -184,7 +185,7 @@ def test_a_failed_export_leaves_everything_as_it_was(folder, broken, error, mess
 
 def test_not_a_number_is_a_difference(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "mobileinst_d2.export.export.sample_picture", lambda size: sample_picture(size) * np.nan
+        "mobileinst_d2.export.export.sample_image", lambda size: sample_image(size) * np.nan
     )
     with pytest.raises(ExportError, match="differs from PyTorch by nan"):
         export_model(_OneGraph(), small_config(), SIZE, "ncnn", tmp_path / "exported")
@@ -201,7 +202,7 @@ def test_only_a_whole_exported_folder_is_replaced_and_only_when_asked(folder):
         run(overwrite=True)
     (folder / "notes.txt").unlink()
     (folder / "reuse.ncnn.bin").write_bytes(b"")
-    with pytest.raises(ExportError, match=r"no exported folder .*SHA-256"):
+    with pytest.raises(ExportError, match=r"no exported folder .*bytes instead of"):
         run(overwrite=True)
 
 

@@ -1,7 +1,7 @@
 """An exported folder in place of a model, and folders that cannot be used."""
 
 import json
-from functools import partial
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ import torch
 from small_network import SIZE, small_config
 from tiny_models import noise_image
 
-from mobileinst_d2.export import ExportedModel, ExportError, guard, writers
+from mobileinst_core.runtime import runners
+from mobileinst_d2.export import RUNNERS, ExportedModel, ExportError, guard
 from mobileinst_d2.tracking import StreamingPredictor
 
 
@@ -70,22 +71,26 @@ def test_it_tracks_a_stream(exported):
     assert first.image_size == (48, 80)
 
 
-def test_graphs_are_loaded_when_they_are_used(exported, monkeypatch):
+def test_graphs_are_loaded_when_they_are_used_without_another_process(exported, monkeypatch):
     model = ExportedModel.load(exported("ncnn"))
-    guarded = []
-    monkeypatch.setattr(
-        "mobileinst_d2.export.model.run_graph_guarded",
-        lambda runtime, folder, graph, *_, **__: guarded.append(next(iter(graph["outputs"]))),
-    )
+    loaded = []
+
+    class Runner(RUNNERS["ncnn"]):
+        def _load(self, num_threads):
+            loaded.append(list(self.outputs))
+            super()._load(num_threads)
+
+    monkeypatch.setitem(RUNNERS, "ncnn", Runner)
+    monkeypatch.setattr(subprocess, "Popen", None)
     frame = torch.zeros(3, *SIZE)
     for _ in range(2):
         model.reuse([frame])
-    assert guarded == ["mask_features"]
+    assert loaded == [["mask_features"]]
     assert list(model.graphs) == ["image", "keyframe", "reuse"]
 
 
 def test_a_runtime_that_is_not_installed_is_named(exported, monkeypatch):
-    monkeypatch.setattr(writers, "_is_installed", lambda module: False)
+    monkeypatch.setattr(runners, "_is_installed", lambda module: False)
     with pytest.raises(ExportError, match=r"ncnn needs ncnn, not installed here: pip install"):
         ExportedModel.load(exported("ncnn"))
 
@@ -103,19 +108,14 @@ def test_a_folder_of_another_runtime_is_named(exported):
         ("import time; time.sleep(60)", "did not end within 0.2 seconds"),
     ],
 )
-def test_a_runtime_that_crashes_does_not_end_the_process(
-    exported, tmp_path, monkeypatch, code, message
-):
-    script = tmp_path / "crash.py"
-    script.write_text(code)
-    monkeypatch.setattr(guard, "_RUNNERS", script)
+def test_a_runtime_that_crashes_does_not_end_the_export(exported, monkeypatch, code, message):
+    monkeypatch.setattr(guard, "_CODE", code)
+    folder = exported("ncnn")
+    graph = json.loads((folder / "model.json").read_text())["graphs"]["reuse"]
+    image = np.zeros((1, 3, *SIZE), np.float32)
     limit = 0.2 if "sleep" in code else 60.0
-    monkeypatch.setattr(
-        "mobileinst_d2.export.model.run_graph_guarded",
-        partial(guard.run_graph_guarded, time_limit=limit),
-    )
     with pytest.raises(ExportError, match=message):
-        ExportedModel.load(exported("ncnn")).reuse([torch.zeros(3, *SIZE)])
+        guard.run_graph_guarded("ncnn", folder, graph, {"image": image}, time_limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_folders_that_are_none_are_named(folder, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"null"])
-def test_a_damaged_sidecar_is_named(folder, content):
+def test_a_damaged_manifest_is_named(folder, content):
     (folder / "model.json").write_bytes(content)
     with pytest.raises(ExportError, match=r"model\.json"):
         ExportedModel.load(folder)
@@ -198,8 +198,10 @@ def swap_kernels_and_features(content):
         (break_shape, r"input\.shape"),
         (break_graphs, "graphs"),
         (escape, r"graphs\.image\.files"),
-        (lambda content: content.update(format_version=2), "format_version 2"),
-        (lambda content: content.update(mask_stride=4), "mask_stride"),
+        (lambda content: content.update(format_version=1), "format_version 1, .* reads 2: export"),
+        (lambda content: content.update(mask_stride=4), "mask_logits"),
+        (lambda content: content.update(mask_stride=5), "mask_stride"),
+        (lambda content: content.update(mask_stride=0), "mask_stride"),
         (lambda content: content.update(class_names=["fox", "owl"]), "category_ids"),
         (drop("input", "normalization"), "normalization"),
         (lambda content: content["input"].update(normalization="outside"), "normalization"),
@@ -210,18 +212,20 @@ def swap_kernels_and_features(content):
         (swap_kernels_and_features, r"graphs\.keyframe\.outputs\.(kernels|mask_features)"),
     ],
 )
-def test_a_sidecar_that_makes_no_sense_is_named(folder, edit_sidecar, change, message):
-    edit_sidecar(change)
+def test_a_manifest_that_makes_no_sense_is_named(folder, edit_manifest, change, message):
+    edit_manifest(change)
     with pytest.raises(ExportError, match=rf"model\.json.*{message}"):
         ExportedModel.load(folder)
 
 
 def test_a_file_that_is_not_the_one_described_is_named(folder):
     path = folder / "reuse.ncnn.bin"
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ExportError, match=r"reuse\.ncnn\.bin is not the file that model\.json"):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(
+        ExportError,
+        match=rf"reuse\.ncnn\.bin is not the .* {len(data) - 1} bytes instead of {len(data)}",
+    ):
         ExportedModel.load(folder)
     path.unlink()
     with pytest.raises(ExportError, match=r"graph 'reuse' is missing.*reuse\.ncnn\.bin"):
@@ -239,17 +243,18 @@ def wrong_shape(content):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(wrong_tensor, "sidecar names out7"), (wrong_shape, r"sidecar says mask_features \(1, 15, 8")],
+    [
+        (wrong_tensor, "manifest names out7"),
+        (wrong_shape, r"manifest says mask_features \(1, 15, 8"),
+    ],
 )
-def test_a_sidecar_that_does_not_match_its_graph_is_told(folder, edit_sidecar, change, message):
-    edit_sidecar(change)
+def test_a_manifest_that_does_not_match_its_graph_is_told(folder, edit_manifest, change, message):
+    edit_manifest(change)
     with pytest.raises(ExportError, match=message):
         ExportedModel.load(folder).reuse([torch.zeros(3, *SIZE)])
 
 
 def test_onnx_names_are_compared_too(exported, tmp_path):
-    from mobileinst_d2.export import RUNNERS
-
     graph = json.loads((exported("onnx") / "model.json").read_text())["graphs"]["reuse"]
     graph["outputs"]["mask_features"]["tensor"] = "other"
     with pytest.raises(ExportError, match=r"reuse\.onnx has the outputs mask_features"):
@@ -259,8 +264,8 @@ def test_onnx_names_are_compared_too(exported, tmp_path):
         RUNNERS["onnx"](tmp_path, graph)
 
 
-def test_a_graph_that_was_not_exported_is_named(folder, edit_sidecar):
-    edit_sidecar(drop("graphs", "keyframe"))
+def test_a_graph_that_was_not_exported_is_named(folder, edit_manifest):
+    edit_manifest(drop("graphs", "keyframe"))
     model = ExportedModel.load(folder)
     with pytest.raises(ExportError, match="without the graph 'keyframe'; it has image, reuse"):
         model.keyframe([torch.zeros(3, *SIZE)])

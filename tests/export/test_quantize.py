@@ -30,11 +30,11 @@ def integer_convolutions(path):
 
 def test_int8_is_written_next_to_what_it_was_made_with(network, exported, tmp_path):
     folder = tmp_path / "int8"
-    sidecar = export_model(network, small_config(), SIZE, "onnx", folder, calibration=IMAGES)
-    assert sidecar.precision == "int8"
-    assert sidecar.quantization["calibration_images"] == 3
-    kept = len(sidecar.quantization["fp32_convolutions"])
-    for name in sidecar.graphs:
+    manifest = export_model(network, small_config(), SIZE, "onnx", folder, calibration=IMAGES)
+    assert manifest.precision == "int8"
+    assert manifest.quantization["calibration_images"] == 3
+    kept = len(manifest.quantization["fp32_convolutions"])
+    for name in manifest.graphs:
         assert len(integer_convolutions(folder / f"{name}.onnx")) == 2 - kept
     exact = ExportedModel.load(exported("onnx")).keyframe(IMAGES)
     found = ExportedModel.load(folder).keyframe(IMAGES)

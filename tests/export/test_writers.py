@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mobileinst_core.runtime import runners
 from mobileinst_d2.export import (
     RUNNERS,
-    RUNTIMES,
+    WRITERS,
     ExportError,
     export_module,
-    require,
-    writers,
+    require_runtime,
+    require_writer,
 )
 from mobileinst_d2.export.guard import run_graph_guarded
 
@@ -130,14 +131,17 @@ def test_pnnx_that_writes_nothing_is_an_export_error(tmp_path, monkeypatch):
         export_module("ncnn", nn.ReLU().eval(), torch.rand(1, 2, 4, 4), tmp_path / "r.ncnn.param")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", WRITERS)
 def test_a_missing_runtime_is_named_with_what_to_install(runtime, monkeypatch):
-    monkeypatch.setattr(writers, "_is_installed", lambda module: False)
-    package = next(iter(RUNTIMES[runtime].run_packages.values()))
-    with pytest.raises(ExportError, match=rf'{package}.*pip install "mobileinst_d2\[{runtime}\]"'):
-        require(runtime)
+    monkeypatch.setattr(runners, "_is_installed", lambda module: False)
+    packages = [*runners.PACKAGES[runtime].values(), *WRITERS[runtime].packages.values()]
+    for require, missing in ((require_runtime, packages[:1]), (require_writer, packages)):
+        message = rf'{", ".join(missing)}, not.*pip install "mobileinst_d2\[{runtime}\]"'
+        with pytest.raises(ExportError, match=message):
+            require(runtime)
 
 
 def test_an_unknown_runtime_is_named():
-    with pytest.raises(ExportError, match=r"'tnn'; known are onnx, ncnn"):
-        require("tnn")
+    for require in (require_runtime, require_writer):
+        with pytest.raises(ExportError, match=r"'tnn'; known are onnx, ncnn"):
+            require("tnn")

@@ -83,7 +83,7 @@ def test_a_model_whose_package_is_missing_is_a_row_of_dashes(command, tmp_path, 
 
 
 def test_parts_and_live_tracking_have_their_tables(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "read_sidecar", lambda folder: None)
+    monkeypatch.setattr(benchmark, "read_manifest", lambda folder: None)
     assert benchmark.main([*command, "--breakdown", "--live", "exported"]) == 0
     numbers, markdown = read(tmp_path)
     assert "comparison" not in numbers  # the breakdown has the whole model too

@@ -17,7 +17,7 @@ from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_lively_model, tiny_config
 
 from mobileinst_d2.engine import ConfigError
-from mobileinst_d2.export import read_sidecar
+from mobileinst_d2.export import read_manifest
 from mobileinst_d2.utils.classes import save_class_names
 
 
@@ -42,11 +42,11 @@ def arguments(trained, output, *more, size=("64", "64"), runtime="ncnn"):
 def test_a_trained_model_is_exported(trained, tmp_path, capsys):
     main(arguments(trained, tmp_path / "exported"))
     assert f"{tmp_path / 'exported'}: exported for ncnn" in capsys.readouterr().out
-    sidecar = read_sidecar(tmp_path / "exported")
-    assert sidecar.size == (64, 64)
-    assert sidecar.class_names == ["fox", "owl", "elk", "hen"]
-    assert sidecar.category_ids == [7, 5, 3, 9]
-    assert set(sidecar.graphs) == {"image", "keyframe", "reuse"}
+    manifest = read_manifest(tmp_path / "exported")
+    assert manifest.size == (64, 64)
+    assert manifest.class_names == ["fox", "owl", "elk", "hen"]
+    assert manifest.category_ids == [7, 5, 3, 9]
+    assert set(manifest.graphs) == {"image", "keyframe", "reuse"}
 
 
 @pytest.mark.parametrize(
