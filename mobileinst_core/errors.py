@@ -1,6 +1,10 @@
 """Errors that are meant for the user."""
 
-__all__ = ["UserError"]
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["UserError", "naming"]
 
 
 class UserError(Exception):
@@ -8,3 +12,19 @@ class UserError(Exception):
 
     Commands print it without a traceback and end with status 1.
     """
+
+
+@contextmanager
+def naming(place: str | os.PathLike) -> Iterator[None]:
+    """Let the messages of user errors begin with the place that they are about.
+
+    Args:
+        place: a file or a part of one.
+
+    Raises:
+        UserError: one was raised inside.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from .errors import UserError
+
 __all__ = ["read_json", "replacing", "write_json"]
 
 
@@ -20,17 +24,21 @@ def read_json(path: str | os.PathLike) -> Any:
         Its content.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON.
+        UserError: it cannot be read, or is not JSON.
     """
-    # Here, as writing files shall not import PyTorch.
-    from detectron2.utils.file_io import PathManager
-
-    with PathManager.open(os.fspath(path), "r", encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}") from error
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        # Infinite numbers and other encodings than UTF-8, of which there is more to say.
+        pass
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

@@ -33,6 +33,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 
 from mobileinst_core.arguments import whole_number
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
 from mobileinst_d2.benchmark.machine import describe_machine
@@ -304,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         found = measure(setup_cfg(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"]), args)
-    except (ConfigError, ValueError, OSError) as error:
+    except (ConfigError, OSError, UserError, ValueError) as error:
         print(f"benchmark_data.py: error: {error}", file=sys.stderr)
         return 2
     print(report(found))

@@ -23,10 +23,10 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from mobileinst_core.arguments import whole_number
+from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.medians import median_seconds
 from mobileinst_d2.benchmark.table import markdown_table
-from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 
 NUM_CATEGORIES = 40
 # Share of predictions that follow an annotated object, and of those, of the right category.

@@ -22,6 +22,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from tabulate import tabulate
 
 from mobileinst_core.arguments import whole_number
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import write_json
 from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.benchmark.memory import in_new_process
@@ -220,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = setup_cfg(args.config_file, args.opts)
         check_tracks(cfg)
         measure(cfg, args)
-    except (CheckpointError, OSError, ValueError) as error:
+    except (CheckpointError, OSError, UserError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     return 0
 

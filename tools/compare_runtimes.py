@@ -20,8 +20,9 @@ from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import write_json
-from mobileinst_core.video.images import VideoIOError, read_image
+from mobileinst_core.video.images import read_image
 from mobileinst_core.ytvis.agreement import TrackAgreement
 from mobileinst_d2.data.build import check_num_classes
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
@@ -176,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = [compare(args, folder, references) for folder in args.model]
         if args.json:
             write_json(args.json, rows)
-    except (CheckpointError, ExportError, OSError, ValueError, VideoIOError) as error:
+    except (CheckpointError, ExportError, OSError, UserError, ValueError) as error:
         sys.exit(f"compare_runtimes: {error}")
     print(table(rows))
 

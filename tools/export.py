@@ -23,6 +23,7 @@ from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
 from mobileinst_core.arguments import whole_number
+from mobileinst_core.errors import UserError
 from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tidy_up_on_termination()
     try:
         export(args)
-    except (CheckpointError, ExportError, OSError, ValueError) as error:
+    except (CheckpointError, ExportError, OSError, UserError, ValueError) as error:
         sys.exit(f"export: {error}")
     except KeyboardInterrupt:
         sys.exit("export: interrupted; nothing was written")

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json, write_json
-from mobileinst_core.video.images import VideoIOError, prepare_output
+from mobileinst_core.video.images import prepare_output
 from mobileinst_core.ytvis.split import split_videos
 
 
@@ -63,16 +64,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in paths:
             prepare_output(path, overwrite=args.overwrite)
         content = read_json(args.json)
-    except (OSError, ValueError, VideoIOError) as error:
-        sys.exit(f"split_ytvis: {error}")
-    try:
-        parts = split_videos(
-            content, val_fraction=args.val_fraction, seed=args.seed, max_videos=args.max_videos
-        )
+        with naming(args.json):
+            parts = split_videos(
+                content, val_fraction=args.val_fraction, seed=args.seed, max_videos=args.max_videos
+            )
         for path, part in zip(paths, parts, strict=True):
             write_json(path, part)
-    except (OSError, ValueError) as error:
-        sys.exit(f"split_ytvis: {args.json}: {error}")
+    except (OSError, UserError) as error:
+        sys.exit(f"split_ytvis: {error}")
     rows = [summary(str(path), part) for path, part in zip(paths, parts, strict=True)]
     headers = ("file", "videos", "frames", "tracks", "categories that occur")
     print(tabulate([summary(str(args.json), content), *rows], headers))

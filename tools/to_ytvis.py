@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import write_json
-from mobileinst_core.video.images import VideoIOError, prepare_output
+from mobileinst_core.video.images import prepare_output
 from mobileinst_core.ytvis.converters import (
     CocoVideos,
     IdMaskVideos,
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         convert(args)
-    except (OSError, ValueError, VideoIOError) as error:
+    except (OSError, UserError) as error:
         sys.exit(f"to_ytvis: {error}")
 
 

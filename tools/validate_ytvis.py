@@ -11,9 +11,11 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import read_json
 from mobileinst_core.ytvis.annotations import Finding
 from mobileinst_core.ytvis.results import load_ground_truth, load_results
@@ -45,13 +47,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def check_results(results: str, annotations: str) -> list[Finding]:
+def check_results(results: str, annotations: Any) -> list[Finding]:
     """The first error of a file of results, as evaluation would report it."""
     try:
         truth = load_ground_truth(annotations)
         for _ in load_results(results, truth).by_video():
             pass  # reading is the check
-    except (OSError, ValueError) as error:
+    except UserError as error:
         return [Finding("results", str(error))]
     return []
 
@@ -73,20 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings, videos = [], []
     try:
         content = read_json(args.json)
-    except OSError as error:
-        print(f"validate_ytvis: {error}", file=sys.stderr)
-        return 2
-    except ValueError as error:
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            print(f"validate_ytvis: {error}", file=sys.stderr)
+            return 2
         findings.append(Finding("kind of file", str(error)))
     else:
         findings, videos = check_content(content)
         for video in tqdm(videos, unit="video") if args.image_root else ():
             findings += check_frames(video, args.image_root, decode=args.check_images)
         if args.results:
-            findings += check_results(args.results, args.json)
+            findings += check_results(args.results, content)
     print_findings(findings)
     errors = sum(finding.is_error for finding in findings)
-    frames = sum(video["length"] for video in videos)
+    frames = sum(video.length for video in videos)
     print(
         f"{args.json}: {len(videos)} videos with {frames} frames, "
         f"{errors} errors, {len(findings) - errors} warnings"

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
+
 __all__ = ["MaskError", "Runs", "compressed_text", "read_runs"]
 
 # A group is moved up by this code point ...
@@ -34,7 +36,7 @@ _ZERO = chr(_CODE_OFFSET)
 _INT32_END = 2**31
 
 
-class MaskError(ValueError):
+class MaskError(UserError):
     """A mask that cannot be read.
 
     Attributes:

@@ -1,29 +1,32 @@
-"""The content of a YouTube-VIS annotation file, checked entry by entry.
+"""The one reader of YouTube-VIS annotation files, which checks them entry by entry.
 
-The functions report what they find and go on with the rest. So one set of rules serves the loader,
-which stops at the first error, and the validation, which lists them all.
+What it finds it reports, and goes on with the rest: training stops at the first error, the metric
+passes over faults of what it does not look at, and validation lists them all.
 """
 
-import math
 import numbers
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pycocotools import mask as mask_util
 
-from mobileinst_core.masks.rle import MIN_POLYGON_NUMBERS, rle_area, to_rle
+from mobileinst_core.errors import UserError
+from mobileinst_core.masks.rle import MIN_POLYGON_NUMBERS, MaskError, rle_area, to_rle, to_rles
 
 __all__ = [
+    "AnnotationFile",
     "Finding",
     "Report",
-    "check_kind",
+    "TrackEntry",
+    "Video",
     "entries_by_id",
     "has_keys",
+    "is_finite",
     "is_integer",
     "read_categories",
-    "read_tracks",
-    "read_videos",
+    "read_track_entry",
     "stop_at_error",
 ]
 
@@ -36,11 +39,13 @@ class Finding:
         group: the part of the file that it is about.
         message: what is wrong; names the entry.
         is_error: whether the entry cannot be used as it stands; otherwise this is a warning.
+        in_metric: whether the metric looks at what is wrong.
     """
 
     group: str
     message: str
     is_error: bool = True
+    in_metric: bool = True
 
 
 Report = Callable[[Finding], None]
@@ -50,50 +55,185 @@ def stop_at_error(finding: Finding) -> None:
     """A report that raises errors and passes over warnings.
 
     Raises:
-        ValueError: the finding is an error.
+        UserError: the finding is an error.
     """
     if finding.is_error:
-        raise ValueError(finding.message)
+        raise UserError(finding.message)
 
 
-def check_kind(content: Any, report: Report) -> bool:
-    """Recognise the files that are most often taken for a YouTube-VIS annotation file.
+@dataclass(frozen=True)
+class Video:
+    """A video of an annotation file.
+
+    Attributes:
+        id: of the file.
+        height: of the frames in pixels.
+        width: of the frames in pixels.
+        length: number of frames.
+        file_names: one per frame, relative to the image root; None if they are missing.
+    """
+
+    id: int
+    height: int
+    width: int
+    length: int
+    file_names: list[str] | None = None
+
+
+class TrackEntry(NamedTuple):
+    """An annotated or predicted track, checked but for its masks.
+
+    Attributes:
+        name: the entry in messages.
+        entry: as it stands in the file.
+        video: the video that it belongs to.
+        category_id: of the file.
+        track_id: of an annotation; None if it has none of its own.
+        is_crowd: of an annotation.
+        areas: of an annotation, pixels or None for each frame; None if there are none.
+    """
+
+    name: str
+    entry: dict[str, Any]
+    video: Video
+    category_id: int
+    track_id: int | None = None
+    is_crowd: bool = False
+    areas: list[float | None] | None = None
+
+    @property
+    def segmentations(self) -> list[Any]:
+        """The masks, one for each frame, in any encoding."""
+        return self.entry["segmentations"]
+
+
+class AnnotationFile:
+    """The content of an annotation file.
+
+    Attributes:
+        categories: class names by category id, in ascending order of the id; "" for one without.
+        videos: by id, in the order of the file; None for a video that cannot be used.
+        has_tracks: whether there is ground truth; public validation and test sets have none.
+    """
+
+    def __init__(self, content: Any, report: Report = stop_at_error) -> None:
+        """Read everything but the tracks.
+
+        Args:
+            content: the content of the JSON file.
+            report: takes what is wrong.
+        """
+        self._report = report
+        self.categories: dict[int, str] = {}
+        self.videos: dict[int, Video | None] = {}
+        self._annotations: Any = None
+        if _is_annotation_file(content, report):
+            self.categories = read_categories(content["categories"], report)
+            entries = entries_by_id(content["videos"], "video", "videos", report)
+            self.videos = {key: _read_video(key, entry, report) for key, entry in entries.items()}
+            self._annotations = content.get("annotations")
+        self.has_tracks = bool(self._annotations)
+
+    def track_entries(self) -> Iterator[TrackEntry]:
+        """The tracks, checked but for masks and boxes, in the order of the file."""
+        report, group = self._report, "annotations"
+        annotations = self._annotations if self.has_tracks else []
+        if not isinstance(annotations, list):
+            _report_no_list(annotations, "annotation", group, report)
+            return
+        ids: set[int] = set()
+        for position, entry in enumerate(annotations):
+            name = f"annotation at position {position}"
+            if not has_keys(entry, (), name, group, report):
+                continue
+            track_id = _read_track_id(entry, name, ids, report)
+            if track_id is not None:
+                name = f"annotation {track_id}"
+            track = read_track_entry(entry, name, self.videos, self.categories, report)
+            is_crowd = entry.get("iscrowd")
+            if is_crowd not in (0, 1, None):
+                report(Finding(group, f"{name} has iscrowd {is_crowd!r}, which must be 0 or 1"))
+            elif track is not None:
+                areas = _read_values(track, "areas", is_finite, report)
+                yield track._replace(track_id=track_id, is_crowd=bool(is_crowd), areas=areas)
+
+    def tracks(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """The tracks with their masks, one at a time.
+
+        Yields:
+            The entry of the file, and the track read from it: ``id``, ``video_id``, ``category_id``
+            (of the file), ``iscrowd`` and per frame ``segmentations`` (compressed RLE, or None
+            where invisible or unreadable), ``bboxes`` and ``areas`` (as given, else from the masks;
+            None where invisible).
+        """
+        for track in self.track_entries():
+            rles = _read_masks(track, self._report)
+            boxes = _read_values(track, "bboxes", _is_box, self._report, in_metric=False)
+            if len(rles) != track.video.length or track.track_id is None:
+                continue
+            yield (
+                track.entry,
+                {
+                    "id": track.track_id,
+                    "video_id": track.video.id,
+                    "category_id": track.category_id,
+                    "iscrowd": int(track.is_crowd),
+                    "segmentations": rles,
+                    "bboxes": _complete(boxes, rles, lambda rle: mask_util.toBbox(rle).tolist()),
+                    "areas": _complete(track.areas, rles, rle_area),
+                },
+            )
+
+
+def read_categories(entries: Any, report: Report) -> dict[int, str]:
+    """The categories of a YouTube-VIS or COCO file.
 
     Args:
-        content: the content of the JSON file.
+        entries: the part of the file.
         report: takes what is wrong.
 
     Returns:
-        Whether the parts of the content can be read.
+        Class names by category id, in ascending order of the id; "" for a category without a name.
     """
-    message = None
-    if not isinstance(content, dict):
-        message = (
-            f"expected a JSON object with videos and categories, got a {type(content).__name__}; "
-            "a list is the format of results, not of annotations"
-        )
-    elif isinstance(content.get("videos"), dict):
-        message = (
-            "this looks like the meta.json of YouTube-VOS, which has no categories; "
-            "take the annotation file of YouTube-VIS (instances.json or train.json)"
-        )
-    elif "images" in content and "videos" in content:
-        message = (
-            "this has a list of images beside the videos: it is a CocoVID file, as MMTracking "
-            "converts to from the COCO format. Take the original YouTube-VIS file, or convert "
-            "this one back with `tools/to_ytvis.py coco`"
-        )
-    elif "images" in content:
-        message = (
-            "this has a list of images: it is a COCO file. Register files of single images with "
-            "the format 'coco'; convert frames of videos with `tools/to_ytvis.py coco`"
-        )
-    if message:
-        report(Finding("kind of file", message))
-        return False
-    return has_keys(
-        content, ("videos", "categories"), "the annotation file", "kind of file", report
-    )
+    group, names = "categories", {}
+    for key, entry in sorted(entries_by_id(entries, "category", group, report).items()):
+        name = entry.get("name", "")
+        if "name" not in entry:
+            report(Finding(group, f"category {key} has no 'name'", in_metric=False))
+        elif not isinstance(name, str) or not name:
+            message = f"category {key} has the name {name!r}, no text"
+            report(Finding(group, message, in_metric=False))
+            name = ""
+        names[key] = name
+    return names
+
+
+def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[int, dict]:
+    """The usable entries of a list by their ``id``, in the order of the file.
+
+    Args:
+        entries: part of a file that should be a list of mappings.
+        what: the name of one entry in messages.
+        group: see :class:`Finding`.
+        report: takes what is wrong.
+
+    Returns:
+        The first entry of each id.
+    """
+    if not isinstance(entries, list) or not entries:
+        _report_no_list(entries, what, group, report)
+        return {}
+    found: dict[int, dict] = {}
+    for position, entry in enumerate(entries):
+        if not has_keys(entry, ("id",), f"{what} at position {position}", group, report):
+            continue
+        if not is_integer(entry["id"]):
+            report(Finding(group, f"{what} ids must be integers, got {entry['id']!r}"))
+        elif entry["id"] in found:
+            report(Finding(group, f"the {what} id {entry['id']} occurs more than once"))
+        else:
+            found[int(entry["id"])] = entry
+    return found
 
 
 def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: Report) -> bool:
@@ -119,218 +259,211 @@ def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: R
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value of a JSON file is an integer; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value of a JSON file is an integer, as are 4 and 4.0; true and false are none."""
+    return type(value) is int or (is_finite(value) and value == value // 1)
 
 
-def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[int, dict]:
-    """The usable entries of a list by their ``id``, in the order of the file.
+def is_finite(value: Any) -> bool:
+    """Whether a value of a JSON file is a number that fits into a float."""
+    # Python's integers have no end.
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
+
+
+def read_track_entry(
+    entry: dict[str, Any],
+    name: str,
+    videos: Mapping[int, Video | None],
+    categories: Mapping[int, str],
+    report: Report,
+) -> TrackEntry | None:
+    """Check what video and category an annotated or predicted track has, and for how many frames.
 
     Args:
-        entries: part of a file that should be a list of mappings.
-        what: the name of one entry in messages.
-        group: see :class:`Finding`.
+        entry: of the annotation or results format.
+        name: the entry in messages.
+        videos: from :class:`AnnotationFile`.
+        categories: likewise.
         report: takes what is wrong.
 
     Returns:
-        The first entry of each id.
-    """
-    if not isinstance(entries, list) or not entries:
-        report(Finding(group, f"there must be a list with at least one {what}"))
-        return {}
-    found: dict[int, dict] = {}
-    for position, entry in enumerate(entries):
-        if not has_keys(entry, ("id",), f"{what} at position {position}", group, report):
-            continue
-        if not is_integer(entry["id"]):
-            report(Finding(group, f"{what} ids must be integers, got {entry['id']!r}"))
-        elif entry["id"] in found:
-            report(Finding(group, f"the {what} id {entry['id']} occurs more than once"))
-        else:
-            found[entry["id"]] = entry
-    return found
-
-
-def read_categories(content: dict, report: Report) -> dict[int, str]:
-    """The categories of a file.
-
-    Args:
-        content: what :func:`check_kind` accepts.
-        report: takes what is wrong.
-
-    Returns:
-        Class names by category id, in ascending order of the id.
-    """
-    group, names = "categories", {}
-    for key, entry in sorted(
-        entries_by_id(content["categories"], "category", group, report).items()
-    ):
-        names[key] = ""
-        if has_keys(entry, ("name",), f"category {key}", group, report):
-            if isinstance(entry["name"], str) and entry["name"]:
-                names[key] = entry["name"]
-            else:
-                report(Finding(group, f"category {key} has the name {entry['name']!r}, no text"))
-    return names
-
-
-def read_videos(content: dict, report: Report) -> dict[int, dict | None]:
-    """The videos of a file.
-
-    Args:
-        content: what :func:`check_kind` accepts.
-        report: takes what is wrong.
-
-    Returns:
-        By video id, in the order of the file: ``video_id``, ``height``, ``width``, ``length``
-        and ``file_names`` as they stand in the file; None for a video that cannot be used.
-    """
-    videos = entries_by_id(content["videos"], "video", "videos", report)
-    return {key: _read_video(entry, report) for key, entry in videos.items()}
-
-
-def _read_video(entry: dict, report: Report) -> dict | None:
-    group, what = "videos", f"video {entry['id']}"
-    if not has_keys(entry, ("height", "width", "file_names"), what, group, report):
-        return None
-    names, usable = entry["file_names"], True
-    for key in ("height", "width"):
-        if not is_integer(entry[key]) or entry[key] < 1:
-            report(Finding(group, f"{what} has {key} {entry[key]!r}, no positive integer"))
-            usable = False
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
-        report(Finding(group, f"{what}: 'file_names' must be a list of file names"))
-        return None
-    if not names:
-        report(Finding(group, f"{what} has no frames"))
-        return None
-    length = entry.get("length", len(names))
-    if length != len(names):
-        report(Finding(group, f"{what} has length {length} but {len(names)} file names"))
-    if not usable:
-        return None
-    return {
-        "video_id": entry["id"],
-        "height": entry["height"],
-        "width": entry["width"],
-        "length": len(names),
-        "file_names": names,
-    }
-
-
-def read_tracks(
-    content: dict, videos: dict[int, dict | None], categories: dict[int, str], report: Report
-) -> Iterator[tuple[dict, dict]]:
-    """The tracks of a file, one at a time.
-
-    Args:
-        content: what :func:`check_kind` accepts.
-        videos: from :func:`read_videos`.
-        categories: from :func:`read_categories`.
-        report: takes what is wrong.
-
-    Yields:
-        The entry of the file, and the track read from it: ``id``, ``video_id``, ``category_id``
-        (of the file), ``iscrowd`` and per frame ``segmentations`` (compressed RLE, or None where
-        invisible or unreadable), ``bboxes`` and ``areas`` (as given, else from the masks).
+        The track; None if its masks cannot be read.
     """
     group = "annotations"
-    if not content.get("annotations"):
-        return
-    entries = entries_by_id(content["annotations"], "annotation", group, report)
-    for track_id, entry in entries.items():
-        what = f"annotation {track_id}"
-        if not has_keys(entry, ("video_id", "category_id", "segmentations"), what, group, report):
-            continue
-        known = True
-        video_id, category_id = entry["video_id"], entry["category_id"]
-        if not is_integer(video_id) or video_id not in videos:
-            known = False
-            report(Finding(group, f"{what} belongs to video {video_id}, which is missing"))
-        if not is_integer(category_id) or category_id not in categories:
-            known = False
-            report(
-                Finding(
-                    group,
-                    f"{what} has category_id {category_id}, which is not in the categories of "
-                    "the file",
-                )
-            )
-        crowd = entry.get("iscrowd") or 0
-        if crowd not in (0, 1):
-            known = False
-            report(Finding(group, f"{what} has iscrowd {crowd!r}, which must be 0 or 1"))
-        if known and videos[video_id] is not None:
-            track = _read_track(entry, videos[video_id], f"{what} of video {video_id}", report)
-            if track is not None:
-                yield entry, track
-
-
-def _read_track(entry: dict, video: dict, what: str, report: Report) -> dict | None:
-    masks = entry["segmentations"]
-    is_complete = _has_length(masks, "segmentations", video, what, report)
-    if not isinstance(masks, list):
+    if not has_keys(entry, ("video_id", "category_id", "segmentations"), name, group, report):
         return None
-    rles = [
-        _read_mask(mask, video, f"{what}, frame {frame}", report)
-        for frame, mask in enumerate(masks)
-    ]
-    if not is_complete:
-        return None
-    track = {
-        "id": entry["id"],
-        "video_id": entry["video_id"],
-        "category_id": entry["category_id"],
-        "iscrowd": int(entry.get("iscrowd") or 0),
-        "segmentations": rles,
-    }
-    for key, is_valid, compute in (
-        ("bboxes", _is_box, lambda rle: mask_util.toBbox(rle).tolist()),
-        ("areas", _is_number, rle_area),
-    ):
-        given = entry.get(key)
-        if given is None or not _has_length(given, key, video, what, report):
-            given = [None] * video["length"]
-        values = []
-        for frame, (value, rle) in enumerate(zip(given, rles, strict=True)):
-            if value is not None and not is_valid(value):
-                report(Finding("annotations", f"{what}, frame {frame}: {value!r} in '{key}'"))
-                value = None
-            values.append(None if rle is None else compute(rle) if value is None else value)
-        track[key] = values
-    return track
-
-
-def _has_length(values: Any, key: str, video: dict, what: str, report: Report) -> bool:
-    if isinstance(values, list) and len(values) == video["length"]:
-        return True
-    size = len(values) if isinstance(values, list) else f"no list ({values!r})"
-    report(
-        Finding(
-            "annotations",
-            f"{what}: the video has {video['length']} frames but '{key}' has {size} entries",
+    video_id, category_id, masks = entry["video_id"], entry["category_id"], entry["segmentations"]
+    has_video = is_integer(video_id) and video_id in videos
+    has_category = is_integer(category_id) and category_id in categories
+    if not has_video:
+        message = f"{name} belongs to video {video_id!r}, which is missing in the annotation file"
+        report(Finding(group, message))
+    if not has_category:
+        known = ", ".join(map(str, categories))
+        message = (
+            f"{name} has category_id {category_id!r}, which is not in the categories of the "
+            f"annotation file ({known})"
         )
-    )
-    return False
-
-
-def _read_mask(segmentation: Any, video: dict, what: str, report: Report) -> dict | None:
-    try:
-        rle = to_rle(segmentation, video["height"], video["width"])
-    except ValueError as error:
-        report(Finding("masks", f"{what}: {error}"))
+        report(Finding(group, message))
+    video = videos[video_id] if has_video and has_category else None
+    if video is None:
         return None
-    if isinstance(segmentation, list):
-        for polygon in segmentation:
-            if len(polygon) < MIN_POLYGON_NUMBERS:
-                message = f"{what}: a polygon of fewer than three points, which is left out"
-                report(Finding("polygons", message, is_error=False))
-    return rle
+    if not isinstance(masks, list) or len(masks) != video.length:
+        where = f"{name} of video {video.id}"
+        report(_wrong_length(masks, "segmentations", video, where))
+    return TrackEntry(name, entry, video, int(category_id)) if isinstance(masks, list) else None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
+def _is_annotation_file(content: Any, report: Report) -> bool:
+    """Recognise the files that are most often taken for a YouTube-VIS annotation file."""
+    message = None
+    if not isinstance(content, dict):
+        message = (
+            f"expected a JSON object with videos and categories, got a {type(content).__name__}; "
+            "a list is the format of results, not of annotations"
+        )
+    elif isinstance(content.get("videos"), dict):
+        message = (
+            "this looks like the meta.json of YouTube-VOS, which has no categories; "
+            "take the annotation file of YouTube-VIS (instances.json or train.json)"
+        )
+    elif "images" in content and "videos" in content:
+        message = (
+            "this has a list of images beside the videos: it is a CocoVID file, as MMTracking "
+            "converts to from the COCO format. Take the original YouTube-VIS file, or convert "
+            "this one back with `tools/to_ytvis.py coco`"
+        )
+    elif "images" in content:
+        message = (
+            "this has a list of images: it is a COCO file. Register files of single images with "
+            "the format 'coco'; convert frames of videos with `tools/to_ytvis.py coco`"
+        )
+    if message:
+        report(Finding("kind of file", message))
+        return False
+    keys = ("videos", "categories")
+    return has_keys(content, keys, "the annotation file", "kind of file", report)
+
+
+def _report_no_list(entries: Any, what: str, group: str, report: Report) -> None:
+    kind = f"not a {type(entries).__name__}" if entries else f"not {entries!r}"
+    report(Finding(group, f"there must be a list with at least one {what}, {kind}"))
+
+
+def _read_video(video_id: int, entry: dict, report: Report) -> Video | None:
+    group, what = "videos", f"video {video_id}"
+    names, length = entry.get("file_names"), entry.get("length")
+    if isinstance(names, list):
+        length = len(names)
+    # The metric needs no more than the number of frames.
+    has_length = isinstance(names, list) or is_integer(length)
+    needed = ("height", "width") if has_length else ("height", "width", "file_names")
+    if not has_keys(entry, needed, what, group, report):
+        return None
+    if names is None and has_length:
+        report(Finding(group, f"{what} has no 'file_names'", in_metric=False))
+    elif not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        message = f"{what}: 'file_names' must be a list of file names"
+        report(Finding(group, message, in_metric=not has_length))
+        names = None
+    if names is not None and entry.get("length", length) != length:
+        message = f"{what} has length {entry['length']!r} but {length} file names"
+        report(Finding(group, message))
+    sizes = {"height": entry["height"], "width": entry["width"]}
+    if has_length:
+        sizes["length"] = length
+    wrong = [key for key, size in sizes.items() if not is_integer(size) or size < 1]
+    for key in wrong:
+        report(Finding(group, f"{what} has {key} {sizes[key]!r}, no positive integer"))
+    if wrong or not has_length:
+        return None
+    return Video(video_id, *(int(size) for size in sizes.values()), names)
+
+
+def _read_track_id(entry: dict, name: str, known: set[int], report: Report) -> int | None:
+    """The id of a track, which is added to those known; None if it has none of its own."""
+    message, track_id = None, entry.get("id")
+    if "id" not in entry:
+        message = f"{name} has no 'id'"
+    elif not is_integer(track_id):
+        message = f"annotation ids must be integers, got {track_id!r}"
+    elif track_id in known:
+        message = f"the annotation id {track_id} occurs more than once"
+    if message:
+        # The official evaluation loses such a track; ours numbers them anew.
+        report(Finding("annotations", message, in_metric=False))
+        return None
+    known.add(track_id)
+    return int(track_id)
+
+
+def _read_masks(track: TrackEntry, report: Report) -> list[dict[str, Any] | None]:
+    """Compressed RLE of each frame; None where there is no mask or a damaged one."""
+    masks, size = track.segmentations, (track.video.height, track.video.width)
+    faults: dict[int, MaskError] = {}
+    try:
+        rles = to_rles(masks, *size)
+    except MaskError:
+        rles = []
+        for frame, mask in enumerate(masks):
+            try:
+                rles.append(to_rle(mask, *size))
+            except MaskError as error:
+                rles.append(None)
+                faults[frame] = error
+    for frame, mask in enumerate(masks):
+        where = f"{track.name} of video {track.video.id}, frame {frame}"
+        if frame in faults:
+            report(Finding("masks", f"{where}: {faults[frame]}"))
+        elif isinstance(mask, list):
+            for polygon in mask:
+                if len(polygon) < MIN_POLYGON_NUMBERS:
+                    message = f"{where}: a polygon of fewer than three points, which is left out"
+                    report(Finding("polygons", message, is_error=False))
+    return rles
+
+
+def _read_values(
+    track: TrackEntry,
+    key: str,
+    is_valid: Callable[[Any], bool],
+    report: Report,
+    *,
+    in_metric: bool = True,
+) -> list | None:
+    """What a track has for each frame under a key; None if it has nothing that can be used."""
+    values, where = track.entry.get(key), f"{track.name} of video {track.video.id}"
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != track.video.length:
+        report(_wrong_length(values, key, track.video, where, in_metric=in_metric))
+        return None
+    checked = []
+    for frame, value in enumerate(values):
+        is_fault = value is not None and not is_valid(value)
+        if is_fault:
+            message = f"{where}, frame {frame}: {value!r} in '{key}'"
+            report(Finding("annotations", message, in_metric=in_metric))
+        checked.append(None if is_fault else value)
+    return checked
+
+
+def _wrong_length(
+    values: Any, key: str, video: Video, where: str, *, in_metric: bool = True
+) -> Finding:
+    found = f"has {len(values)} entries" if isinstance(values, list) else f"is {values!r}, no list"
+    message = f"{where}: the video has {video.length} frames but '{key}' {found}"
+    return Finding("annotations", message, in_metric=in_metric)
+
+
+def _complete(values: list | None, rles: list[dict | None], compute: Callable[[dict], Any]) -> list:
+    """Values of each frame, computed from the masks where they are missing."""
+    given = values or [None] * len(rles)
+    return [
+        None if rle is None else compute(rle) if value is None else value
+        for value, rle in zip(given, rles, strict=True)
+    ]
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) == 4 and all(map(is_finite, value))

@@ -97,7 +97,7 @@ class TrackEval:
             results: the predicted tracks.
 
         Raises:
-            ValueError: a predicted mask is malformed.
+            UserError: a predicted mask is malformed.
         """
         annotated = defaultdict(list)
         for track in truth.tracks:

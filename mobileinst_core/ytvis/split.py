@@ -6,7 +6,9 @@ import posixpath
 from collections import Counter
 from typing import Any
 
-from .annotations import check_kind, read_categories, read_tracks, read_videos, stop_at_error
+from mobileinst_core.errors import UserError
+
+from .annotations import AnnotationFile, Video
 
 __all__ = ["split_videos"]
 
@@ -38,26 +40,23 @@ def split_videos(
         and the entries of their videos as they were, in the order of the file.
 
     Raises:
-        ValueError: the file is malformed, has no ground truth or fewer than two videos, or an
+        UserError: the file is malformed, has no ground truth or fewer than two videos, or an
             argument is out of range.
     """
     if not 0.0 < val_fraction < 1.0:
-        raise ValueError(
-            f"the fraction for validation must lie between 0 and 1, not {val_fraction}"
-        )
+        raise UserError(f"the fraction for validation must lie between 0 and 1, not {val_fraction}")
     if max_videos is not None and max_videos < 2:
-        raise ValueError(f"{max_videos} videos cannot be split in two; take at least 2")
-    check_kind(content, stop_at_error)
-    names = read_categories(content, stop_at_error)
-    videos = read_videos(content, stop_at_error)
-    if not content.get("annotations"):
-        raise ValueError(
+        raise UserError(f"{max_videos} videos cannot be split in two; take at least 2")
+    file = AnnotationFile(content)
+    names, videos = file.categories, file.videos
+    if not file.has_tracks:
+        raise UserError(
             "there are no annotations; split the training file, the only one with ground truth"
         )
     if len(videos) < 2:
-        raise ValueError("there is only one video; it cannot be split")
+        raise UserError("there is only one video; it cannot be split")
     shown: dict[int, set[int]] = {video_id: set() for video_id in videos}
-    for _, track in read_tracks(content, videos, names, stop_at_error):
+    for _, track in file.tracks():
         if not track["iscrowd"] and any(track["segmentations"]):
             shown[track["video_id"]].add(track["category_id"])
 
@@ -69,9 +68,9 @@ def split_videos(
     return _part(content, set(order) - val), _part(content, val)
 
 
-def _hash_key(video: dict, seed: int) -> tuple[str, ...]:
+def _hash_key(video: Video, seed: int) -> tuple[str, ...]:
     """Sort key of a video; clips whose frames share a folder come one after the other."""
-    first = video["file_names"][0]
+    first = video.file_names[0]
     return tuple(
         hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
         for name in (posixpath.dirname(first), first)

@@ -1,29 +1,22 @@
 """The masks of tracks, read many at a time, and what two tracks share."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import code_of
 from mobileinst_core.masks.run_lengths import MaskError, read_runs
 
-__all__ = ["TrackMasks", "Video", "differing_pixels", "read_masks"]
+from .annotations import TrackEntry
+
+__all__ = ["TrackMasks", "differing_pixels", "read_masks"]
 
 # Characters or run lengths that are read together: enough to be fast, few enough for the
 # processor's cache.
 _BATCH = 150_000
-
-
-@dataclass(frozen=True)
-class Video:
-    """Size of one video: pixels and frames."""
-
-    height: int
-    width: int
-    length: int
 
 
 class TrackMasks(NamedTuple):
@@ -43,56 +36,45 @@ class TrackMasks(NamedTuple):
     edges: np.ndarray
 
 
-def read_masks(
-    entries: Sequence[dict[str, Any]],
-    indices: Iterable[int],
-    videos: Mapping[int, Video],
-    where: Callable[[int], str],
-) -> Iterator[TrackMasks]:
+def read_masks(tracks: Iterable[TrackEntry]) -> Iterator[TrackMasks]:
     """Read the masks of annotated or predicted tracks.
 
     Args:
-        entries: of the annotation or results format.
-        indices: which of them, and in which order.
-        videos: by video id.
-        where: words for an entry, by its index, for messages.
+        tracks: the tracks, with as many masks as their videos have frames.
 
     Yields:
         The masks of each track.
 
     Raises:
-        ValueError: a mask is malformed; the message names the entry and the frame.
+        UserError: a mask is malformed; the message names the entry and the frame.
     """
     batch, size = [], 0
-    for index in indices:
-        video = videos[entries[index]["video_id"]]
-        codes, frame_size = [], [video.height, video.width]
+    for track in tracks:
+        codes, frame_size = [], [track.video.height, track.video.width]
         try:
-            for segmentation in entries[index]["segmentations"]:
+            for segmentation in track.segmentations:
                 codes.append(code_of(segmentation, frame_size))
         except MaskError as error:
-            raise ValueError(f"{where(index)}, frame {len(codes)}: {error}") from error
-        batch.append((index, video, codes))
+            raise UserError(f"{track.name}, frame {len(codes)}: {error}") from error
+        batch.append((track, codes))
         size += len(codes) + sum(map(len, filter(None, codes)))
         if size > _BATCH:
-            yield from _read_batch(batch, where)
+            yield from _read_batch(batch)
             batch, size = [], 0
-    yield from _read_batch(batch, where)
+    yield from _read_batch(batch)
 
 
-def _read_batch(
-    batch: list[tuple[int, Video, list]], where: Callable[[int], str]
-) -> Iterator[TrackMasks]:
+def _read_batch(batch: list[tuple[TrackEntry, list]]) -> Iterator[TrackMasks]:
     if not batch:
         return
-    pixels = [video.height * video.width for _, video, codes in batch for _ in codes]
+    pixels = [track.video.height * track.video.width for track, codes in batch for _ in codes]
     try:
-        runs = read_runs(list(chain.from_iterable(codes for _, _, codes in batch)), pixels)
+        runs = read_runs(list(chain.from_iterable(codes for _, codes in batch)), pixels)
     except MaskError as error:
-        frames = [(index, frame) for index, _, codes in batch for frame in range(len(codes))]
-        index, frame = frames[error.index]
-        raise ValueError(f"{where(index)}, frame {frame}: {error}") from error
-    starts = np.cumsum([0, *(video.length for _, video, _ in batch)])[:-1]
+        frames = [(track, frame) for track, codes in batch for frame in range(len(codes))]
+        track, frame = frames[error.index]
+        raise UserError(f"{track.name}, frame {frame}: {error}") from error
+    starts = np.cumsum([0, *(track.video.length for track, _ in batch)])[:-1]
     present = np.add.reduceat(runs.areas > 0, starts, dtype=np.int64)
     means = (np.add.reduceat(runs.areas, starts) / present.clip(1)).tolist()
     rows = runs.rows.tolist()
@@ -101,7 +83,8 @@ def _read_batch(
     last -= (runs.edges[last, 0] == runs.edges[last, 1]) & (last > runs.rows[:-1])
     spans = np.stack((runs.edges[runs.rows[:-1], 0], runs.edges[last, 1]), axis=1)
     start = origin = 0
-    for (_, video, _), mean in zip(batch, means, strict=True):
+    for (track, _), mean in zip(batch, means, strict=True):
+        video = track.video
         stop = start + video.length
         yield TrackMasks(
             mean,

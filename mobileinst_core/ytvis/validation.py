@@ -9,10 +9,10 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.rle import rle_area
-from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image
-from mobileinst_d2.data.datasets.builtin import THING_CLASSES
+from mobileinst_core.video.images import ImageReadError, read_image
 
-from .annotations import Finding, check_kind, read_categories, read_tracks, read_videos
+from .annotations import AnnotationFile, Finding, Video
+from .classes import THING_CLASSES
 
 __all__ = ["check_content", "check_frames"]
 
@@ -24,7 +24,7 @@ _AREA_TOLERANCE = 0.1
 _AREA_SLACK = 16
 
 
-def check_content(content: Any) -> tuple[list[Finding], list[dict]]:
+def check_content(content: Any) -> tuple[list[Finding], list[Video]]:
     """Find all faults of an annotation file.
 
     Errors are what the loader refuses, and what makes training or evaluation wrong; warnings are
@@ -38,31 +38,27 @@ def check_content(content: Any) -> tuple[list[Finding], list[dict]]:
         :func:`check_frames`.
     """
     findings: list[Finding] = []
-    if not check_kind(content, findings.append):
-        return findings, []
-    categories = read_categories(content, findings.append)
-    findings += _check_classes(categories)
-    videos = read_videos(content, findings.append)
-    usable = [video for video in videos.values() if video is not None]
+    file = AnnotationFile(content, findings.append)
+    findings += _check_classes(file.categories)
+    usable = [video for video in file.videos.values() if video and video.file_names]
     for video in usable:
         findings += _check_frame_names(video)
     trainable: set[int] = set()
-    for entry, track in read_tracks(content, videos, categories, findings.append):
+    for entry, track in file.tracks():
         findings += _check_track(entry, track)
         if any(track["segmentations"]) and not track["iscrowd"]:
             trainable.add(track["video_id"])
-    if content.get("annotations"):
-        for video in usable:
-            if video["video_id"] not in trainable:
-                message = (
-                    f"video {video['video_id']} has no visible object that is not a crowd; "
-                    "training leaves it out"
-                )
-                findings.append(Finding("videos", message, is_error=False))
+    for video in usable if file.has_tracks else ():
+        if video.id not in trainable:
+            message = (
+                f"video {video.id} has no visible object that is not a crowd; training leaves it "
+                "out"
+            )
+            findings.append(Finding("videos", message, is_error=False))
     return findings, usable
 
 
-def check_frames(video: dict, image_root: str | os.PathLike, *, decode: bool) -> list[Finding]:
+def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -> list[Finding]:
     """Find what is wrong with the frames of a video on disk.
 
     Args:
@@ -75,26 +71,30 @@ def check_frames(video: dict, image_root: str | os.PathLike, *, decode: bool) ->
         At most one finding for the missing frames and one for those with exchanged sides, and one
         for each frame that is damaged or of another size.
     """
-    what, names = f"video {video['video_id']}", video["file_names"]
-    paths = [Path(image_root) / name for name in names]
-    missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
+    what, names = f"video {video.id}", video.file_names
+    paths = {name: Path(image_root) / name for name in names}
+    missing = [name for name in names if not paths[name].is_file()]
     findings, transposed = [], []
     if len(missing) == len(names):
-        message = f"{what}: none of its {len(names)} frames exists, such as {paths[0]}"
+        message = f"{what}: none of its {len(names)} frames exists, such as {paths[names[0]]}"
         findings.append(Finding("frames", message))
     elif missing:
         message = f"{what}: {len(missing)} of {len(names)} frames are missing: {', '.join(missing)}"
         findings.append(Finding("frames", message))
-    for name, path in zip(names, paths, strict=True) if decode else ():
-        if not path.is_file():
-            continue
+    for name in [name for name in names if name not in missing] if decode else ():
         try:
-            read_image(str(path), "BGR", size=(video["height"], video["width"]))
-        except (ImageReadError, ImageSizeError) as error:
-            if isinstance(error, ImageSizeError) and _fits_transposed(path, video):
-                transposed.append(name)
-            else:
-                findings.append(Finding("frames", f"{what}: {error}"))
+            height, width = read_image(paths[name]).shape[:2]
+        except ImageReadError as error:
+            findings.append(Finding("frames", f"{what}: {error}"))
+            continue
+        if (width, height) == (video.height, video.width) and height != width:
+            transposed.append(name)
+        elif (height, width) != (video.height, video.width):
+            message = (
+                f"{what}: the image {paths[name]} has {height} x {width} pixels (height x width), "
+                f"its annotations say {video.height} x {video.width}; check them and the image root"
+            )
+            findings.append(Finding("frames", message))
     if transposed:
         message = (
             f"{what}: {len(transposed)} of {len(names)} frames have their sides exchanged on "
@@ -102,15 +102,6 @@ def check_frames(video: dict, image_root: str | os.PathLike, *, decode: bool) ->
         )
         findings.append(Finding("frames", message, is_error=False))
     return findings
-
-
-def _fits_transposed(path: Path, video: dict) -> bool:
-    size = (video["height"], video["width"])
-    try:
-        read_image(str(path), "BGR", size=size, allow_transposed=True)
-    except ImageSizeError:
-        return False
-    return True
 
 
 def _check_classes(categories: dict[int, str]) -> list[Finding]:
@@ -131,11 +122,11 @@ def _check_classes(categories: dict[int, str]) -> list[Finding]:
     return findings
 
 
-def _check_frame_names(video: dict) -> list[Finding]:
-    repeated = [name for name, count in Counter(video["file_names"]).items() if count > 1]
+def _check_frame_names(video: Video) -> list[Finding]:
+    repeated = [name for name, count in Counter(video.file_names).items() if count > 1]
     if not repeated:
         return []
-    message = f"video {video['video_id']} lists frames more than once: {', '.join(repeated)}"
+    message = f"video {video.id} lists frames more than once: {', '.join(repeated)}"
     return [Finding("videos", message, is_error=False)]
 
 

@@ -23,6 +23,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mobileinst_core.errors import UserError
 from mobileinst_d2.data.build import (
     build_test_loader,
     build_train_loader,
@@ -321,7 +322,7 @@ class Trainer(DefaultTrainer):
 def _check_num_classes(cfg: CfgNode) -> None:
     try:
         check_num_classes(cfg)
-    except ValueError as error:
+    except (UserError, ValueError) as error:
         raise ConfigError(str(error)) from error
 
 

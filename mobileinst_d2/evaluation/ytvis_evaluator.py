@@ -12,10 +12,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from mobileinst_core.errors import UserError
+from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 from mobileinst_core.ytvis.results import load_ground_truth, result_entries
 from mobileinst_core.ytvis.submission import SERVERS, write_submission
-
-from .ytvis import evaluate_ytvis
 
 __all__ = ["YTVISEvaluator"]
 
@@ -42,12 +42,12 @@ class YTVISEvaluator(DatasetEvaluator):
                 otherwise each process evaluates its own.
 
         Raises:
-            ValueError: the metadata has no ``json_file``, or the file is malformed.
+            UserError: the metadata has no ``json_file``, or the file is malformed.
         """
         metadata = MetadataCatalog.get(dataset_name)
         json_file = metadata.get("json_file")
         if json_file is None:
-            raise ValueError(
+            raise UserError(
                 f"the metadata of the data set '{dataset_name}' has no 'json_file' to evaluate "
                 "with; load the data set before its evaluator is built"
             )
@@ -76,8 +76,8 @@ class YTVISEvaluator(DatasetEvaluator):
                 video's original size).
 
         Raises:
-            ValueError: an output does not fit its input, or the videos and classes of the data
-                set.
+            UserError: the model has more classes than the data set.
+            ValueError: an output does not fit its input or the videos of the data set.
         """
         for record, output in zip(inputs, outputs, strict=True):
             video_id = record["video_id"]
@@ -89,8 +89,8 @@ class YTVISEvaluator(DatasetEvaluator):
         """Write the results and score them.
 
         Returns:
-            ``{"segm": metrics}`` in percent, see :class:`~.ytvis.VideoMetrics`, with ``AP-<name>``
-            for each class; empty without annotations, and outside of the main process.
+            ``{"segm": metrics}`` in percent, those of `VideoMetrics.summary` and ``AP-<name>`` for
+            each class; empty without annotations, and outside of the main process.
         """
         predictions = self._predictions
         if self._distributed:
@@ -117,7 +117,7 @@ class YTVISEvaluator(DatasetEvaluator):
             raise ValueError(f"the data set '{self._dataset_name}' has no video {video_id}")
         for label, rles in zip(output["pred_labels"], output["pred_rles"], strict=True):
             if label not in self._category_ids:
-                raise ValueError(
+                raise UserError(
                     f"the model predicts class {label}, but the data set '{self._dataset_name}' "
                     f"has only {len(self._category_ids)}; set MODEL.NUM_CLASSES to match"
                 )

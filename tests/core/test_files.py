@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import read_json, replacing, write_json
 
 
@@ -34,7 +35,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
 def test_damaged_json_is_named(tmp_path):
     path = tmp_path / "half.json"
     path.write_text(json.dumps({"a": 1})[:-1])
-    with pytest.raises(ValueError, match=r"half\.json is not valid JSON"):
+    with pytest.raises(UserError, match=r"half\.json is not valid JSON"):
         read_json(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"cannot read .*nowhere\.json: No such file"):
         read_json(tmp_path / "nowhere.json")

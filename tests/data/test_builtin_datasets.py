@@ -5,6 +5,8 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mobileinst_core.errors import UserError
+from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 from mobileinst_d2.data.datasets import builtin
 
 # Names of the splits: ours, in official file names, and in those of VNext.
@@ -60,7 +62,7 @@ def place(root, json_file, image_root, classes):
 
 
 def classes_of(name):
-    return next(c for dataset, c in builtin.THING_CLASSES.items() if name.startswith(dataset))
+    return next(c for dataset, c in THING_CLASSES.items() if name.startswith(dataset))
 
 
 def check_paths(name, json_file, image_root):
@@ -111,7 +113,7 @@ def test_the_converted_file_of_mmtracking_is_recognised(tmp_path, monkeypatch):
     (tmp_path / "youtube_vis_2019/train/JPEGImages").mkdir(parents=True)
     image = {"id": 1, "file_name": "v/0.jpg", "video_id": 1, "frame_id": 0}
     path.write_text(json.dumps({"videos": [{"id": 1}], "images": [image], "categories": []}))
-    with pytest.raises(ValueError, match=r"youtube_vis_2019_train\.json: .*CocoVID.*original"):
+    with pytest.raises(UserError, match=r"youtube_vis_2019_train\.json: .*CocoVID.*original"):
         DatasetCatalog.get("ytvis_2019_train")
 
 
@@ -154,7 +156,7 @@ def test_classes_known_without_files():
 
 
 def test_class_lists_differ_as_published():
-    lists = builtin.THING_CLASSES
+    lists = THING_CLASSES
     old, new = lists["ytvis_2019"], lists["ytvis_2021"]
     assert len(old) == len(new) == 40
     # Eagle and owl became bird, ape became monkey, sedan car; hand went.
@@ -175,21 +177,21 @@ def test_class_lists_differ_as_published():
 def test_class_list_of_2019_is_that_of_real_files(shared_data):
     content = json.loads((shared_data("davis_vis", "train") / "instances.json").read_text())
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
-    assert names == dict(enumerate(builtin.THING_CLASSES["ytvis_2019"], start=1))
+    assert names == dict(enumerate(THING_CLASSES["ytvis_2019"], start=1))
 
 
 def test_a_part_of_the_classes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     place(tmp_path, "ovis/annotations/val_sub.json", "ovis/train", classes_of("ovis")[:-1])
-    with pytest.raises(ValueError, match=r"val_sub\.json.*has 24 categories, expected 25"):
+    with pytest.raises(UserError, match=r"val_sub\.json.*has 24 categories, expected 25"):
         DatasetCatalog.get("ovis_val_sub")
 
 
 def test_a_file_with_other_classes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    classes = [*builtin.THING_CLASSES["ovis"][:-1], "Vehicle"]
+    classes = [*THING_CLASSES["ovis"][:-1], "Vehicle"]
     place(tmp_path, "ovis/annotations/train.json", "ovis/train", classes)
-    with pytest.raises(ValueError, match=r"train\.json.*'Vehicle', expected 'Vehical'"):
+    with pytest.raises(UserError, match=r"train\.json.*'Vehicle', expected 'Vehical'"):
         DatasetCatalog.get("ovis_train")
 
 
@@ -207,7 +209,7 @@ def test_coco_maps_join_the_same_things(dataset, pairs, targets):
     coco = MetadataCatalog.get("coco_2017_val")
     from_id = {v: k for k, v in coco.thing_dataset_id_to_contiguous_id.items()}
     names = {from_id[i]: name for i, name in enumerate(coco.thing_classes)}
-    id_map, classes = builtin.COCO_ID_MAPS[dataset], builtin.THING_CLASSES[dataset]
+    id_map, classes = COCO_ID_MAPS[dataset], THING_CLASSES[dataset]
     assert (len(id_map), len(set(id_map.values()))) == (pairs, targets)
     words = {
         "bicycle": {"motorbike"},

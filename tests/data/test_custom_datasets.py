@@ -3,6 +3,7 @@
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mobileinst_core.errors import UserError
 from mobileinst_d2.data import build_test_loader, build_train_loader, register_custom_datasets
 
 
@@ -102,7 +103,7 @@ def test_a_builtin_name_is_refused(cfg, moving_shapes):
 def test_missing_files_matter_only_when_used(cfg, tmp_path, kind):
     cfg.DATASETS.CUSTOM = [entry(tmp_path / "nowhere", "absent", kind)]
     register_custom_datasets(cfg)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises((FileNotFoundError, UserError), match="nowhere"):
         DatasetCatalog.get("absent")
 
 
@@ -110,5 +111,5 @@ def test_a_coco_file_declared_as_videos_is_explained(cfg, moving_shapes):
     wrong = entry(moving_shapes / "train", JSON=str(moving_shapes / "train" / "coco.json"))
     cfg.DATASETS.CUSTOM = [wrong]
     register_custom_datasets(cfg)
-    with pytest.raises(ValueError, match=r"coco\.json.*COCO"):
+    with pytest.raises(UserError, match=r"coco\.json.*COCO"):
         DatasetCatalog.get("shapes")

@@ -4,7 +4,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 from mobileinst_d2.data.datasets.classes import corresponding_classes, dataset_class_names
 
 COCO = [item["name"] for item in COCO_CATEGORIES if item["isthing"]]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny_models import build_lively_model, tiny_config
 
+from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.engine.trainer import Trainer
-from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 from mobileinst_d2.utils.classes import save_class_names
 
 CATEGORY_IDS = (7, 20, 30, 45)

@@ -10,7 +10,7 @@ from tiny_models import build_tiny_model, tiny_config
 from torch import nn
 from toy_training import ToyTrainer, make_cfg
 
-from mobileinst_d2.data.datasets.builtin import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.engine import CheckpointError, ConfigError, TrainingCheckpointer
 from mobileinst_d2.engine.warm_start import adapt_class_layers, match_classes

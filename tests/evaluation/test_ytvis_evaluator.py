@@ -13,6 +13,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
 from mobileinst_d2.engine import launch
 from mobileinst_d2.evaluation import YTVISEvaluator, evaluate_ytvis
 
@@ -161,7 +162,7 @@ def test_reset_forgets(register):
 
 def test_a_label_that_the_data_set_lacks_is_refused(register):
     evaluator = YTVISEvaluator(register(ground_truth()))
-    with pytest.raises(ValueError, match=r"predicts class 2, but the .* only 2; set"):
+    with pytest.raises(UserError, match=r"predicts class 2, but the .* only 2; set"):
         evaluator.process([{"video_id": 9}], [prediction(9, (0.9, 2, (2, 0)))])
 
 
@@ -180,7 +181,7 @@ def test_a_prediction_shorter_than_its_video_is_refused(register):
 def test_masks_of_another_size_are_refused(register):
     wrong = prediction(9, (0.9, 1, (2, 0)))
     wrong["pred_rles"][0][0]["size"] = [WIDTH, HEIGHT]
-    with pytest.raises(ValueError, match="a mask has size"):
+    with pytest.raises(UserError, match="a mask has size"):
         YTVISEvaluator(register(ground_truth())).process([{"video_id": 9}], [wrong])
 
 
@@ -191,7 +192,7 @@ def test_a_video_that_the_data_set_lacks_is_refused(register):
 
 
 def test_a_data_set_without_json_file_is_refused():
-    with pytest.raises(ValueError, match="'unregistered' has no 'json_file'"):
+    with pytest.raises(UserError, match="'unregistered' has no 'json_file'"):
         YTVISEvaluator("unregistered")
     MetadataCatalog.remove("unregistered")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import to_rle
 from mobileinst_core.video.images import natural_key
@@ -44,24 +45,21 @@ class CocoVideos:
                 in its ``attributes``; None looks for ``track_id`` and then ``instance_id``.
 
         Raises:
-            OSError: the file cannot be read.
-            ValueError: it is malformed; the message names the entry.
+            UserError: the file cannot be read or is malformed; the message names the entry.
         """
         self._json_file = os.fspath(json_file)
         self._track_keys = _TRACK_KEYS if track_key is None else (track_key,)
         content = read_json(json_file)
-        try:
+        with naming(self._json_file):
             keys = ("images", "annotations", "categories")
             has_keys(content, keys, "a COCO file", "", stop_at_error)
-            self._names = read_categories(content, stop_at_error)
+            self._names = read_categories(content["categories"], stop_at_error)
             repeated = [name for name, n in Counter(self._names.values()).items() if n > 1]
             if repeated:
-                raise ValueError(f"several categories have the name {repeated[0]!r}")
+                raise UserError(f"several categories have the name {repeated[0]!r}")
             self._categories = content["categories"]
             self._videos = _group_images(content["images"])
             self._annotations = self._group_annotations(content["annotations"])
-        except ValueError as error:
-            raise ValueError(f"{self._json_file}: {error}") from error
 
     @property
     def categories(self) -> list[dict[str, Any]]:
@@ -76,13 +74,12 @@ class CocoVideos:
         """Read the masks of one video after the other.
 
         Raises:
-            ValueError: an annotation is malformed; the message names it.
+            UserError: an annotation is malformed; the message names it.
         """
         for images in self._videos.values():
-            try:
-                yield self._read_video(images)
-            except ValueError as error:
-                raise ValueError(f"{self._json_file}: {error}") from error
+            with naming(self._json_file):
+                video = self._read_video(images)
+            yield video
 
     def _group_annotations(self, entries: Any) -> dict[int, list[dict]]:
         """Annotations by image id."""
@@ -95,19 +92,19 @@ class CocoVideos:
             has_keys(entry, needed, what, "", stop_at_error)
             for name, known in (("image_id", image_ids), ("category_id", self._names)):
                 if not is_integer(entry[name]) or entry[name] not in known:
-                    raise ValueError(f"{what} has the unknown {name} {entry[name]!r}")
+                    raise UserError(f"{what} has the unknown {name} {entry[name]!r}")
             if (entry.get("iscrowd") or 0) not in (0, 1):
-                raise ValueError(f"{what} has iscrowd {entry['iscrowd']!r}, which must be 0 or 1")
+                raise UserError(f"{what} has iscrowd {entry['iscrowd']!r}, which must be 0 or 1")
             grouped[entry["image_id"]].append(entry)
         return grouped
 
     def _read_video(self, images: list[dict]) -> AnnotatedVideo:
         first = images[0]
-        height, width = first["height"], first["width"]
+        height, width = int(first["height"]), int(first["width"])
         tracks: dict[Any, Track] = {}
         for frame, image in enumerate(images):
             if (image["height"], image["width"]) != (height, width):
-                raise ValueError(
+                raise UserError(
                     f"image {image['id']} ({image['file_name']}) has another size than image "
                     f"{first['id']} ({first['file_name']}) of the same video. Are these images of "
                     "one video, in a folder of its own?"
@@ -130,27 +127,27 @@ class CocoVideos:
         name, crowd = self._names[entry["category_id"]], int(entry.get("iscrowd") or 0)
         track = tracks.setdefault(identity, Track(name, [None] * length, crowd))
         if (track.class_name, track.iscrowd) != (name, crowd):
-            raise ValueError(
+            raise UserError(
                 f"{what} of object {identity} is {name!r} with iscrowd {crowd}, but in an earlier "
                 f"frame the object is {track.class_name!r} with iscrowd {track.iscrowd}"
             )
         if track.masks[frame] is not None:
-            raise ValueError(
+            raise UserError(
                 f"{what} is a second mask of object {identity} in image {entry['image_id']}"
             )
-        try:
+        with naming(what):
             track.masks[frame] = to_rle(entry["segmentation"], *size)
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}") from error
 
     def _identity(self, entry: dict) -> int | str:
         attributes = entry.get("attributes")
         for place in (entry, attributes if isinstance(attributes, dict) else {}):
             for key in self._track_keys:
                 value = place.get(key)
-                if is_integer(value) or (isinstance(value, str) and value):
+                if is_integer(value):
+                    return int(value)
+                if isinstance(value, str) and value:
                     return value
-        raise ValueError(
+        raise UserError(
             f"annotation {entry['id']} does not say which object it shows: it has no "
             f"{' or '.join(map(repr, self._track_keys))}, as a number or text, neither itself nor "
             "in its 'attributes'. Name the key with --track-key"
@@ -164,9 +161,9 @@ def _group_images(entries: Any) -> dict[Any, list[dict]]:
         what = f"image {image['id']}"
         has_keys(image, ("file_name", "height", "width"), what, "", stop_at_error)
         if not isinstance(image["file_name"], str) or not image["file_name"]:
-            raise ValueError(f"{what} has the file name {image['file_name']!r}, no text")
+            raise UserError(f"{what} has the file name {image['file_name']!r}, no text")
         if not all(is_integer(image[key]) and image[key] > 0 for key in ("height", "width")):
-            raise ValueError(f"{what} must have a 'height' and a 'width' in pixels")
+            raise UserError(f"{what} must have a 'height' and a 'width' in pixels")
     with_video, with_frame = (_all_have(images, key) for key in ("video_id", "frame_id"))
     videos = defaultdict(list)
     for image in images:
@@ -178,7 +175,7 @@ def _group_images(entries: Any) -> dict[Any, list[dict]]:
         )
         for image, following in pairwise(video):
             if with_frame and image["frame_id"] == following["frame_id"]:
-                raise ValueError(
+                raise UserError(
                     f"images {image['id']} and {following['id']} of one video have the same "
                     f"frame_id {image['frame_id']}"
                 )
@@ -189,8 +186,8 @@ def _all_have(images: list[dict], key: str) -> bool:
     """Whether the images have a key, which all or none of them must have."""
     without = [image for image in images if image.get(key) is None]
     if without and len(without) < len(images):
-        raise ValueError(f"image {without[0]['id']} has no '{key}', but others have")
+        raise UserError(f"image {without[0]['id']} has no '{key}', but others have")
     for image in images:
         if not without and not is_integer(image[key]):
-            raise ValueError(f"image {image['id']} has the {key} {image[key]!r}, no integer")
+            raise UserError(f"image {image['id']} has the {key} {image[key]!r}, no integer")
     return not without

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.video.images import IMAGE_SUFFIXES, list_images, natural_key
 
 __all__ = ["ClassFile", "check_size", "list_frames", "read_class_file"]
@@ -44,18 +45,18 @@ def list_frames(
         file or None, for each frame in natural order.
 
     Raises:
-        ValueError: a root is missing, or annotations and images do not belong together.
+        UserError: a root is missing, or annotations and images do not belong together.
     """
     image_root, annotation_root = Path(image_root), Path(annotation_root)
     for root in (image_root, annotation_root):
         if not root.is_dir():
-            raise ValueError(f"there is no folder {root}")
+            raise UserError(f"there is no folder {root}")
     files: dict[Path, dict[str, Path]] = {}
     for path in annotation_root.rglob(f"*{suffix}"):
         if not path.name.startswith("."):
             files.setdefault(path.parent, {})[path.stem] = path
     if not files:
-        raise ValueError(f"there is no *{suffix} in {annotation_root} or a folder in it")
+        raise UserError(f"there is no *{suffix} in {annotation_root} or a folder in it")
     videos = {}
     for folder in sorted(files, key=lambda path: [natural_key(part) for part in path.parts]):
         name = folder.relative_to(annotation_root)
@@ -85,15 +86,15 @@ def _pair(image_folder: Path, annotations: dict[str, Path]) -> list[tuple[Path, 
     """The images of a folder, each with its annotation or None."""
     example = next(iter(annotations.values()))
     if not image_folder.is_dir():
-        raise ValueError(f"the images of {example.parent} should lie in {image_folder}")
+        raise UserError(f"the images of {example.parent} should lie in {image_folder}")
     images: dict[str, Path] = {}
     for path in list_images(image_folder):
         if path.stem in images:
-            raise ValueError(f"{images[path.stem]} and {path.name} are two images of one frame")
+            raise UserError(f"{images[path.stem]} and {path.name} are two images of one frame")
         images[path.stem] = path
     for stem, path in annotations.items():
         if stem not in images:
-            raise ValueError(f"no image in {image_folder} belongs to {path}")
+            raise UserError(f"no image in {image_folder} belongs to {path}")
     return [(path, annotations.get(stem)) for stem, path in images.items()]
 
 
@@ -108,7 +109,7 @@ def check_size(path: Path, size: tuple[int, int] | None) -> tuple[int, int]:
         Height and width in pixels.
 
     Raises:
-        ValueError: it cannot be read, or has another size.
+        UserError: it cannot be read, or has another size.
     """
     try:
         with Image.open(path) as image:
@@ -116,9 +117,9 @@ def check_size(path: Path, size: tuple[int, int] | None) -> tuple[int, int]:
             if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
                 height, width = width, height
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"cannot read the image {path}: {error}") from error
+        raise UserError(f"cannot read the image {path}: {error}") from error
     if size is not None and (height, width) != size:
-        raise ValueError(
+        raise UserError(
             f"{path} has {height} x {width} pixels (height x width), but an earlier frame of the "
             f"video or its annotation has {size[0]} x {size[1]}"
         )
@@ -152,15 +153,16 @@ def read_class_file(path: str | os.PathLike) -> ClassFile:
         Its content.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is malformed.
+        UserError: it cannot be read or is malformed.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is neither YAML nor JSON: {error}") from error
+        raise UserError(f"{path} is neither YAML nor JSON: {error}") from error
     if not isinstance(content, dict) or not {"classes"} <= content.keys() <= {"classes", "videos"}:
-        raise ValueError(f"{path} must be a mapping with the key 'classes' and perhaps 'videos'")
+        raise UserError(f"{path} must be a mapping with the key 'classes' and perhaps 'videos'")
     classes, videos = content["classes"], content.get("videos") or {}
     if (
         not isinstance(classes, list)
@@ -168,9 +170,9 @@ def read_class_file(path: str | os.PathLike) -> ClassFile:
         or not all(isinstance(name, str) and name for name in classes)
         or len(set(classes)) < len(classes)
     ):
-        raise ValueError(f"{path}: 'classes' must be a list of different names")
+        raise UserError(f"{path}: 'classes' must be a list of different names")
     if not isinstance(videos, dict):
-        raise ValueError(f"{path}: 'videos' must map folders to classes by object id")
+        raise UserError(f"{path}: 'videos' must map folders to classes by object id")
     return ClassFile(
         classes,
         {str(name): _read_objects(path, name, entry, classes) for name, entry in videos.items()},
@@ -182,11 +184,11 @@ def _read_objects(
 ) -> dict[int, str]:
     where = f"{path}: video {video!r}"
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} must map object ids to class names, not be {entry!r}")
+        raise UserError(f"{where} must map object ids to class names, not be {entry!r}")
     for name in entry.values():
         if name not in classes:
-            raise ValueError(f"{where}: {name!r} is not in 'classes'")
+            raise UserError(f"{where}: {name!r} is not in 'classes'")
     try:
         return {int(key): name for key, name in entry.items()}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: object ids must be integers: {error}") from error
+        raise UserError(f"{where}: object ids must be integers: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import encode_mask
 
 from .content import AnnotatedVideo, Track, number_classes
@@ -49,9 +50,8 @@ class IdMaskVideos:
             keep_unannotated: see :func:`~.folders.list_frames`.
 
         Raises:
-            OSError: ``class_file`` cannot be read.
-            ValueError: files are missing or do not belong together, or ``class_file`` is
-                malformed.
+            UserError: files are missing or do not belong together, or ``class_file`` cannot be
+                read or is malformed.
         """
         self._image_root = Path(image_root)
         self._ignore = ignore
@@ -75,7 +75,7 @@ class IdMaskVideos:
         """Read the masks of one video after the other.
 
         Raises:
-            ValueError: a file is damaged, has another size, or shows an object without a class.
+            UserError: a file is damaged, has another size, or shows an object without a class.
         """
         for name, frames in self._videos.items():
             yield self._read_video(name, frames)
@@ -89,7 +89,7 @@ class IdMaskVideos:
                 continue
             ids = read_id_mask(path)
             if ids.shape != size:
-                raise ValueError(
+                raise UserError(
                     f"{path} has {ids.shape[0]} x {ids.shape[1]} pixels (height x width), but its "
                     f"image has {size[0]} x {size[1]}"
                 )
@@ -103,7 +103,7 @@ class IdMaskVideos:
                     tracks[number] = Track(self._class_of(name, number), [None] * len(frames))
                 tracks[number].masks[frame] = encode_mask(ids == number)
         if ignored and not tracks:
-            raise ValueError(
+            raise UserError(
                 f"the masks of video {name} hold nothing but background and ignored pixels. If "
                 "they are masks of one object, white on black, ignore nothing: --ignore without a "
                 "number"
@@ -123,7 +123,7 @@ class IdMaskVideos:
             return objects[number]
         if len(classes) == 1:
             return classes[0]
-        raise ValueError(
+        raise UserError(
             f"object {number} of video {video} has no class; add it to 'videos' in the file of "
             "--categories"
         )
@@ -142,14 +142,14 @@ def read_id_mask(path: str | os.PathLike) -> np.ndarray:
         (H, W) integers, 0 = background; uint8 if the picture has 8 bits per pixel.
 
     Raises:
-        ValueError: it cannot be read, or is of another kind.
+        UserError: it cannot be read, or is of another kind.
     """
     try:
         with Image.open(path) as image:
             mode = image.mode
             pixels = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"cannot read the mask {path}: {error}") from error
+        raise UserError(f"cannot read the mask {path}: {error}") from error
     if mode == "1":
         return pixels.astype(np.uint8)
     if mode in ("P", "L", "I") or mode.startswith("I;16"):
@@ -157,6 +157,6 @@ def read_id_mask(path: str | os.PathLike) -> np.ndarray:
     if mode in ("RGB", "RGBA"):
         red, green, blue = np.moveaxis(pixels[:, :, :3].astype(np.int32), 2, 0)
         return red + 256 * green + 65536 * blue
-    raise ValueError(
+    raise UserError(
         f"{path} is a picture of mode {mode}; masks must have a palette, grey values or colours"
     )

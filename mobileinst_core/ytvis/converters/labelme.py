@@ -1,7 +1,6 @@
 """Videos from the files of LabelMe, one beside each frame."""
 
 import base64
-import binascii
 import io
 import math
 import os
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import encode_mask, to_rle
 
@@ -60,9 +60,8 @@ class LabelmeVideos:
             keep_unannotated: see :func:`~.folders.list_frames`.
 
         Raises:
-            OSError: ``class_file`` cannot be read.
-            ValueError: files are missing or do not belong together, or ``class_file`` is
-                malformed.
+            UserError: files are missing or do not belong together, or ``class_file`` cannot be
+                read or is malformed.
         """
         self._image_root = Path(image_root)
         self._classes = None if class_file is None else read_class_file(class_file).classes
@@ -83,7 +82,7 @@ class LabelmeVideos:
         """Read the shapes of one video after the other.
 
         Raises:
-            ValueError: a file is malformed, or has an unknown class; the message names the shape.
+            UserError: a file is malformed, or has an unknown class; the message names the shape.
         """
         for frames in self._videos.values():
             yield self._read_video(frames)
@@ -104,40 +103,37 @@ class LabelmeVideos:
         """The mask of every object in a frame."""
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            raise ValueError(f"{path} is not a file of LabelMe: it has no list of 'shapes'")
+            raise UserError(f"{path} is not a file of LabelMe: it has no list of 'shapes'")
         written = (content.get("imageHeight"), content.get("imageWidth"))
         if None not in written and written != size:
-            raise ValueError(
+            raise UserError(
                 f"{path} is for an image of {written[0]} x {written[1]} pixels (height x width), "
                 f"but its image has {size[0]} x {size[1]}"
             )
         parts: dict[Identity, list[dict | None]] = defaultdict(list)
         for number, shape in enumerate(content["shapes"]):
-            where = f"{path}, shape {number}"
-            try:
+            with naming(f"{path}, shape {number}"):
                 identity = self._identify(shape)
                 if parts.get(identity) and identity[1] is None:
-                    raise ValueError(
+                    raise UserError(
                         f"a second {identity[0]!r} in this frame, and nothing tells them apart: "
                         "set group_id, or number the labels"
                     )
                 parts[identity].append(_to_mask(shape, *size))
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
         return {identity: _unite(masks) for identity, masks in parts.items()}
 
     def _identify(self, shape: Any) -> Identity:
         label = shape.get("label") if isinstance(shape, dict) else None
         if not isinstance(label, str) or not label:
-            raise ValueError(f"the label is {label!r}, no text")
+            raise UserError(f"the label is {label!r}, no text")
         name, number = label, shape.get("group_id")
         if number is not None and not is_integer(number):
-            raise ValueError(f"the group_id is {number!r}, no integer")
+            raise UserError(f"the group_id is {number!r}, no integer")
         numbered = _NUMBERED_LABEL.fullmatch(label)
         if number is None and numbered and label not in (self._classes or ()):
             name, number = numbered[1], int(numbered[2])
         if self._classes is not None and name not in self._classes:
-            raise ValueError(f"the class {name!r} is not in the list of classes")
+            raise UserError(f"the class {name!r} is not in the list of classes")
         return name, number
 
 
@@ -149,7 +145,7 @@ def _to_mask(shape: dict, height: int, width: int) -> dict | None:
     except (TypeError, ValueError):
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError("'points' must be a list of pairs of numbers")
+        raise UserError("'points' must be a list of pairs of numbers")
     if kind == "mask":
         return _paste(shape, points[0], height, width)
     if kind == "circle" and len(points) == 2:
@@ -158,12 +154,12 @@ def _to_mask(shape: dict, height: int, width: int) -> dict | None:
         (left, top), (right, bottom) = points
         points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     elif kind not in ("polygon", "rectangle", "oriented_rectangle"):
-        raise ValueError(
+        raise UserError(
             f"a shape of type {kind!r} with {len(points)} points has no area; use polygon, "
             "rectangle, circle or mask"
         )
     if len(points) < 3:
-        raise ValueError(f"a {kind} of {len(points)} points has no area")
+        raise UserError(f"a {kind} of {len(points)} points has no area")
     return to_rle([points.ravel().tolist()], height, width)
 
 
@@ -178,13 +174,13 @@ def _paste(shape: dict, corner: np.ndarray, height: int, width: int) -> dict:
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or ""))) as image:
             part = np.asarray(image) != 0
-    except (UnidentifiedImageError, OSError, SyntaxError, binascii.Error, TypeError) as error:
-        raise ValueError(f"'mask' is no picture in base64: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(f"'mask' is no picture in base64: {error}") from error
     left, top = np.round(corner).astype(int)
     mask = np.zeros((height, width), dtype=bool)
     inside = mask[max(top, 0) : top + part.shape[0], max(left, 0) : left + part.shape[1]]
     if part.ndim != 2 or inside.shape != part.shape:
-        raise ValueError(f"'mask' of shape {part.shape} at x {left}, y {top} leaves the image")
+        raise UserError(f"'mask' of shape {part.shape} at x {left}, y {top} leaves the image")
     inside[:] = part
     return encode_mask(mask)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from .builtin import COCO_ID_MAPS, THING_CLASSES, register_builtin_datasets
+from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
+
+from .builtin import register_builtin_datasets
 
 __all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
 

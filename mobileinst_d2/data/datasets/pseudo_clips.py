@@ -5,7 +5,9 @@ import logging
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .builtin import THING_CLASSES, register_builtin_datasets
+from mobileinst_core.ytvis.classes import THING_CLASSES
+
+from .builtin import register_builtin_datasets
 from .classes import corresponding_classes, dataset_class_names
 
 __all__ = ["is_pseudo_clips", "register_pseudo_clips"]

@@ -11,7 +11,7 @@ from detectron2.structures import BitMasks, Instances
 from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_util
 
-from mobileinst_core.masks.rle import to_rle
+from mobileinst_core.masks.rle import MaskError, to_rle
 
 __all__ = [
     "annotations_with_masks",
@@ -67,7 +67,7 @@ def decode_masks(segmentations: Sequence[Any], size: tuple[int, int]) -> list[np
     for row, segmentation in enumerate(segmentations):
         try:
             rle = to_rle(segmentation, *size)
-        except ValueError as error:
+        except MaskError as error:
             raise ValueError(f"segmentation {row}: {error}") from error
         masks.append(None if rle is None else mask_util.decode(rle))
     return masks

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.evaluation.ytvis import main
+from mobileinst_core.ytvis.evaluate import main
 
 HEIGHT, WIDTH, LENGTH = 6, 8, 3
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
+# The second is its name in the Detectron2 side.
+COMMANDS = ("mobileinst_core.ytvis.evaluate", "mobileinst_d2.evaluation.ytvis")
 
 
 def square(rows, height=HEIGHT, width=WIDTH) -> dict:
@@ -108,6 +110,22 @@ def test_uncompressed_and_polygon_predictions_are_read(run, gt, results):
     assert run(gt, results)["AP"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["videos", 0, "file_names"], KeyError),
+        (["videos", 0, "file_names"], None),
+        (["categories", 0, "name"], KeyError),
+        (["annotations", 0, "bboxes"], [[0, 0], None]),
+        (["annotations", 0, "category_id"], 7.0),
+    ],
+)
+def test_the_metric_passes_over_what_it_does_not_read(run, gt, results, path, value):
+    gt["annotations"][0]["bboxes"] = None
+    change(path, value)(gt)
+    assert run(gt, results)["AP"] == pytest.approx(100)
+
+
 def test_optional_parts_of_the_ground_truth(run, gt, results):
     del gt["annotations"][0]["iscrowd"], gt["annotations"][0]["areas"]
     del gt["videos"][0]["length"]
@@ -142,25 +160,25 @@ def change(path, value):
 
 
 BAD_RESULTS = [
-    ([0, "video_id"], 5, "entry number 0 .*no video 5"),
-    ([0, "video_id"], KeyError, "'video_id' must be an integer"),
-    ([0, "video_id"], [4], "'video_id' must be an integer"),
-    ([0, "category_id"], 1, "video 4.*no category 1, only 2, 7"),
-    ([0, "category_id"], "cat", "'category_id' must be an integer"),
+    ([0, "video_id"], 5, "entry number 0 .*belongs to video 5, which is missing in the annotation"),
+    ([0, "video_id"], KeyError, "entry number 0 .*has no 'video_id'"),
+    ([0, "video_id"], [4], r"entry number 0 .*belongs to video \[4\], which is missing"),
+    ([0, "category_id"], 1, r"video 4.*has category_id 1, which is not in .*file \(2, 7\)"),
+    ([0, "category_id"], "cat", "video 4.*has category_id 'cat', which is not in"),
     ([0, "score"], KeyError, "'score' must be a finite number"),
     ([0, "score"], float("nan"), "'score' must be a finite number"),
     ([0, "score"], float("inf"), "'score' must be a finite number"),
     ([0, "score"], "0.5", "'score' must be a finite number"),
     ([0, "score"], True, "'score' must be a finite number"),
     ([0, "score"], 10**400, "'score' must be a finite number"),
-    ([0, "segmentations"], KeyError, "'segmentations' must be a list"),
-    ([0, "segmentations"], [None] * 2, "2 segmentations for a video of 3 frames"),
-    ([0, "segmentations"], [None] * 4, "4 segmentations for a video of 3 frames"),
+    ([0, "segmentations"], KeyError, "entry number 0 .*has no 'segmentations'"),
+    ([0, "segmentations"], [None] * 2, "video 4.*3 frames but 'segmentations' has 2 entries"),
+    ([0, "segmentations"], [None] * 4, "video 4.*3 frames but 'segmentations' has 4 entries"),
     ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
     ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
     ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed run-length code"),
     ([0, "segmentations", 1], "mask", "frame 1: a mask must be polygons"),
-    ([0], 3, "entry number 0 must be an object"),
+    ([0], 3, "entry number 0 must be a mapping, got int"),
 ]
 
 
@@ -172,20 +190,34 @@ def test_bad_results_are_refused(run, gt, results, path, value, message):
 
 
 BAD_GROUND_TRUTH = [
-    (["categories"], KeyError, "is not in the YouTube-VIS format"),
-    (["videos"], {"a": {}}, "'videos' must be a list"),
-    (["videos", 0, "height"], 0, "video 4: .* must be positive"),
-    (["videos", 0, "width"], KeyError, "video 4: 'width' must be an integer"),
-    (["videos", 0, "length"], 2, "video 4: 'length' is 2"),
-    (["videos", 0, "id"], "4", "'videos', entry number 0: 'id' must be an integer"),
-    (["categories", 1, "id"], 7, "'categories': the id 7 occurs twice"),
-    (["annotations", 0, "video_id"], 1, "annotation number 0 .*no video 1"),
-    (["annotations", 0, "category_id"], 1, "annotation number 0 .*no category 1"),
-    (["annotations", 0, "segmentations"], [None] * 2, "2 segmentations"),
-    (["annotations", 0, "segmentations", 1], square(2, 9, 9), "frame 1: a mask has size"),
-    (["annotations", 0, "areas"], [1, "2", None], "'areas' must be a list"),
-    (["annotations", 0, "iscrowd"], "0", "'iscrowd' must be 0 or 1"),
-    (["annotations"], {"1": {}}, "'annotations' must be a list"),
+    (["categories"], KeyError, "the annotation file has no 'categories'"),
+    (["videos"], {"a": {}}, "this looks like the meta.json of YouTube-VOS"),
+    (["videos", 0, "height"], 0, "video 4 has height 0, no positive integer"),
+    (["videos", 0, "width"], KeyError, "video 4 has no 'width'"),
+    (["videos", 0, "length"], 2, "video 4 has length 2 but 3 file names"),
+    (["videos", 0, "id"], "4", "video ids must be integers, got '4'"),
+    (["categories", 1, "id"], 7, "the category id 7 occurs more than once"),
+    (
+        ["annotations", 0, "video_id"],
+        1,
+        "annotation 1 belongs to video 1, which is missing",
+    ),
+    (["annotations", 0, "category_id"], 1, r"annotation 1 has category_id 1, .*\(2, 7\)"),
+    (
+        ["annotations", 0, "segmentations"],
+        [None] * 2,
+        "annotation 1 .*'segmentations' has 2",
+    ),
+    (["annotations", 0, "segmentations", 1], square(2, 9, 9), "annotation 1, frame 1: a mask has"),
+    (
+        ["annotations", 0, "areas"],
+        [1, "2", None],
+        "annotation 1 .*frame 1: '2' in 'areas'",
+    ),
+    (["annotations", 0, "areas"], [1, 2], "annotation 1 of video 4.*'areas' has 2 entries"),
+    (["annotations", 0, "segmentations"], "none", "'segmentations' is 'none', no list"),
+    (["annotations", 0, "iscrowd"], "0", "annotation 1 has iscrowd '0', which must be 0 or 1"),
+    (["annotations"], {"1": {}}, "there must be a list with at least one annotation, not a dict"),
     (["annotations"], KeyError, "has no annotations"),
     (["annotations"], None, "has no annotations"),
     (["annotations"], [], "has no annotations"),
@@ -195,12 +227,14 @@ BAD_GROUND_TRUTH = [
 @pytest.mark.parametrize(("path", "value", "message"), BAD_GROUND_TRUTH)
 def test_bad_ground_truth_is_refused(run, gt, results, path, value, message):
     change(path, value)(gt)
-    with pytest.raises(SystemExit, match=message):
+    # That there is nothing to compare with is no fault of the file.
+    named = "" if message == "has no annotations" else r"gt\.json: .*"
+    with pytest.raises(SystemExit, match=f"{named}{message}"):
         run(gt, results)
 
 
 def test_unreadable_files_are_named(run, gt, results, tmp_path):
-    with pytest.raises(SystemExit, match=r"results\.json is not a JSON file"):
+    with pytest.raises(SystemExit, match=r"results\.json is not valid JSON"):
         run(gt, "[{")
     with pytest.raises(SystemExit, match=r"results\.json must be a list"):
         run(gt, {"results": []})
@@ -212,7 +246,7 @@ def test_unreadable_files_are_named(run, gt, results, tmp_path):
 def run_process(gt, results, tmp_path):
     """Run the real command on the contents."""
 
-    def command(python=("-m", "mobileinst_d2.evaluation.ytvis")) -> subprocess.CompletedProcess:
+    def command(*python) -> subprocess.CompletedProcess:
         arguments = []
         for name, content in (("gt", gt), ("results", results)):
             (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -228,19 +262,21 @@ def run_process(gt, results, tmp_path):
     return command
 
 
-def test_exit_status_and_message_of_the_real_command(run_process, results):
+@pytest.mark.parametrize("module", COMMANDS)
+def test_exit_status_and_message_of_the_real_command(run_process, results, module):
     results[0]["segmentations"].pop()
-    run = run_process()
+    run = run_process("-m", module)
     assert run.returncode != 0
     assert run.stdout == ""
-    assert "2 segmentations for a video of 3 frames" in run.stderr
+    assert "the video has 3 frames but 'segmentations' has 2 entries" in run.stderr
     assert "Traceback" not in run.stderr
     # What Python says of a module that its package has imported already.
     assert "found in sys.modules" not in run.stderr
 
 
-def test_the_command_imports_neither_detectron2_nor_pytorch(run_process):
-    run = run_process(("-X", "importtime", "-m", "mobileinst_d2.evaluation.ytvis"))
+@pytest.mark.parametrize("module", COMMANDS)
+def test_the_command_imports_neither_detectron2_nor_pytorch(run_process, module):
+    run = run_process("-X", "importtime", "-m", module)
     assert json.loads(run.stdout)["AP"] == pytest.approx(100)
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "mobileinst_core.ytvis.metric" in imported
@@ -249,7 +285,7 @@ def test_the_command_imports_neither_detectron2_nor_pytorch(run_process):
 
 def test_other_programs_get_the_whole_package(run_process):
     program = "import mobileinst_d2 as m, sys; assert m.add_mobileinst_config, sys.modules['torch']"
-    assert run_process(("-c", program)).returncode == 0
+    assert run_process("-c", program).returncode == 0
 
 
 @pytest.mark.parametrize("annotations", ["absent", None, []])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.evaluation import evaluate_ytvis
+from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 
 TOLERANCE = 1e-12
 

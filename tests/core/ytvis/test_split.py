@@ -7,9 +7,10 @@ import random
 import pytest
 from annotation_files import HEIGHT, WIDTH, compressed, square_mask
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.records import load_records
 from mobileinst_core.ytvis.split import split_videos
-from mobileinst_d2.data.datasets import load_ytvis_json
 
 MASK = compressed(square_mask())
 
@@ -179,7 +180,7 @@ def test_max_videos(number):
     ],
 )
 def test_bad_input_is_refused(content, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         split_videos(content, **options)
 
 
@@ -208,5 +209,5 @@ def test_real_files(shared_data, write_json):
     content = read_json(shared_data("davis_vis", "train") / "instances.json")
     train, val = split_videos(content)
     assert len(train["videos"]) + len(val["videos"]) == len(content["videos"])
-    records = load_ytvis_json(write_json(val, "val_sub.json"), "images", "ytvis_2019_val_sub")
+    records, _ = load_records(write_json(val, "val_sub.json"), "images")
     assert sum(len(record["tracks"]) for record in records) == len(val["annotations"])

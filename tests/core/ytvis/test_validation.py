@@ -9,8 +9,8 @@ from annotation_files import HEIGHT, SQUARE, WIDTH, compressed, make_content
 from PIL import Image
 
 from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.classes import THING_CLASSES
 from mobileinst_core.ytvis.validation import check_content, check_frames
-from mobileinst_d2.data.datasets.builtin import THING_CLASSES
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def warnings(content):
 def test_a_good_file_has_no_findings(content):
     findings, (video,) = check_content(content)
     assert findings == []
-    assert (video["video_id"], video["length"]) == (70, 3)
+    assert (video.id, video.length) == (70, 3)
 
 
 @pytest.mark.parametrize("annotations", [None, []])
@@ -69,11 +69,13 @@ def test_all_faults_of_one_file_are_named(content):
         "the name 'bee' is that of 7, 8",
         "annotation 0 of video 70: the official evaluation loses tracks with an id below 1",
         "the annotation id 5 occurs more than once",
-        "annotation 6 has category_id 4, which is not in the categories of the file",
-        "annotation 7 belongs to video 99, which is missing",
+        "annotation 6 has category_id 4, which is not in the categories of the annotation file "
+        "(0, 7, 8, 30)",
+        "annotation 7 belongs to video 99, which is missing in the annotation file",
         "annotation 8 of video 70: the video has 3 frames but 'segmentations' has 2 entries",
         "annotation 9 of video 70 is not visible in any frame, but counts as missed in evaluation",
-        "annotation 10 has category_id 5, which is not in the categories of the file",
+        "annotation 10 has category_id 5, which is not in the categories of the annotation file "
+        "(0, 7, 8, 30)",
         "annotation 10 has iscrowd 2, which must be 0 or 1",
         "annotation 11 of video 70, frame 2: 'x' in 'areas'",
         "annotation 11 of video 70: the video has 3 frames but 'bboxes' has 1 entries",
@@ -157,7 +159,7 @@ def frames(tmp_path, content):
     video = check_content(content)[1][0]
 
     def find(*sizes, decode=True):
-        for name, size in zip(video["file_names"], sizes, strict=True):
+        for name, size in zip(video.file_names, sizes, strict=True):
             if size is not None:
                 cv2.imwrite(str(tmp_path / name), np.zeros((*size, 3), np.uint8))
         return check_frames(video, tmp_path, decode=decode)

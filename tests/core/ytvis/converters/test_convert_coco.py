@@ -7,9 +7,10 @@ import pytest
 from annotation_files import ENCODINGS, HEIGHT, WIDTH, square_mask
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.converters import CocoVideos, build_content
+from mobileinst_core.ytvis.records import load_records
 from mobileinst_core.ytvis.validation import check_content
-from mobileinst_d2.data.datasets import load_ytvis_json
 
 
 def image(number, name, **changes):
@@ -146,7 +147,7 @@ def test_no_annotations(convert, coco):
 
 
 def test_the_result_loads(convert, coco, write_file):
-    records = load_ytvis_json(write_file("out.json", convert(coco)), "images")
+    records, _ = load_records(write_file("out.json", convert(coco)), "images")
     assert [t["category_id"] for r in records for t in r["tracks"]] == [0, 0, 1]
 
 
@@ -206,11 +207,11 @@ def only_one_video_id(coco):
 def test_bad_input_is_named(convert, coco, damage, message):
     content = copy.deepcopy(coco)
     damage(content)
-    with pytest.raises(ValueError, match=rf"frames\.json: .*{message}"):
+    with pytest.raises(UserError, match=rf"frames\.json: .*{message}"):
         convert(content)
 
 
 def test_photographs_are_no_video(shared_data):
     file = shared_data("coco_mini", "annotations", "instances_train2017.json")
-    with pytest.raises(ValueError, match="does not say which object it shows"):
+    with pytest.raises(UserError, match="does not say which object it shows"):
         list(CocoVideos(file))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.converters import IdMaskVideos, build_content
 from mobileinst_core.ytvis.converters.id_masks import read_id_mask
 from mobileinst_core.ytvis.validation import check_content
@@ -91,7 +92,7 @@ def test_ignored_values(convert, write_frames, write_mask):
 def test_white_on_black_is_explained(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
     write_mask("v", "0", picture(n255=(2, 2)))
-    with pytest.raises(ValueError, match=r"video v hold nothing but background.*--ignore"):
+    with pytest.raises(UserError, match=r"video v hold nothing but background.*--ignore"):
         convert()
     assert areas(convert(ignore=())) == [[4]]
 
@@ -147,7 +148,7 @@ def test_one_class_needs_no_list_of_objects(convert, write_frames, write_mask, w
     write_mask("v", "0", picture(n1=(2, 2)))
     content = convert(class_file=write_file("classes.yaml", "classes: [cup]"))
     assert content["categories"] == [{"id": 1, "name": "cup"}]
-    with pytest.raises(ValueError, match="object 1 of video v has no class"):
+    with pytest.raises(UserError, match="object 1 of video v has no class"):
         convert(class_file=write_file("classes.yaml", "classes: [cup, pen]"))
 
 
@@ -168,38 +169,38 @@ def test_one_class_needs_no_list_of_objects(convert, write_frames, write_mask, w
 )
 def test_bad_files_of_classes_are_refused(convert, write_file, text, message):
     path = write_file("classes.yaml", text)
-    with pytest.raises(ValueError, match=rf"(?s)classes\.yaml.*{message}"):
+    with pytest.raises(UserError, match=rf"(?s)classes\.yaml.*{message}"):
         convert(class_file=path)
 
 
 def test_missing_parts_are_named(convert, write_frames, write_mask, tmp_path):
-    with pytest.raises(ValueError, match=r"there is no folder .*images"):
+    with pytest.raises(UserError, match=r"there is no folder .*images"):
         convert()
     write_frames("v", ["0.jpg"])
     (tmp_path / "masks").mkdir()
-    with pytest.raises(ValueError, match=r"there is no \*\.png in .*masks"):
+    with pytest.raises(UserError, match=r"there is no \*\.png in .*masks"):
         convert()
     write_mask("v", "1", picture(n1=(2, 2)))
-    with pytest.raises(ValueError, match=r"no image in .*v belongs to .*v.1\.png"):
+    with pytest.raises(UserError, match=r"no image in .*v belongs to .*v.1\.png"):
         convert()
     write_frames("v", ["1.jpg", "1.png"])
-    with pytest.raises(ValueError, match=r"1\.jpg and 1\.png are two images of one frame"):
+    with pytest.raises(UserError, match=r"1\.jpg and 1\.png are two images of one frame"):
         convert()
     (tmp_path / "images/v/1.png").unlink()
     write_mask("w", "0", picture(n1=(2, 2)))
-    with pytest.raises(ValueError, match=r"the images of .*masks.w should lie in .*images.w"):
+    with pytest.raises(UserError, match=r"the images of .*masks.w should lie in .*images.w"):
         convert()
 
 
 def test_sizes_must_agree(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
     write_mask("v", "0", np.ones((16, 12), np.uint8))
-    with pytest.raises(ValueError, match=r"0\.png has 16 x 12 pixels.*its image has 12 x 16"):
+    with pytest.raises(UserError, match=r"0\.png has 16 x 12 pixels.*its image has 12 x 16"):
         convert()
     write_mask("v", "0", np.ones(SIZE, np.uint8))
     write_frames("v", ["1.jpg"], size=(12, 20))
     write_mask("v", "1", np.ones((12, 20), np.uint8))
-    with pytest.raises(ValueError, match=r"1\.jpg has 12 x 20 .*has 12 x 16"):
+    with pytest.raises(UserError, match=r"1\.jpg has 12 x 20 .*has 12 x 16"):
         convert()
 
 
@@ -216,10 +217,10 @@ def test_damaged_files_are_named(convert, write_frames, write_mask, tmp_path):
     root = write_frames("v", ["0.jpg"])
     path = write_mask("v", "0", picture(n1=(2, 2)))
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"cannot read the mask .*0\.png"):
+    with pytest.raises(UserError, match=r"cannot read the mask .*0\.png"):
         convert()
     (root / "v/0.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=r"cannot read the image .*0\.jpg"):
+    with pytest.raises(UserError, match=r"cannot read the image .*0\.jpg"):
         convert()
 
 
@@ -227,5 +228,5 @@ def test_other_pictures_are_refused(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
     path = write_mask("v", "0", picture())
     Image.new("LA", SIZE[::-1]).save(path)
-    with pytest.raises(ValueError, match=r"0\.png is a picture of mode LA"):
+    with pytest.raises(UserError, match=r"0\.png is a picture of mode LA"):
         convert()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.converters import LabelmeVideos, build_content
 from mobileinst_core.ytvis.validation import check_content
 
@@ -205,20 +206,20 @@ def test_sizes_may_be_absent(annotate, convert):
 )
 def test_bad_shapes_are_named(annotate, convert, bad, message):
     annotate([shape("fox")], [shape(), bad])
-    with pytest.raises(ValueError, match=rf"1\.json, shape 1: .*{message}"):
+    with pytest.raises(UserError, match=rf"1\.json, shape 1: .*{message}"):
         convert()
 
 
 def test_bad_files_are_named(annotate, convert, write_file):
     annotate([shape()])
-    with pytest.raises(ValueError, match=r"0\.json, shape 0: the class 'dog' is not in the list"):
+    with pytest.raises(UserError, match=r"0\.json, shape 0: the class 'dog' is not in the list"):
         convert(class_file=write_file("classes.yaml", "classes: [cat]"))
     annotate([shape()], imageHeight=41)
-    with pytest.raises(ValueError, match=r"0\.json is for an image of 41 x 60.*has 40 x 60"):
+    with pytest.raises(UserError, match=r"0\.json is for an image of 41 x 60.*has 40 x 60"):
         convert()
     write_file("images/v/0.json", {"annotations": []})
-    with pytest.raises(ValueError, match=r"0\.json is not a file of LabelMe"):
+    with pytest.raises(UserError, match=r"0\.json is not a file of LabelMe"):
         convert()
     write_file("images/v/0.json", "{")
-    with pytest.raises(ValueError, match=r"0\.json is not valid JSON"):
+    with pytest.raises(UserError, match=r"0\.json is not valid JSON"):
         convert()

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 from annotation_files import ENCODINGS, HEIGHT, SQUARE, WIDTH, compressed, make_content, square_mask
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
+from mobileinst_core.ytvis.records import load_records
 from mobileinst_core.ytvis.validation import check_content
-from mobileinst_d2.data.datasets.ytvis import load_ytvis_json, register_ytvis_instances
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def content():
     return make_content()
 
 
-def load(write_json, content, name=None):
-    return load_ytvis_json(write_json(content), "images", name)
+def load(write_json, content):
+    return load_records(write_json(content), "images")[0]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -95,17 +95,8 @@ def test_given_boxes_areas_and_crowd_are_kept(write_json, content):
 
 
 def test_classes_come_from_the_file_sorted_by_id(write_json, content):
-    load(write_json, content, "unsorted")
-    metadata = MetadataCatalog.get("unsorted")
-    assert metadata.thing_classes == ["ant", "bee", "cat"]
-    assert metadata.thing_dataset_id_to_contiguous_id == {0: 0, 7: 1, 30: 2}
-
-
-def test_other_classes_under_a_known_name_are_refused(write_json, content):
-    load(write_json, content, "known")
-    content["categories"][0]["name"] = "cow"
-    with pytest.raises(ValueError, match="position 2 the file has 'cow', expected 'cat'"):
-        load(write_json, content, "known")
+    _, classes = load_records(write_json(content), "images")
+    assert list(classes.items()) == [(0, "ant"), (7, "bee"), (30, "cat")]
 
 
 @pytest.mark.parametrize("annotations", ["absent", None, []])
@@ -274,7 +265,7 @@ def test_inconsistent_files_are_refused_and_validation_agrees(write_json, conten
     damage(content)
     findings, _ = check_content(content)
     assert any(f.is_error and re.search(message, f.message) for f in findings)
-    with pytest.raises(ValueError, match=rf"instances\.json: .*{message}"):
+    with pytest.raises(UserError, match=rf"instances\.json: .*{message}"):
         load(write_json, content)
 
 
@@ -292,39 +283,23 @@ def test_inconsistent_files_are_refused_and_validation_agrees(write_json, conten
 def test_files_of_another_kind_are_recognised(write_json, wrong, message):
     (finding,), _ = check_content(wrong)
     assert finding.group == "kind of file"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         load(write_json, wrong)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'mine'.*nowhere\.json"):
-        load_ytvis_json(tmp_path / "nowhere.json", "images", "mine")
+    with pytest.raises(UserError, match=r"cannot read .*nowhere\.json"):
+        load_records(tmp_path / "nowhere.json", "images")
     (tmp_path / "half.json").write_text('{"videos": [')
-    with pytest.raises(ValueError, match=r"half\.json is not valid JSON"):
-        load_ytvis_json(tmp_path / "half.json", "images")
-
-
-def test_registration_reads_nothing_and_may_be_repeated(write_json, content, tmp_path):
-    path = tmp_path / "instances.json"
-    for _ in range(2):
-        register_ytvis_instances("lazy", {"note": "x"}, path, tmp_path)
-    metadata = MetadataCatalog.get("lazy")
-    assert (metadata.evaluator_type, metadata.json_file) == ("ytvis", str(path))
-    write_json(content)
-    assert DatasetCatalog.get("lazy")[0]["video_id"] == 70
-    assert metadata.thing_classes == ["ant", "bee", "cat"]
-
-
-def test_registration_with_other_paths_is_refused(tmp_path):
-    register_ytvis_instances("taken", {}, tmp_path / "a.json", tmp_path)
-    with pytest.raises(ValueError, match=r"'taken' is already registered.*a\.json.*b\.json"):
-        register_ytvis_instances("taken", {}, tmp_path / "b.json", tmp_path)
+    with pytest.raises(UserError, match=r"half\.json is not valid JSON"):
+        load_records(tmp_path / "half.json", "images")
 
 
 def test_real_videos(shared_data):
     root = shared_data("davis_vis", "train")
-    records = load_ytvis_json(root / "instances.json", root / "JPEGImages")
+    records, classes = load_records(root / "instances.json", root / "JPEGImages")
     content = json.loads((root / "instances.json").read_text())
+    assert classes == {entry["id"]: entry["name"] for entry in content["categories"]}
     assert sum(len(r["tracks"]) for r in records) == len(content["annotations"])
     areas = {a["id"]: a["areas"] for a in content["annotations"]}
     for record in records:

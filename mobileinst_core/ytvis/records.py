@@ -1,0 +1,81 @@
+"""The videos of a YouTube-VIS annotation file as records for training and inference."""
+
+import logging
+import os
+from typing import Any
+
+from mobileinst_core.errors import naming
+from mobileinst_core.files import read_json
+
+from .annotations import AnnotationFile, Finding, stop_at_error
+
+__all__ = ["load_records"]
+
+_logger = logging.getLogger(__name__)
+
+
+def load_records(
+    json_file: str | os.PathLike, image_root: str | os.PathLike
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Read an annotation file in the format of YouTube-VIS, which OVIS and others share.
+
+    Masks of any encoding become compressed RLE, which is small and tells without decoding whether
+    an object is visible. All videos are kept, those without any track too. Category ids may have
+    gaps and any order; they are numbered by ascending id.
+
+    Args:
+        json_file: annotation file.
+        image_root: folder to which the file names in it are relative.
+
+    Returns:
+        One record per video and the class names by category id, in the order of the contiguous
+        indices. A record has ``video_id``, ``height``, ``width``, ``length``, ``file_names`` (one
+        path per frame) and ``tracks``, which is None if the file has no ground truth. A track has
+        ``id``, ``category_id`` (contiguous, from 0), ``iscrowd`` and per frame ``segmentations``
+        (compressed RLE, or None where invisible), ``bboxes`` (x, y, width, height in pixels) and
+        ``areas`` (pixels).
+
+    Raises:
+        UserError: the file cannot be read, or its content is of another kind, incomplete or
+            inconsistent; the message names the file and the entry.
+    """
+    content = read_json(json_file)
+    bad_polygons = []
+
+    def report(finding: Finding) -> None:
+        stop_at_error(finding)
+        bad_polygons.append(finding)
+
+    with naming(json_file):
+        file = AnnotationFile(content, report)
+        labels = {category_id: label for label, category_id in enumerate(file.categories)}
+        records = {
+            video.id: {
+                "video_id": video.id,
+                "height": video.height,
+                "width": video.width,
+                "length": video.length,
+                "file_names": [os.path.join(image_root, name) for name in video.file_names],
+                "tracks": [] if file.has_tracks else None,
+            }
+            for video in file.videos.values()
+        }
+        num_tracks = 0
+        for _, track in file.tracks():
+            track["category_id"] = labels[track["category_id"]]
+            records[track.pop("video_id")]["tracks"].append(track)
+            num_tracks += 1
+    if bad_polygons:
+        _logger.warning(
+            "%s: %d polygons have fewer than three points and are left out",
+            json_file,
+            len(bad_polygons),
+        )
+    _logger.info(
+        "Loaded %d videos (%d frames, %s) in YouTube-VIS format from %s",
+        len(records),
+        sum(record["length"] for record in records.values()),
+        f"{num_tracks} tracks" if file.has_tracks else "no ground truth",
+        json_file,
+    )
+    return list(records.values()), file.categories

@@ -1,0 +1,49 @@
+"""YouTube-VIS files as data sets of Detectron2: registration, and the classes in the metadata."""
+
+import pytest
+from annotation_files import make_content
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mobileinst_core.errors import UserError
+from mobileinst_d2.data.datasets.ytvis import load_ytvis_json, register_ytvis_instances
+
+
+@pytest.fixture
+def content():
+    return make_content()
+
+
+def test_classes_come_from_the_file_sorted_by_id(write_json, content):
+    load_ytvis_json(write_json(content), "images", "unsorted")
+    metadata = MetadataCatalog.get("unsorted")
+    assert metadata.thing_classes == ["ant", "bee", "cat"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {0: 0, 7: 1, 30: 2}
+
+
+def test_other_classes_under_a_known_name_are_refused(write_json, content):
+    load_ytvis_json(write_json(content), "images", "known")
+    content["categories"][0]["name"] = "cow"
+    with pytest.raises(UserError, match="position 2 the file has 'cow', expected 'cat'"):
+        load_ytvis_json(write_json(content), "images", "known")
+
+
+def test_registration_reads_nothing_and_may_be_repeated(write_json, content, tmp_path):
+    path = tmp_path / "instances.json"
+    for _ in range(2):
+        register_ytvis_instances("lazy", {"note": "x"}, path, tmp_path)
+    metadata = MetadataCatalog.get("lazy")
+    assert (metadata.evaluator_type, metadata.json_file) == ("ytvis", str(path))
+    write_json(content)
+    assert DatasetCatalog.get("lazy")[0]["video_id"] == 70
+    assert metadata.thing_classes == ["ant", "bee", "cat"]
+
+
+def test_registration_with_other_paths_is_refused(tmp_path):
+    register_ytvis_instances("taken", {}, tmp_path / "a.json", tmp_path)
+    with pytest.raises(ValueError, match=r"'taken' is already registered.*a\.json.*b\.json"):
+        register_ytvis_instances("taken", {}, tmp_path / "b.json", tmp_path)
+
+
+def test_a_missing_file_is_named_with_its_data_set(tmp_path):
+    with pytest.raises(UserError, match=r"'mine'.*nowhere\.json"):
+        load_ytvis_json(tmp_path / "nowhere.json", "images", "mine")
