@@ -4,61 +4,27 @@ What it finds it reports, and goes on with the rest: training stops at the first
 passes over faults of what it does not look at, and validation lists them all.
 """
 
-import numbers
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pycocotools import mask as mask_util
 
-from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import MIN_POLYGON_NUMBERS, MaskError, rle_area, to_rle, to_rles
 
-__all__ = [
-    "AnnotationFile",
-    "Finding",
-    "Report",
-    "TrackEntry",
-    "Video",
-    "entries_by_id",
-    "has_keys",
-    "is_finite",
-    "is_integer",
-    "read_categories",
-    "read_track_entry",
-    "stop_at_error",
-]
+from .entries import (
+    Finding,
+    Report,
+    entries_by_id,
+    has_keys,
+    is_finite,
+    is_integer,
+    read_categories,
+    report_no_list,
+    stop_at_error,
+)
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong in a file.
-
-    Attributes:
-        group: the part of the file that it is about.
-        message: what is wrong; names the entry.
-        is_error: whether the entry cannot be used as it stands; otherwise this is a warning.
-        in_metric: whether the metric looks at what is wrong.
-    """
-
-    group: str
-    message: str
-    is_error: bool = True
-    in_metric: bool = True
-
-
-Report = Callable[[Finding], None]
-
-
-def stop_at_error(finding: Finding) -> None:
-    """A report that raises errors and passes over warnings.
-
-    Raises:
-        UserError: the finding is an error.
-    """
-    if finding.is_error:
-        raise UserError(finding.message)
+__all__ = ["AnnotationFile", "TrackEntry", "Video", "read_track_entry"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +105,7 @@ class AnnotationFile:
         report, group = self._report, "annotations"
         annotations = self._annotations if self.has_tracks else []
         if not isinstance(annotations, list):
-            _report_no_list(annotations, "annotation", group, report)
+            report_no_list(annotations, "annotation", group, report)
             return
         ids: set[int] = set()
         for position, entry in enumerate(annotations):
@@ -183,91 +149,6 @@ class AnnotationFile:
                     "areas": _complete(track.areas, rles, rle_area),
                 },
             )
-
-
-def read_categories(entries: Any, report: Report) -> dict[int, str]:
-    """The categories of a YouTube-VIS or COCO file.
-
-    Args:
-        entries: the part of the file.
-        report: takes what is wrong.
-
-    Returns:
-        Class names by category id, in ascending order of the id; "" for a category without a name.
-    """
-    group, names = "categories", {}
-    for key, entry in sorted(entries_by_id(entries, "category", group, report).items()):
-        name = entry.get("name", "")
-        if "name" not in entry:
-            report(Finding(group, f"category {key} has no 'name'", in_metric=False))
-        elif not isinstance(name, str) or not name:
-            message = f"category {key} has the name {name!r}, no text"
-            report(Finding(group, message, in_metric=False))
-            name = ""
-        names[key] = name
-    return names
-
-
-def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[int, dict]:
-    """The usable entries of a list by their ``id``, in the order of the file.
-
-    Args:
-        entries: part of a file that should be a list of mappings.
-        what: the name of one entry in messages.
-        group: see :class:`Finding`.
-        report: takes what is wrong.
-
-    Returns:
-        The first entry of each id.
-    """
-    if not isinstance(entries, list) or not entries:
-        _report_no_list(entries, what, group, report)
-        return {}
-    found: dict[int, dict] = {}
-    for position, entry in enumerate(entries):
-        if not has_keys(entry, ("id",), f"{what} at position {position}", group, report):
-            continue
-        if not is_integer(entry["id"]):
-            report(Finding(group, f"{what} ids must be integers, got {entry['id']!r}"))
-        elif entry["id"] in found:
-            report(Finding(group, f"the {what} id {entry['id']} occurs more than once"))
-        else:
-            found[int(entry["id"])] = entry
-    return found
-
-
-def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: Report) -> bool:
-    """Check that an entry is a mapping with some keys.
-
-    Args:
-        entry: part of a file.
-        keys: which it must have.
-        what: the entry's name in messages.
-        group: see :class:`Finding`.
-        report: takes what is wrong.
-
-    Returns:
-        Whether it is.
-    """
-    if not isinstance(entry, dict):
-        report(Finding(group, f"{what} must be a mapping, got {type(entry).__name__}"))
-        return False
-    missing = [key for key in keys if key not in entry]
-    if missing:
-        report(Finding(group, f"{what} has no {', '.join(map(repr, missing))}"))
-    return not missing
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value of a JSON file is an integer, as are 4 and 4.0; true and false are none."""
-    return type(value) is int or (is_finite(value) and value == value // 1)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value of a JSON file is a number that fits into a float."""
-    # Python's integers have no end.
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and abs(value) <= sys.float_info.max
 
 
 def read_track_entry(
@@ -343,11 +224,6 @@ def _is_annotation_file(content: Any, report: Report) -> bool:
         return False
     keys = ("videos", "categories")
     return has_keys(content, keys, "the annotation file", "kind of file", report)
-
-
-def _report_no_list(entries: Any, what: str, group: str, report: Report) -> None:
-    kind = f"not a {type(entries).__name__}" if entries else f"not {entries!r}"
-    report(Finding(group, f"there must be a list with at least one {what}, {kind}"))
 
 
 def _read_video(video_id: int, entry: dict, report: Report) -> Video | None:

@@ -7,7 +7,8 @@ from typing import Any
 from mobileinst_core.errors import naming
 from mobileinst_core.files import read_json
 
-from .annotations import AnnotationFile, Finding, stop_at_error
+from .annotations import AnnotationFile
+from .entries import Finding, stop_at_error
 
 __all__ = ["load_records"]
 

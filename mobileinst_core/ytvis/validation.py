@@ -11,8 +11,9 @@ from pycocotools import mask as mask_util
 from mobileinst_core.masks.rle import rle_area
 from mobileinst_core.video.images import ImageReadError, read_image
 
-from .annotations import AnnotationFile, Finding, Video
+from .annotations import AnnotationFile, Video
 from .classes import THING_CLASSES
+from .entries import Finding
 
 __all__ = ["check_content", "check_frames"]
 

@@ -12,7 +12,7 @@ from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import to_rle
 from mobileinst_core.video.images import natural_key
 
-from ..annotations import (
+from ..entries import (
     entries_by_id,
     has_keys,
     is_integer,

@@ -18,7 +18,7 @@ from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import encode_mask, to_rle
 
-from ..annotations import is_integer
+from ..entries import is_integer
 from .content import AnnotatedVideo, Track, number_classes
 from .folders import check_size, list_frames, read_class_file
 
