@@ -28,7 +28,6 @@ from mobileinst_d2.engine import (
     add_exported_arguments,
     launch,
     setup_cfg_of_model,
-    without_backbone_weights,
 )
 from mobileinst_d2.export import ExportError
 
@@ -77,7 +76,7 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
     Returns:
         The metrics if there are any.
     """
-    cfg = without_backbone_weights(setup(args), resume=args.resume)
+    cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args)
     trainer = Trainer(cfg)

@@ -30,7 +30,7 @@ from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.video_io import VideoReader, VideoWriter
 from mobileinst_core.video.window import Window
 from mobileinst_core.ytvis.results_file import VideoResultsFile
-from mobileinst_d2.engine.checkpoint import CheckpointError
+from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.engine.setup import ConfigError

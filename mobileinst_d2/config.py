@@ -41,8 +41,8 @@ def add_mobileinst_config(cfg: CN) -> None:
 
 
 def _add_backbone_config(cfg: CN) -> None:
-    # Public checkpoint (path or URL) that the backbone alone starts from; "" = random. Not used
-    # where the whole model is given: in evaluation, in the demo, when a training is resumed.
+    # Public checkpoint (path or URL) that the backbone gets at the start of a training; "" = none.
+    # Not used where MODEL.WEIGHTS gives the whole model, nor when a training is resumed.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Training samples over which batch norms are taken anew at the start, if a checkpoint has them
     # folded into its convolutions; 0 = left as they are. Training would break such a network.
@@ -71,28 +71,24 @@ def _add_backbone_config(cfg: CN) -> None:
     # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
     cfg.MODEL.SEAFORMER.NORM = "BN"
 
-    cfg.MODEL.MOBILENETV2 = CN()
+    cfg.MODEL.TIMM = CN()
+    # TimmBackbone: any network of timm that gives features at strides 8, 16 and 32. The paper's
+    # MobileNetV2 is "mobilenetv2_100". The name may end in the tag of certain weights.
+    cfg.MODEL.TIMM.NAME = "mobilenetv2_100"
+    # Start a training from the weights that timm publishes for the network; MODEL.WEIGHTS and
+    # MODEL.BACKBONE.WEIGHTS go before.
+    cfg.MODEL.TIMM.PRETRAINED = False
     # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.MOBILENETV2.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    cfg.MODEL.TIMM.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
     # Open: how x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
     # "pool" (2x2 average).
-    cfg.MODEL.MOBILENETV2.GLOBAL_FEATURE = "conv"
-    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
-    cfg.MODEL.MOBILENETV2.NORM = "BN"
-
-    # MobileNetV4-Conv-Small; not in the paper.
-    cfg.MODEL.MOBILENETV4 = CN()
-    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.MOBILENETV4.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
-    # How x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
-    # "pool" (2x2 average).
-    cfg.MODEL.MOBILENETV4.GLOBAL_FEATURE = "conv"
-    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
-    cfg.MODEL.MOBILENETV4.NORM = "BN"
+    cfg.MODEL.TIMM.GLOBAL_FEATURE = "conv"
+    # What the network's batch norms become: "BN" | "SyncBN" | "FrozenBN".
+    cfg.MODEL.TIMM.NORM = "BN"
 
     cfg.MODEL.MOBILE_FPN = CN()
     # What build_mobile_fpn_backbone, for Detectron2's own detectors, puts MODEL.FPN on:
-    # "TopFormer" | "SeaFormer" | "MobileNetV2" | "MobileNetV4".
+    # "TopFormer" | "SeaFormer" | "TimmBackbone".
     cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TopFormer"
 
 

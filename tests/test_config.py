@@ -162,8 +162,8 @@ OPTIONS = named_options()
 def use(key: str, value: object) -> None:
     """Build what reads the key."""
     overrides = {key.replace(".", "__"): value}
-    for name in ("SeaFormer", "MobileNetV2", "MobileNetV4"):
-        if key.startswith(f"MODEL.{name.upper()}."):
+    for name, section in (("SeaFormer", "SEAFORMER"), ("TimmBackbone", "TIMM")):
+        if key.startswith(f"MODEL.{section}."):
             overrides["MODEL__BACKBONE__NAME"] = name
     if key == "DATALOADER.VIS_SAMPLE_UNIT":
         track = {"iscrowd": 0, "segmentations": [{"size": [4, 4], "counts": [0, 16]}]}
@@ -192,7 +192,7 @@ def test_every_option_of_a_comment_is_accepted(key, value):
 
 
 # Texts of the user's own.
-FREE_TEXTS = {"MODEL.BACKBONE.WEIGHTS", "MODEL.WARM_START_CLASSES"}
+FREE_TEXTS = {"MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.NAME", "MODEL.WARM_START_CLASSES"}
 TEXTS = [k for k, v in KEYS.items() if isinstance(v[0] if isinstance(v, list) and v else v, str)]
 
 

@@ -26,8 +26,7 @@ from mobileinst_d2.benchmark import (
 from mobileinst_d2.engine.setup import ConfigError, setup_cfg
 
 ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "mobileinst" / "ablations"
-# The costs do not depend on the weights, so no file is needed for them.
-ON_CPU = ("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", "")
+ON_CPU = ("MODEL.DEVICE", "cpu")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -40,7 +40,6 @@ from mobileinst_d2.engine import (
     CheckpointError,
     ConfigError,
     setup_cfg,
-    without_backbone_weights,
 )
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.tracking import FramePreparation, StreamingPredictor, VideoPredictor
@@ -92,7 +91,7 @@ class Bench:
             self.model = load_predictor(cfg).model
         else:
             torch.manual_seed(0)
-            model = build_model(without_backbone_weights(cfg)).eval()
+            model = build_model(cfg).eval()
             self.model = ShapedMasks(model, self.prepare(next(self.frames)))
 
 

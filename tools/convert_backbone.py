@@ -19,14 +19,14 @@ from typing import Any
 import torch
 
 from mobileinst_core.files import replacing
-from mobileinst_d2.modeling.backbone.checkpoint_names import (
+from mobileinst_d2.checkpoint.backbones import name_groups
+from mobileinst_d2.checkpoint.names import (
     NETWORKS,
     describe_network,
     find_backbone,
     find_state_dict,
 )
-from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError, read_checkpoint
-from mobileinst_d2.modeling.backbone.checkpoints import name_groups
+from mobileinst_d2.checkpoint.reading import CheckpointError, read_checkpoint
 
 SUFFIXES = (".pkl", ".pth")
 

@@ -66,7 +66,7 @@ class ConfigCandidate:
         torch.manual_seed(_SEED)
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.WEIGHTS = "cpu", ""
+        cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg).eval()
         randomise_norms(model)
         return model

@@ -1,11 +1,12 @@
 """Training and evaluation: what train_net.py, the demo and the tools start from."""
 
-from .checkpoint import CheckpointError, TrainingCheckpointer
+from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
+
 from .exported import add_exported_arguments, setup_cfg_of_model
 from .launch import launch
 from .optimizer import build_optimizer
 from .predictor import Predictor, load_predictor
-from .setup import ConfigError, setup_cfg, without_backbone_weights
+from .setup import ConfigError, setup_cfg
 from .trainer import Trainer
 
 __all__ = [
@@ -20,5 +21,4 @@ __all__ = [
     "load_predictor",
     "setup_cfg",
     "setup_cfg_of_model",
-    "without_backbone_weights",
 ]

@@ -8,8 +8,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch.nn.parallel import DistributedDataParallel
 
+from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
-from mobileinst_d2.modeling.layers import folded_norms, refit_norms
 
 __all__ = ["RefitFoldedNorms", "StepSeed"]
 

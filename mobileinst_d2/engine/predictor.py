@@ -9,12 +9,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import FramePreparation
 from mobileinst_d2.utils.classes import category_ids, class_names
 
-from .checkpoint import CheckpointError, TrainingCheckpointer
-from .setup import ConfigError, without_backbone_weights
+from .setup import ConfigError
 
 __all__ = ["Predictor", "load_predictor"]
 
@@ -106,7 +106,7 @@ def load_predictor(
             "Set MODEL.WEIGHTS to trained weights."
         )
     try:
-        model = build_model(without_backbone_weights(cfg)).eval()
+        model = build_model(cfg).eval()
     except (KeyError, OSError, ValueError) as error:
         raise ConfigError(f"the model cannot be built: {error}") from error
     try:

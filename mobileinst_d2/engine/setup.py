@@ -15,7 +15,7 @@ from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
-__all__ = ["ConfigError", "setup_cfg", "without_backbone_weights"]
+__all__ = ["ConfigError", "setup_cfg"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,37 +57,6 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     register_custom_datasets(cfg)
     register_builtin_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     return cfg
-
-
-def without_backbone_weights(cfg: CfgNode, *, resume: bool = False) -> CfgNode:
-    """Leave out ``MODEL.BACKBONE.WEIGHTS`` where the whole model is loaded from a checkpoint.
-
-    So evaluation, demo, fine-tuning and resuming do not need the file.
-
-    Args:
-        cfg: the config, not changed.
-        resume: whether the last checkpoint in OUTPUT_DIR is taken, if there is one.
-
-    Returns:
-        The config to build the model from.
-    """
-    if not cfg.MODEL.BACKBONE.WEIGHTS:
-        return cfg
-    last = os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")
-    source = last if resume and PathManager.isfile(last) else cfg.MODEL.WEIGHTS
-    if not source:
-        return cfg
-    logger.info(
-        "MODEL.BACKBONE.WEIGHTS (%s) is not used: the whole model comes from %s.",
-        cfg.MODEL.BACKBONE.WEIGHTS,
-        source,
-    )
-    whole = cfg.clone()
-    whole.defrost()
-    whole.MODEL.BACKBONE.WEIGHTS = ""
-    if cfg.is_frozen():
-        whole.freeze()
-    return whole
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:

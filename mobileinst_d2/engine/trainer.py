@@ -24,6 +24,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mobileinst_core.errors import UserError
+from mobileinst_d2.checkpoint import (
+    CheckpointError,
+    TrainingCheckpointer,
+    adapt_class_layers,
+    load_pretrained_backbone,
+)
 from mobileinst_d2.data.build import (
     build_test_loader,
     build_train_loader,
@@ -35,13 +41,11 @@ from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
-from .checkpoint import CheckpointError, TrainingCheckpointer
 from .hooks import RefitFoldedNorms, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .setup import ConfigError
 from .train_step import build_train_step
-from .warm_start import adapt_class_layers
 
 __all__ = ["Trainer"]
 
@@ -87,6 +91,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             adapt=functools.partial(adapt_class_layers, cfg),
+            start=functools.partial(load_pretrained_backbone, cfg),
             trainer=weakref.proxy(self),
         )
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -96,6 +101,12 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
         if cfg.MODEL.WARM_START_CLASSES and not cfg.MODEL.WEIGHTS:
             logger.warning("MODEL.WARM_START_CLASSES has no effect, as MODEL.WEIGHTS is empty.")
+        if cfg.MODEL.BACKBONE.WEIGHTS and cfg.MODEL.WEIGHTS:
+            logger.info(
+                "MODEL.BACKBONE.WEIGHTS (%s) is not used: the whole model comes from %s.",
+                cfg.MODEL.BACKBONE.WEIGHTS,
+                cfg.MODEL.WEIGHTS,
+            )
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, after one that seeds each step and one that mends folded norms."""

@@ -142,7 +142,7 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.FIXED_SIZE_TEST = tuple(size)
-    cfg.MODEL.WEIGHTS = cfg.MODEL.BACKBONE.WEIGHTS = ""
+    cfg.MODEL.WEIGHTS = ""
     return cfg
 
 

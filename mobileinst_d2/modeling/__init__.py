@@ -1,6 +1,6 @@
 """Networks and their losses."""
 
-from .backbone import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
+from .backbone import SeaFormer, TimmBackbone, TopFormer
 from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
 from .meta_arch import MobileInst
@@ -9,9 +9,8 @@ __all__ = [
     "INSTANCE_DECODER_REGISTRY",
     "MASK_DECODER_REGISTRY",
     "MobileInst",
-    "MobileNetV2",
-    "MobileNetV4",
     "SeaFormer",
+    "TimmBackbone",
     "TopFormer",
     "build_instance_decoder",
     "build_mask_decoder",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .backbone.base import MobileBackbone
 from .layers import fix_size_constants
 
 __all__ = ["ExportGraph", "build_export_graphs"]
@@ -111,6 +112,9 @@ def build_export_graphs(
             f"multiples of {divisor}"
         )
     network = copy.deepcopy(model).requires_grad_(False)
+    for module in list(network.modules()):
+        if isinstance(module, MobileBackbone):
+            module.reparameterize()
     graphs = {
         name: ExportGraph(network, compute, names, size).eval()
         for name, (compute, names) in parts.items()

@@ -9,7 +9,7 @@ from single_module import Only
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.benchmark import measure_cost
-from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
+from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
 BACKBONE_SIZES = ((224, 224), (512, 512), (640, 896))
 # The test images of COCO and of YouTube-VIS, padded.
@@ -73,7 +73,7 @@ def test_seaformer(variant, params, published_params, published_macs):
 
 
 def test_mobilenetv2_without_its_last_layer():
-    backbone = MobileNetV2(out_features=("x3", "x4", "x5"))
+    backbone = TimmBackbone(out_features=("x3", "x4", "x5"))
     for size, expected in zip(BACKBONE_SIZES, (".293", "1.529", "3.345"), strict=True):
         cost = measure_cost(Only(backbone), size)
         assert agrees(cost.macs / 1e9, expected), (size, cost.macs)
@@ -81,7 +81,7 @@ def test_mobilenetv2_without_its_last_layer():
 
 
 def test_mobilenetv4_with_its_classifier_has_the_published_size():
-    backbone = MobileNetV4(out_features=("x3", "x4", "x5"))
+    backbone = TimmBackbone(name="mobilenetv4_conv_small", out_features=("x3", "x4", "x5"))
     cost = measure_cost(Only(backbone), (224, 224))
     # 1x1 convolutions to 960 and to 1280 channels with batch norms, and the classifier.
     classifier = (128 + 2) * 960 + (960 + 2) * 1280 + (1280 + 1) * NUM_CLASSES
@@ -110,7 +110,7 @@ def test_the_faster_family(name, macs, params, repository):
 
 @pytest.mark.parametrize(("kind", "macs"), [("conv", 0.129), ("pool", 0.0), ("separable", 0.015)])
 def test_the_global_feature_of_mobilenetv2(kind, macs):
-    cost = measure_cost(Only(MobileNetV2(global_feature=kind)), BACKBONE_SIZES[-1])
+    cost = measure_cost(Only(TimmBackbone(global_feature=kind)), BACKBONE_SIZES[-1])
     parts = {name: part for name, part, _ in cost.by_module}
     assert parts.get("module.global_layers", 0) / 1e9 == pytest.approx(macs, abs=5e-4)
 
@@ -125,7 +125,7 @@ def test_the_global_feature_of_mobilenetv2(kind, macs):
         ("SeaFormer", "small", "10.289", ("22.705",)),
         ("SeaFormer", "tiny", "7.935", ("21.729",)),
         ("SeaFormer", "large", "20.335", ("34.161",)),
-        ("MobileNetV2", "", "9.311", ("24.193", "11.139", "10.452")),
+        ("TimmBackbone", "", "9.311", ("24.193", "11.139", "10.452")),
     ],
 )
 def test_full_models(name, variant, params, macs):

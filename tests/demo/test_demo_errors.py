@@ -214,7 +214,6 @@ def test_configs_and_weights_that_cannot_be_used(demo, config, images, tmp_path,
         (["--opts", "MODEL.META_ARCHITECTURE", "MobilInst"], "MobilInst"),
         (["--opts", "MODEL.WEIGHTS", tmp_path / "gone.pth"], "gone.pth"),
         (["--opts", "MODEL.WEIGHTS", config], "tiny.yaml"),
-        (["--opts", "MODEL.BACKBONE.WEIGHTS", "gone.pth"], "MODEL.BACKBONE.WEIGHTS"),
     ):
         assert message in failing(demo, capsys, [*arguments, *extra])
     assert "gone.yaml" in failing(demo, capsys, ["--config-file", "gone.yaml", *source])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import build_lively_model, noise_image, tiny_config
 
-from mobileinst_d2.engine.checkpoint import CheckpointError
+from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine.predictor import Predictor, load_predictor
 from mobileinst_d2.engine.setup import ConfigError
 

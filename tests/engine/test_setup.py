@@ -7,7 +7,7 @@ import torch
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg, without_backbone_weights
+from mobileinst_d2.engine.setup import ConfigError, setup_cfg
 
 
 @pytest.fixture
@@ -103,44 +103,3 @@ def test_custom_data_sets_are_registered(write, tmp_path):
         if name in DatasetCatalog.list():
             DatasetCatalog.pop(name)
             MetadataCatalog.pop(name)
-
-
-@pytest.fixture
-def with_backbone(write, tmp_path):
-    """A config that starts the backbone from a public file."""
-
-    def build(*opts):
-        output = str(tmp_path / "output")
-        return setup_cfg(
-            write("MODEL:\n  BACKBONE:\n    WEIGHTS: public.pth\n"), ["OUTPUT_DIR", output, *opts]
-        )
-
-    return build
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_fresh_training_needs_the_backbones_weights(with_backbone, resume):
-    cfg = with_backbone()
-    assert without_backbone_weights(cfg, resume=resume).MODEL.BACKBONE.WEIGHTS == "public.pth"
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_where_the_model_is_loaded_the_backbones_weights_are_not_used(
-    with_backbone, resume, caplog
-):
-    cfg = with_backbone("MODEL.WEIGHTS", "model_final.pth")
-    cfg.freeze()
-    with caplog.at_level("INFO"):
-        whole = without_backbone_weights(cfg, resume=resume)
-    assert whole.MODEL.BACKBONE.WEIGHTS == ""
-    assert whole.is_frozen()
-    assert cfg.MODEL.BACKBONE.WEIGHTS == "public.pth"
-    assert "(public.pth) is not used: the whole model comes from model_final.pth" in caplog.text
-
-
-def test_a_resumed_training_needs_no_weights_of_the_backbone(with_backbone, tmp_path):
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output/last_checkpoint").write_text("model_0000003.pth")
-    cfg = with_backbone()
-    assert without_backbone_weights(cfg, resume=True).MODEL.BACKBONE.WEIGHTS == ""
-    assert without_backbone_weights(cfg).MODEL.BACKBONE.WEIGHTS == "public.pth"

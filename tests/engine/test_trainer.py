@@ -11,9 +11,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import build_lr_scheduler
 from toy_training import RECORDS, ToyNet, ToyTrainer, make_cfg, run, same, weights
 
+from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine import build_optimizer, launch
 from mobileinst_d2.engine import trainer as trainer_module
-from mobileinst_d2.engine.checkpoint import CheckpointError
 from mobileinst_d2.engine.train_step import CheckedAMPTrainer
 
 

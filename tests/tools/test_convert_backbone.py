@@ -29,7 +29,7 @@ MOBILENETV4 = timm_mobilenetv4()
 FILES = {
     "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, our_names(TOPFORMER)),
     "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, our_names(SEAFORMER)),
-    "MobileNetV2": (timm_mobilenetv2(MOBILENETV2), MOBILENETV2),
+    "MobileNetV2": (MOBILENETV2, timm_mobilenetv2(MOBILENETV2)),
     "MobileNetV4": ({"state_dict": MOBILENETV4}, MOBILENETV4),
 }
 
@@ -43,19 +43,28 @@ def public(tmp_path):
     return save
 
 
+# The network of timm that a file is of.
+TIMM = {"MobileNetV2": "mobilenetv2_100", "MobileNetV4": "mobilenetv4_conv_small"}
+
+
 def stock_detector(name, repository):
     """Detectron2's RetinaNet on a feature pyramid on one of our backbones."""
     cfg = get_cfg()
     add_mobileinst_config(cfg)
     cfg.merge_from_file(str(repository / "configs/detectron2/retinanet_topformer-b_fpn.yaml"))
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = name
+    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TimmBackbone" if name in TIMM else name
+    cfg.MODEL.TIMM.NAME = TIMM.get(name, "")
     cfg.MODEL.TOPFORMER.VARIANT = cfg.MODEL.SEAFORMER.VARIANT = "tiny"
     return build_model(cfg)
 
 
 def mobileinst(name, _):
-    return build_tiny_model(MODEL__BACKBONE__NAME=name, MODEL__SEAFORMER__VARIANT="tiny")
+    return build_tiny_model(
+        MODEL__BACKBONE__NAME="TimmBackbone" if name in TIMM else name,
+        MODEL__TIMM__NAME=TIMM.get(name, ""),
+        MODEL__SEAFORMER__VARIANT="tiny",
+    )
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth"])
@@ -74,11 +83,12 @@ def test_stock_detectron2_loads_all_of_it(
     DetectionCheckpointer(model).load(str(output))
     state, loaded = FILES[name][1], model.state_dict()
     own = [n.removeprefix(prefix) for n in loaded if n.startswith(prefix)]
-    # What the public networks lack is MobileNetV2's way to stride 64.
+    # What timm's networks lack is the way to stride 64.
     own = [n for n in own if not n.startswith("global_layers.")]
     assert len(own) > 200
     for tensor in own:
-        torch.testing.assert_close(loaded[prefix + tensor], state[tensor], rtol=0, atol=0)
+        public_tensor = state[tensor.removeprefix("network.")]
+        torch.testing.assert_close(loaded[prefix + tensor], public_tensor, rtol=0, atol=0)
 
 
 def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):

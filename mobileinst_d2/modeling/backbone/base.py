@@ -1,27 +1,19 @@
 """What the mobile backbones have in common."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from torch import nn
 
-from ..layers import BATCH_NORMS, ConvNorm
+from ..layers import BATCH_NORMS
 from ..options import check_option
 
-__all__ = [
-    "MobileBackbone",
-    "activated",
-    "build_global_layers",
-    "check_image_channels",
-    "run_layers",
-]
+__all__ = ["MobileBackbone", "check_image_channels"]
 
 _STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _MIN_SIZE = 64
-_GLOBAL_FEATURES = ("conv", "pool", "separable")
 
 
 class MobileBackbone(Backbone):
@@ -90,67 +82,8 @@ class MobileBackbone(Backbone):
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to at least the wanted outputs."""
 
-
-def run_layers(
-    layers: nn.Sequential,
-    x: torch.Tensor,
-    names: Mapping[int, str],
-    global_layers: nn.Module | None,
-) -> dict[str, torch.Tensor]:
-    """Outputs of a network whose layers stand in a row and end at stride 32.
-
-    Args:
-        layers: the network, up to the coarsest output.
-        x: the input of the first one.
-        names: what the outputs of some layers are called, by number.
-        global_layers: from x5 to x6; None = no x6.
-
-    Returns:
-        The maps by name.
-    """
-    features = {}
-    for number, layer in enumerate(layers):
-        x = layer(x)
-        if number in names:
-            features[names[number]] = x
-    if global_layers is not None:
-        features["x6"] = global_layers(x)
-    return features
-
-
-def activated(block: ConvNorm, activation: Callable[[], nn.Module]) -> nn.Sequential:
-    """Convolution, normalisation and activation under the names 0, 1, 2."""
-    return nn.Sequential(block.conv, block.norm, activation())
-
-
-def build_global_layers(
-    kind: str, channels: int, *, norm: str, activation: Callable[[], nn.Module], section: str
-) -> nn.Module:
-    """Layers from x5 to x6, for networks that end at stride 32.
-
-    Args:
-        kind: "conv" (3x3 with stride 2), "separable" (the same as depthwise and pointwise
-            convolution) or "pool" (2x2 average).
-        channels: channels of x5, and of x6.
-        norm: normalisation of the convolutions.
-        activation: makes the activation after a convolution.
-        section: section of ``cfg.MODEL`` with the settings, for messages.
-
-    Returns:
-        The layers; their map has half the size, rounded up.
-
-    Raises:
-        ValueError: if the kind is unknown.
-    """
-    check_option(f"MODEL.{section}.GLOBAL_FEATURE", kind, _GLOBAL_FEATURES)
-    if kind == "pool":
-        return nn.AvgPool2d(2, ceil_mode=True)
-    if kind == "conv":
-        return activated(ConvNorm(channels, channels, 3, 2, norm=norm), activation)
-    return nn.Sequential(
-        activated(ConvNorm(channels, channels, 3, 2, groups=channels, norm=norm), activation),
-        activated(ConvNorm(channels, channels, norm=norm), activation),
-    )
+    def reparameterize(self) -> None:
+        """Merge for inference, in place, what the network has for training only; often nothing."""
 
 
 def check_image_channels(name: str, input_shape: ShapeSpec) -> None:

@@ -8,14 +8,13 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 
 from ..options import check_option
-from .mobilenetv2 import MobileNetV2
-from .mobilenetv4 import MobileNetV4
 from .seaformer import SeaFormer
+from .timm import TimmBackbone
 from .topformer import TopFormer
 
 __all__ = ["MobileFPN", "build_mobile_fpn_backbone"]
 
-_BACKBONES = {cls.__name__: cls for cls in (TopFormer, SeaFormer, MobileNetV2, MobileNetV4)}
+_BACKBONES = {cls.__name__: cls for cls in (TopFormer, SeaFormer, TimmBackbone)}
 
 
 class MobileFPN(FPN):

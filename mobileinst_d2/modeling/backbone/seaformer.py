@@ -17,7 +17,6 @@ from torch import nn
 from ..layers import ConvNorm, ConvTransformer, SizeConstant, attend_by_head, inverted_residuals
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
-from .checkpoints import load_backbone_weights
 
 __all__ = ["SEAFORMER_VARIANTS", "SeaFormer", "SeaFormerVariant"]
 
@@ -192,16 +191,14 @@ class SeaFormer(MobileBackbone):
         out_features: tuple[str, ...] = ("x3", "x4", "x5", "x6"),
         drop_path: float = 0.1,
         norm: str = "BN",
-        weights: str = "",
     ) -> None:
-        """Build the backbone, up to the coarsest output.
+        """Build the backbone with random weights, up to the coarsest output.
 
         Args:
             variant: "tiny", "small", "base" or "large".
             out_features: which of "x3", "x4", "x5", "x6" to return.
             drop_path: stochastic depth of the last transformer block of each stage, in [0, 1).
             norm: normalisation of every convolution.
-            weights: file or URL of a public checkpoint to start from; "" starts at random.
 
         Raises:
             ValueError: if ``variant`` or an output is unknown.
@@ -228,8 +225,6 @@ class SeaFormer(MobileBackbone):
                 module = _build_transformer(sizes, transformer, in_channels, drop_path, norm)
                 self.add_module(f"trans{transformer}", module)
                 self.stages[-1].append(f"trans{transformer}")
-        if weights:
-            load_backbone_weights(self, weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -241,7 +236,6 @@ class SeaFormer(MobileBackbone):
             "out_features": node.OUT_FEATURES,
             "drop_path": node.DROP_PATH,
             "norm": node.NORM,
-            "weights": cfg.MODEL.BACKBONE.WEIGHTS,
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

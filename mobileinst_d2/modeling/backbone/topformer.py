@@ -23,7 +23,6 @@ from ..layers import (
 )
 from ..options import check_option
 from .base import MobileBackbone, check_image_channels
-from .checkpoints import load_backbone_weights
 
 __all__ = ["TOPFORMER_VARIANTS", "TopFormer", "TopFormerVariant"]
 
@@ -172,9 +171,8 @@ class TopFormer(MobileBackbone):
         sim_channels: int = 0,
         drop_path: float = 0.1,
         norm: str = "BN",
-        weights: str = "",
     ) -> None:
-        """Build the backbone.
+        """Build the backbone with random weights.
 
         Args:
             variant: "tiny", "small" or "base".
@@ -182,7 +180,6 @@ class TopFormer(MobileBackbone):
             sim_channels: channels of x3, x4, x5; 0 takes the variant's (128, 192, 256).
             drop_path: stochastic depth of the last transformer block, in [0, 1).
             norm: normalisation of every convolution.
-            weights: file or URL of a public checkpoint to start from; "" starts at random.
 
         Raises:
             ValueError: if ``variant`` or an output is unknown.
@@ -214,8 +211,6 @@ class TopFormer(MobileBackbone):
                 for i in levels
             }
         )
-        if weights:
-            load_backbone_weights(self, weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -228,7 +223,6 @@ class TopFormer(MobileBackbone):
             "sim_channels": node.SIM_CHANNELS,
             "drop_path": node.DROP_PATH,
             "norm": node.NORM,
-            "weights": cfg.MODEL.BACKBONE.WEIGHTS,
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

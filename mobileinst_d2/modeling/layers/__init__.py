@@ -10,7 +10,6 @@ from .conv_norm import (
 )
 from .conv_transformer import ConvTransformer, attend_by_head
 from .drop_path import DropPath
-from .folded_norm import folded_norms, refit_norms
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import BinAveragePool, average_pool
 from .position import CoordinateChannels, SinePosition, sine_position
@@ -39,9 +38,7 @@ __all__ = [
     "build_norm",
     "conv3x3_norm",
     "fix_size_constants",
-    "folded_norms",
     "init_conv",
     "inverted_residuals",
-    "refit_norms",
     "sine_position",
 ]

@@ -11,14 +11,15 @@ from fvcore.nn import FlopCountAnalysis
 from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
+from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
 BACKBONES = {
     "TopFormer": lambda **arguments: TopFormer(variant="tiny", **arguments),
     "SeaFormer": lambda **arguments: SeaFormer(variant="tiny", **arguments),
-    "MobileNetV2": MobileNetV2,
-    "MobileNetV4": MobileNetV4,
+    "TimmBackbone": TimmBackbone,
+    "MobileNetV4": lambda **arguments: TimmBackbone(name="mobilenetv4_conv_small", **arguments),
 }
+SECTIONS = {"TopFormer": "TOPFORMER", "SeaFormer": "SEAFORMER", "TimmBackbone": "TIMM"}
 STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 
 
@@ -90,15 +91,15 @@ def test_images_that_are_too_small_are_refused(build, size):
         build()(torch.randn(1, 3, *size))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_pictures_have_three_channels(name):
     with pytest.raises(ValueError, match=f"{name} takes 3 input channels, not 4"):
         build_backbone(tiny_config(MODEL__BACKBONE__NAME=name), ShapeSpec(channels=4))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_the_settings_come_from_the_section_of_the_backbone(name):
-    section = f"MODEL__{name.upper()}"
+    section = f"MODEL__{SECTIONS[name]}"
     backbone = build_backbone(
         tiny_config(
             MODEL__BACKBONE__NAME=name,

@@ -48,7 +48,7 @@ def training_input(height: int, width: int, objects: int) -> dict:
 
 
 @pytest.mark.parametrize("detector", LOSSES)
-@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4"])
+@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "TimmBackbone"])
 def test_stock_detectors_train_and_predict(detector, name):
     model = build_model(stock_config(detector, "MODEL.MOBILE_FPN.BOTTOM_UP", name))
     # Neither side is a multiple of 64, and one is smaller.

@@ -2,11 +2,12 @@ import pytest
 import torch
 from random_weights import randomise
 from tiny_models import build_tiny_model, noise_image
+from torch import nn
 
 from mobileinst_d2.modeling.postprocess import mask_product
 
 SEAFORMER = {"MODEL__BACKBONE__NAME": "SeaFormer"}
-MOBILENETV2 = {"MODEL__BACKBONE__NAME": "MobileNetV2"}
+TIMM = {"MODEL__BACKBONE__NAME": "TimmBackbone"}
 VARIANTS = {
     "topformer-t": {},
     "topformer-s": {"MODEL__TOPFORMER__VARIANT": "small"},
@@ -15,9 +16,9 @@ VARIANTS = {
     "seaformer-s": SEAFORMER | {"MODEL__SEAFORMER__VARIANT": "small"},
     "seaformer-b": SEAFORMER,
     "seaformer-l": SEAFORMER | {"MODEL__SEAFORMER__VARIANT": "large"},
-    "mobilenetv2": MOBILENETV2,
-    "mobilenetv2-pool": MOBILENETV2 | {"MODEL__MOBILENETV2__GLOBAL_FEATURE": "pool"},
-    "mobilenetv4": {"MODEL__BACKBONE__NAME": "MobileNetV4"},
+    "mobilenetv2": TIMM,
+    "mobilenetv2-pool": TIMM | {"MODEL__TIMM__GLOBAL_FEATURE": "pool"},
+    "mobilenetv4": TIMM | {"MODEL__TIMM__NAME": "mobilenetv4_conv_small"},
     "separable": {"MODEL__MASK_DECODER__SEPARABLE_STRIDES": (8,)},
     "zigzag": {
         "MODEL__MASK_DECODER__LAYOUT": "zigzag",
@@ -57,6 +58,9 @@ VARIANTS = {
     "one-layer": {"MODEL__INSTANCE_DECODER__LAYERS": ["global"]},
 }
 
+# Its graphs have fewer layers than the model.
+REPVIT = TIMM | {"MODEL__TIMM__NAME": "repvit_m0_9"}
+
 # What every runtime has. No adaptive pooling, fused attention, einsum, indexing, sampling, sorting
 # or branching, and nothing that makes positions or works on sizes.
 OPERATIONS = {
@@ -66,7 +70,8 @@ OPERATIONS = {
     "aten::linear", "aten::matmul", "aten::softmax", "aten::dropout",
     "aten::avg_pool2d", "aten::max_pool2d", "aten::mean", "aten::upsample_bilinear2d",
     "aten::upsample_nearest2d",
-    "aten::relu", "aten::hardtanh", "aten::hardsigmoid", "aten::sigmoid",
+    "aten::relu", "aten::hardtanh", "aten::hardsigmoid", "aten::sigmoid", "aten::gelu",
+    "aten::relu_", "aten::hardtanh_",
     "aten::add", "aten::sub", "aten::mul", "aten::div", "aten::sqrt",
     "aten::cat", "aten::split_with_sizes", "aten::expand", "aten::flatten", "aten::unflatten",
     "aten::transpose", "aten::squeeze", "aten::unsqueeze",
@@ -117,6 +122,10 @@ def test_graphs_compute_what_the_model_computes(model):
     indirect=True,
 )
 def test_traces_have_plain_operations_only(model):
+    assert_plain(model)
+
+
+def assert_plain(model):
     graph = model.export_graphs((128, 64))["image"]
     traced = torch.jit.trace(graph, graph.example_input(), check_trace=False)
     nodes = list(traced.inlined_graph.nodes())
@@ -126,6 +135,24 @@ def test_traces_have_plain_operations_only(model):
         if node.kind().endswith("pool2d"):
             stride = list(node.inputs())[2].node()
             assert len(list(stride.inputs())) == 2
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
+)
+def test_branches_for_training_are_merged_in_graphs_alone():
+    # With its first weights, as random norms let its 26 residual blocks grow into the hundreds.
+    model = build_tiny_model(**REPVIT).eval()
+    number = len(list(model.backbone.modules()))
+    image = noise_image(64, 128)[None].float()
+    expected = expected_outputs(model, image[0])
+    for graph in model.export_graphs((64, 128)).values():
+        assert_same(run(graph, image), expected)
+        backbone = graph.network.backbone
+        assert not [m for m in backbone.network.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert len(list(backbone.modules())) < number
+    assert len(list(model.backbone.modules())) == number
+    assert_plain(model)
 
 
 def test_outputs_have_the_names_and_shapes_of_the_contract(lively_model):

@@ -17,10 +17,11 @@ from public_checkpoints import (
     with_segmentation_head,
 )
 
-from mobileinst_d2.modeling.backbone.checkpoint_names import (
+from mobileinst_d2.checkpoint.names import (
     describe_network,
     find_backbone,
     find_state_dict,
+    match_names,
 )
 
 PLAIN = {"a.weight": torch.zeros(2)}
@@ -67,8 +68,16 @@ def prefixed(prefix, state):
         (topformer_classifier("small"), "TopFormer-Small", ("head.",)),
         (topformer_backbone("tiny", sim=True), "TopFormer-Tiny", ()),
         (seaformer_tiny(), "SeaFormer-Tiny", ("linear.",)),
-        (torchvision_mobilenetv2(), "MobileNetV2-1.0", ("features.18.", "classifier.")),
-        (torchvision_mobilenetv2(1.4), "MobileNetV2-1.4", ("features.18.", "classifier.")),
+        (
+            timm_mobilenetv2(torchvision_mobilenetv2()),
+            "MobileNetV2-1.0",
+            ("conv_head.", "bn2.", "classifier."),
+        ),
+        (
+            timm_mobilenetv2(torchvision_mobilenetv2(1.4)),
+            "MobileNetV2-1.4",
+            ("conv_head.", "bn2.", "classifier."),
+        ),
         (
             timm_mobilenetv4(),
             "MobileNetV4-Small",
@@ -98,26 +107,37 @@ def test_the_earliest_topformer_files_get_the_later_names():
 
 
 @pytest.mark.parametrize("wrap", ["", "module.encoder."])
-def test_timms_blocks_get_torchvisions_names(wrap):
+def test_torchvisions_blocks_get_timms_names(wrap):
     state = torchvision_mobilenetv2()
     renamed = timm_mobilenetv2(state)
-    assert {"conv_stem.weight", "blocks.0.0.conv_pw.weight", "blocks.6.0.conv_pwl.weight"} <= set(
-        renamed
-    )
-    part = find_backbone(prefixed(wrap, renamed))
+    part = find_backbone(prefixed(wrap, state))
     assert describe_network(part) == "MobileNetV2-1.0"
-    assert part.tensors.keys() == {n for n in state if not n.startswith(("features.18", "class"))}
-    assert all(part.tensors[name] is state[name] for name in part.tensors)
+    classifier = ("conv_head", "bn2", "classifier")
+    assert part.tensors.keys() == {n for n in renamed if not n.startswith(classifier)}
+    assert all(part.tensors[name] is renamed[name] for name in part.tensors)
     assert set(part.others) == {
-        wrap + name for name in renamed if name.startswith(("conv_head", "bn2", "classifier"))
+        wrap + name for name in state if name.startswith(("features.18", "classifier"))
     }
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.encoder."])
+def test_tensors_of_a_backbone_are_found_wherever_they_stand(prefix):
+    own = ["network.stem_0.conv.weight", "network.stages_0.bn1.bias", "global_layers.0.weight"]
+    public = ["stem.0.conv.weight", "stages.0.bn1.bias", "head.weight"]
+    matches = match_names(own, [prefix + name for name in public])
+    assert matches == {own[0]: prefix + public[0], own[1]: prefix + public[1]}
+    assert match_names(own, [prefix + name for name in own]) == {n: prefix + n for n in own}
+    # Of two copies the outer one.
+    copies = [f"{prefix}{name}" for name in public] + [f"{prefix}teacher.{name}" for name in public]
+    assert match_names(own, copies) == matches
+    assert match_names(own, ["other.weight"]) == {}
 
 
 def test_of_two_copies_the_outer_one_is_taken():
     state = torchvision_mobilenetv2()
     copies = prefixed("distiller.teacher.", torchvision_mobilenetv2()) | prefixed("student.", state)
     part = find_backbone(copies)
-    assert part.tensors["features.0.0.weight"] is state["features.0.0.weight"]
+    assert part.tensors["conv_stem.weight"] is state["features.0.0.weight"]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,26 @@
 """Names in public checkpoints: where the weights stand, and which part is the backbone."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-__all__ = ["NETWORKS", "BackbonePart", "describe_network", "find_backbone", "find_state_dict"]
+__all__ = [
+    "NETWORKS",
+    "BackbonePart",
+    "current_names",
+    "describe_network",
+    "find_backbone",
+    "find_state_dict",
+    "match_names",
+]
+
+# What timm's networks stand under in `TimmBackbone`.
+_TIMM = "network."
+# In names of EfficientNet and the like, which timm names as MobileNetV2 otherwise.
+_SQUEEZE = ".se."
 
 # Entries that hold weights, the preferred first: averages over the training are what the
 # published scores were measured with. "module" stands inside some averages.
@@ -48,11 +60,10 @@ NETWORKS = {
         0,
         {160: "Tiny", 192: "Small", 256: "Base", 320: "Large"},
     ),
-    # Layer 18 belongs to the classifier.
     "MobileNetV2": _Network(
-        "features.1.conv.0.0.weight",
-        re.compile(r"(features\.(\d|1[0-7])|global_layers)\."),
-        "features.17.conv.2.weight",
+        "blocks.3.3.conv_pwl.weight",
+        re.compile(r"(conv_stem|bn1|blocks|global_layers)\."),
+        "blocks.6.0.conv_pwl.weight",
         0,
         {160: "0.5", 240: "0.75", 320: "1.0", 352: "1.1", 384: "1.2", 448: "1.4"},
     ),
@@ -83,22 +94,27 @@ _RENAMED = {
     "fuse2": "global_act",
 }
 
-# Layers of MobileNetV2's blocks in timm, and in torchvision: with an expansion and without.
-_TIMM_EXPANDED = {
-    "conv_pw": "conv.0.0",
-    "bn1": "conv.0.1",
-    "conv_dw": "conv.1.0",
-    "bn2": "conv.1.1",
-    "conv_pwl": "conv.2",
-    "bn3": "conv.3",
+# A tensor that only torchvision's MobileNetV2 has, and the layers that its files call otherwise
+# than timm: outside the blocks, in blocks with an expansion and in those without.
+_TORCHVISION_STEM = "features.1.conv.0.0.weight"
+_TORCHVISION_OUTSIDE = {
+    "features.0.0": "conv_stem",
+    "features.0.1": "bn1",
+    "features.18.0": "conv_head",
+    "features.18.1": "bn2",
+    "classifier.1": "classifier",
 }
-_TIMM_SEPARABLE = {"conv_dw": "conv.0.0", "bn1": "conv.0.1", "conv_pw": "conv.1", "bn2": "conv.2"}
-_TIMM_OUTSIDE = {
-    "conv_stem": "features.0.0",
-    "bn1": "features.0.1",
-    "conv_head": "features.18.0",
-    "bn2": "features.18.1",
+_TORCHVISION_EXPANDED = {
+    "0.0": "conv_pw",
+    "0.1": "bn1",
+    "1.0": "conv_dw",
+    "1.1": "bn2",
+    "2": "conv_pwl",
+    "3": "bn3",
 }
+_TORCHVISION_SEPARABLE = {"0.0": "conv_dw", "0.1": "bn1", "1": "conv_pw", "2": "bn2"}
+# Blocks in each of timm's stages.
+_MOBILENETV2_STAGES = (1, 2, 3, 4, 3, 3, 1)
 
 
 class BackbonePart(NamedTuple):
@@ -161,10 +177,10 @@ def find_backbone(tensors: Mapping[str, torch.Tensor]) -> BackbonePart:
     Returns:
         The backbone and what else there is.
     """
-    names = _our_names(tensors)
+    names = current_names(tensors)
     for network, known in NETWORKS.items():
         prefix = _prefix(names.values(), known.anchor)
-        if prefix is None:
+        if prefix is None or any(_SQUEEZE in name for name in names):
             continue
         part, others = {}, []
         for old, new in names.items():
@@ -187,43 +203,72 @@ def describe_network(part: BackbonePart) -> str:
     return f"{part.network}-{size}" if size else part.network
 
 
+def match_names(own: Iterable[str], file: Collection[str]) -> dict[str, str]:
+    """Find the tensors of a backbone in a file, whatever stands before their names there.
+
+    Args:
+        own: names in the backbone, of which the first tells what stands before all of them.
+        file: names in the file, as `current_names` gives them.
+
+    Returns:
+        From names in the backbone to names in the file; those that are not there are left out.
+    """
+    own = list(own)
+    file = set(file)
+    prefixes = (_prefix(file, variant) for variant in _variants(own[0]))
+    prefix = next((prefix for prefix in prefixes if prefix is not None), "")
+    matches = {}
+    for name in own:
+        found = (prefix + variant for variant in _variants(name) if prefix + variant in file)
+        if (match := next(found, None)) is not None:
+            matches[name] = match
+    return matches
+
+
+def _variants(name: str) -> Iterator[str]:
+    """A name in a backbone, and those that the public file of timm's network may have for it."""
+    yield name
+    if name.startswith(_TIMM):
+        name = name.removeprefix(_TIMM)
+        yield name
+        # timm's feature extractors write "stages.0" as "stages_0".
+        first, _, rest = name.partition(".")
+        for position in (i for i, letter in enumerate(first) if letter == "_"):
+            yield f"{first[:position]}.{first[position + 1 :]}.{rest}"
+
+
 def _prefix(names: Iterable[str], anchor: str) -> str | None:
     """What stands before a name; the shortest if there are several, None if there is no such."""
     found = [n.removesuffix(anchor) for n in names if f".{n}".endswith(f".{anchor}")]
     return min(found, key=len, default=None)
 
 
-def _our_names(names: Iterable[str]) -> dict[str, str]:
-    """The names of a file, mapped to those that its network has today, or in torchvision."""
+def current_names(names: Iterable[str]) -> dict[str, str]:
+    """The names of a file, mapped to those that its network has here, or in timm."""
     names = list(names)
     if any(_prefix(names, stem) is not None for stem in _PUBLIC_STEMS):
         return {
             name: ".".join(_RENAMED.get(part, part) for part in name.split(".")) for name in names
         }
-    prefix = _prefix(names, "conv_stem.weight")
-    # Squeeze and excitation, or MobileNetV4's blocks: other networks that timm names in this way.
-    foreign = any(part in name for name in names for part in (".se.", ".dw_start."))
-    if prefix is not None and not foreign:
-        return _torchvision_names(names, prefix)
+    prefix = _prefix(names, _TORCHVISION_STEM)
+    if prefix is not None:
+        return {name: _timm_name(name, prefix) for name in names}
     return {name: name for name in names}
 
 
-def _torchvision_names(names: list[str], prefix: str) -> dict[str, str]:
-    """Map timm's names of MobileNetV2, whose blocks are counted inside stages."""
-    pattern = re.compile(rf"{re.escape(prefix)}blocks\.(\d+)\.(\d+)\.(\w+)\.(.+)")
-    blocks = {name: match.groups() for name in names if (match := pattern.fullmatch(name))}
-    numbered = {(int(stage), int(block)) for stage, block, _, _ in blocks.values()}
-    expanded = {(stage, block) for stage, block, layer, _ in blocks.values() if layer == "conv_pwl"}
-    sizes = Counter(stage for stage, _ in numbered)
-    renamed = {}
-    for name in names:
-        if name in blocks:
-            stage, block, layer, rest = blocks[name]
-            layers = _TIMM_EXPANDED if (stage, block) in expanded else _TIMM_SEPARABLE
-            number = 1 + sum(sizes[i] for i in range(int(stage))) + int(block)
-            renamed[name] = f"{prefix}features.{number}.{layers.get(layer, layer)}.{rest}"
-        else:
-            layer, _, rest = name.removeprefix(prefix).partition(".")
-            known = name.startswith(prefix) and layer in _TIMM_OUTSIDE
-            renamed[name] = f"{prefix}{_TIMM_OUTSIDE[layer]}.{rest}" if known else name
-    return renamed
+def _timm_name(name: str, prefix: str) -> str:
+    """timm's name of a tensor of torchvision's MobileNetV2, whose blocks are counted through."""
+    layer, _, tensor = name.removeprefix(prefix).rpartition(".")
+    if not name.startswith(prefix):
+        return name
+    if layer in _TORCHVISION_OUTSIDE:
+        return f"{prefix}{_TORCHVISION_OUTSIDE[layer]}.{tensor}"
+    match = re.fullmatch(r"features\.(\d+)\.conv\.(\S+)", layer)
+    if match is None or not 1 <= (number := int(match[1])) <= sum(_MOBILENETV2_STAGES):
+        return name
+    layers = _TORCHVISION_SEPARABLE if number == 1 else _TORCHVISION_EXPANDED
+    stage, block = 0, number - 1
+    while block >= _MOBILENETV2_STAGES[stage]:
+        block -= _MOBILENETV2_STAGES[stage]
+        stage += 1
+    return f"{prefix}blocks.{stage}.{block}.{layers.get(match[2], match[2])}.{tensor}"

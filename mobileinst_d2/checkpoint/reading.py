@@ -15,10 +15,12 @@ import torch
 from detectron2.utils.file_io import PathManager
 from torch.serialization import safe_globals
 
+from mobileinst_core.errors import UserError
+
 __all__ = ["CheckpointError", "read_checkpoint"]
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read, or that does not belong to the model."""
 
 

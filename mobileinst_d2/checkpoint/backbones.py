@@ -5,13 +5,23 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from detectron2.config import CfgNode
 from torch import nn
 
-from ..layers import folded_norms
-from .checkpoint_names import describe_network, find_backbone, find_state_dict
-from .checkpoint_reader import CheckpointError, read_checkpoint
+from mobileinst_d2.modeling.backbone import TimmBackbone
 
-__all__ = ["load_backbone_content", "load_backbone_weights", "name_groups"]
+from .folded_norm import folded_norms
+from .names import current_names, describe_network, find_backbone, find_state_dict, match_names
+from .reading import CheckpointError, read_checkpoint
+
+__all__ = [
+    "find_backbone_module",
+    "load_backbone_content",
+    "load_backbone_weights",
+    "load_pretrained_backbone",
+    "load_timm_weights",
+    "name_groups",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +29,66 @@ logger = logging.getLogger(__name__)
 # classification network has all but a few layers; of another size of the same network at most
 # two fifths fit, by chance.
 _MIN_SHARE = 0.5
+
+
+def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:
+    """Load what a config says that the backbone of a new model starts from.
+
+    ``train_net.py`` does so at the start of a training, unless MODEL.WEIGHTS gives the whole
+    model. ``build_model`` does not: models of your own code start at random without this call.
+
+    Args:
+        cfg: the config; reads MODEL.BACKBONE.WEIGHTS and MODEL.TIMM.PRETRAINED.
+        model: a meta-architecture, in whose ``backbone`` the weights are loaded.
+
+    Returns:
+        Whether there was anything to load.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file cannot be read or does not fit the backbone, or timm's own
+            weights cannot be had.
+    """
+    backbone = find_backbone_module(model)
+    if cfg.MODEL.BACKBONE.WEIGHTS:
+        load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
+    elif cfg.MODEL.TIMM.PRETRAINED and isinstance(backbone, TimmBackbone):
+        load_timm_weights(backbone)
+    else:
+        return False
+    return True
+
+
+def find_backbone_module(model: nn.Module) -> nn.Module:
+    """The backbone of a model; in Detectron2's FPN it is one level deeper."""
+    return getattr(model.backbone, "bottom_up", model.backbone)
+
+
+def load_timm_weights(backbone: TimmBackbone) -> None:
+    """Load the weights that timm publishes for a network, from its cache or from the network.
+
+    Args:
+        backbone: the backbone; its name may end in the tag of certain weights.
+
+    Raises:
+        CheckpointError: if timm has none, or they cannot be had.
+    """
+    import timm  # takes seconds, and not every model needs it
+
+    try:
+        public = timm.create_model(backbone.name, pretrained=True)
+    # The package that downloads has many errors of its own, which have no common base.
+    except Exception as error:
+        raise CheckpointError(
+            f"the weights of timm's {backbone.name} cannot be had: {_first_line(error)} Without a "
+            "connection, set MODEL.TIMM.PRETRAINED False and name a file in MODEL.BACKBONE.WEIGHTS."
+        ) from error
+    load_backbone_content(backbone, public.state_dict(), f"timm's {backbone.name}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".") + "."
 
 
 def load_backbone_weights(backbone: nn.Module, path: str) -> None:
@@ -59,7 +129,9 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
         )
     part = find_backbone(tensors)
     own = {name: value for name, value in backbone.state_dict().items() if not _is_counter(name)}
-    found = {name: value for name, value in part.tensors.items() if name in own}
+    in_file = {new: tensors[old] for old, new in current_names(tensors).items()}
+    matches = match_names(own, in_file)
+    found = {name: in_file[match] for name, match in matches.items()}
     fitting = {name: value for name, value in found.items() if value.shape == own[name].shape}
     misfits = [name for name in found if name not in fitting]
     example = ""
@@ -88,7 +160,7 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
         len(fitting),
         len(own),
         name_groups((name for name in own if name not in found), own),
-        name_groups([*part.others, *(name for name in part.tensors if name not in own)], own),
+        name_groups((name for name in in_file if name not in set(matches.values())), own),
     )
     if misfits:
         logger.warning(
@@ -101,8 +173,8 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
     if folded_norms(backbone):
         logger.warning(
             "%s has batch norms whose statistics are folded into the convolutions, which training "
-            "breaks. train_net.py takes them anew at the start (REFIT_FOLDED_NORM of "
-            "MODEL.BACKBONE); in a training of your own, set the backbone's NORM to FrozenBN.",
+            "breaks. train_net.py takes them anew at the start (MODEL.BACKBONE.REFIT_FOLDED_NORM); "
+            "in a training of your own, set the backbone's NORM to FrozenBN.",
             path,
         )
 

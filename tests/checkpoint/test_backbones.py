@@ -3,8 +3,10 @@
 import logging
 
 import pytest
+import timm
 import torch
 import torchvision
+from detectron2.modeling import build_backbone
 from public_checkpoints import (
     earliest_topformer,
     our_names,
@@ -16,11 +18,16 @@ from public_checkpoints import (
     torchvision_mobilenetv2,
     with_segmentation_head,
 )
-from tiny_models import build_tiny_model
+from tiny_models import build_tiny_model, tiny_config
+from torch import nn
 
-from mobileinst_d2.modeling import MobileNetV2, MobileNetV4, SeaFormer, TopFormer
-from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError
-from mobileinst_d2.modeling.backbone.checkpoints import load_backbone_weights
+from mobileinst_d2.checkpoint import (
+    CheckpointError,
+    load_backbone_weights,
+    load_pretrained_backbone,
+)
+from mobileinst_d2.checkpoint.backbones import load_timm_weights
+from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +51,20 @@ def tensors_of(module):
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
 
 
+def in_timm_backbone(state):
+    """timm's state dict under the names of `TimmBackbone`."""
+    return {f"network.{name}": value for name, value in state.items()}
+
+
+def mobilenetv4():
+    return TimmBackbone(name="mobilenetv4_conv_small")
+
+
 CASES = {
     "topformer": (topformer_classifier("tiny"), lambda: TopFormer(variant="tiny"), "SIM."),
     "seaformer": (seaformer_tiny(), lambda: SeaFormer(variant="tiny"), "none"),
-    "mobilenetv2": (torchvision_mobilenetv2(), MobileNetV2, "global_layers."),
-    "mobilenetv4": (timm_mobilenetv4(), MobileNetV4, "global_layers."),
+    "mobilenetv2": (torchvision_mobilenetv2(), TimmBackbone, "global_layers."),
+    "mobilenetv4": (timm_mobilenetv4(), mobilenetv4, "global_layers."),
 }
 
 
@@ -57,7 +73,10 @@ def test_classification_files_fill_all_but_what_they_lack(case, save, caplog):
     state, build, random = CASES[case]
     backbone = build()
     file = {"state_dict": state, "epoch": 300}
-    state = state if case.startswith("mobilenet") else our_names(state)
+    if case.startswith("mobilenet"):
+        state = in_timm_backbone(timm_mobilenetv2(state) if case == "mobilenetv2" else state)
+    else:
+        state = our_names(state)
     before = {name: value.clone() for name, value in tensors_of(backbone).items()}
     with caplog.at_level(logging.INFO):
         load_backbone_weights(backbone, save(file))
@@ -86,9 +105,9 @@ def test_segmentation_files_fill_topformer_with_its_injection(size, save, caplog
 
 def test_the_report_names_what_is_random_and_what_is_not_needed(save, caplog):
     with caplog.at_level(logging.INFO):
-        load_backbone_weights(MobileNetV2(), save(torchvision_mobilenetv2()))
-    assert "random start: global_layers.0 (1), global_layers.1 (4)." in caplog.text
-    assert "not needed: features.18 (5), classifier (2)." in caplog.text
+        load_backbone_weights(TimmBackbone(), save(torchvision_mobilenetv2()))
+    assert "random start: global_layers.0 (5)." in caplog.text
+    assert "not needed: conv_head (1), bn2 (4), classifier (2)." in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -100,16 +119,17 @@ def test_the_earliest_names_and_timms_are_loaded(save):
         topformer.state_dict()["SIM.1.global_act.norm.bias"], state["SIM.1.global_act.bn.bias"]
     )
     state = torchvision_mobilenetv2()
-    mobilenet = MobileNetV2()
+    mobilenet = TimmBackbone()
     load_backbone_weights(mobilenet, save(timm_mobilenetv2(state)))
-    loaded = tensors_of(mobilenet.features)
-    assert all(torch.equal(value, state[f"features.{name}"]) for name, value in loaded.items())
+    loaded, state = tensors_of(mobilenet.network), timm_mobilenetv2(state)
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
 
 
 def test_outputs_equal_torchvisions(save):
     public = torchvision.models.mobilenet_v2()
     public.load_state_dict(torchvision_mobilenetv2())
-    backbone = MobileNetV2(weights=save(timm_mobilenetv2(public.state_dict()))).eval()
+    backbone = TimmBackbone().eval()
+    load_backbone_weights(backbone, save(public.state_dict()))
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         features = backbone(x)
@@ -128,7 +148,7 @@ def test_averaged_weights_are_loaded(save, caplog):
     assert "entry state_dict_ema" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4"])
+@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "TimmBackbone"])
 def test_the_backbone_of_a_whole_model_is_loaded(name, save, caplog):
     model = build_tiny_model(seed=1, MODEL__BACKBONE__NAME=name)
     backbone = build_tiny_model(seed=2, MODEL__BACKBONE__NAME=name).backbone
@@ -143,24 +163,27 @@ def test_the_backbone_of_a_whole_model_is_loaded(name, save, caplog):
 def test_the_mobiles_weights_are_loaded(shared_data, caplog):
     path = shared_data("weights", "mobilenetv2_imagenet.pth")
     with caplog.at_level(logging.INFO):
-        backbone = MobileNetV2(global_feature="pool", weights=str(path))
-    state = torch.load(path, weights_only=True)
-    assert all(torch.equal(v, state[n]) for n, v in tensors_of(backbone).items())
+        backbone = TimmBackbone(global_feature="pool")
+        load_backbone_weights(backbone, str(path))
+    state = timm_mobilenetv2(torch.load(path, weights_only=True))
+    assert all(torch.equal(v, state[n]) for n, v in tensors_of(backbone.network).items())
     assert "Left at their random start: nothing." in caplog.text
 
 
 def test_frozen_normalisations_are_filled(save):
     state = torchvision_mobilenetv2()
-    backbone = MobileNetV2(norm="FrozenBN", weights=save(state))
-    loaded = tensors_of(backbone.features)
-    assert all(torch.equal(value, state[f"features.{name}"]) for name, value in loaded.items())
+    backbone = TimmBackbone(norm="FrozenBN")
+    load_backbone_weights(backbone, save(state))
+    loaded, state = tensors_of(backbone.network), timm_mobilenetv2(state)
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
 
 
 def test_half_precision_files_are_loaded_in_single_precision(save):
     half = {name: value.to(torch.float16) for name, value in torchvision_mobilenetv2().items()}
-    backbone = MobileNetV2(weights=save(half))
-    assert backbone.features[0][0].weight.dtype == torch.float32
-    assert torch.equal(backbone.features[0][0].weight, half["features.0.0.weight"].float())
+    backbone = TimmBackbone()
+    load_backbone_weights(backbone, save(half))
+    assert backbone.network.conv_stem.weight.dtype == torch.float32
+    assert torch.equal(backbone.network.conv_stem.weight, half["features.0.0.weight"].float())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +206,7 @@ def test_half_precision_files_are_loaded_in_single_precision(save):
         ),
         (
             torchvision_mobilenetv2(1.4),
-            MobileNetV2,
+            TimmBackbone,
             r"backbone MobileNetV2-1\.0: only 0 of.*looks like MobileNetV2-1\.4",
         ),
         (
@@ -191,9 +214,9 @@ def test_half_precision_files_are_loaded_in_single_precision(save):
             lambda: TopFormer(variant="tiny"),
             r"only 0 of.*looks like SeaFormer-Tiny.*\['smb1.*\['tpm",
         ),
-        ({"layer1.0.weight": torch.ones(2)}, MobileNetV2, r"only 0 of.*\['layer1.*\['features"),
-        (dict(list(torchvision_mobilenetv2().items())[:60]), MobileNetV2, "only 50 of its 260"),
-        ({"epoch": 3}, MobileNetV2, "no mapping of names to tensors"),
+        ({"layer1.0.weight": torch.ones(2)}, TimmBackbone, r"only 0 of.*\['layer1.*\['network"),
+        (dict(list(torchvision_mobilenetv2().items())[:60]), TimmBackbone, "only 50 of its 260"),
+        ({"epoch": 3}, TimmBackbone, "no mapping of names to tensors"),
     ],
     ids=["size", "size-ade", "size-sea", "width", "network", "names", "part", "nothing"],
 )
@@ -208,7 +231,8 @@ def test_files_that_do_not_fit_are_named_and_change_nothing(state, build, messag
 def test_a_few_other_shapes_are_left_out_with_a_warning(save, caplog):
     state = topformer_backbone("tiny", sim=True)
     with caplog.at_level(logging.WARNING):
-        backbone = TopFormer(variant="tiny", sim_channels=32, weights=save(state))
+        backbone = TopFormer(variant="tiny", sim_channels=32)
+        load_backbone_weights(backbone, save(state))
     assert torch.equal(backbone.tpm.stem[0].conv.weight, state["tpm.stem.0.c.weight"])
     assert "45 tensors have another shape" in caplog.text
     assert "SIM.1 (15), SIM.2 (15), SIM.3 (15)" in caplog.text
@@ -220,34 +244,113 @@ def test_a_few_other_shapes_are_left_out_with_a_warning(save, caplog):
     [
         ("TopFormer", topformer_classifier("tiny")),
         ("SeaFormer", seaformer_tiny()),
-        ("MobileNetV2", torchvision_mobilenetv2()),
-        ("MobileNetV4", timm_mobilenetv4()),
+        ("TimmBackbone", torchvision_mobilenetv2()),
     ],
-    ids=["TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4"],
+    ids=["TopFormer", "SeaFormer", "TimmBackbone"],
 )
-def test_every_backbone_reads_the_key(name, state, save):
-    model = build_tiny_model(
-        MODEL__BACKBONE__NAME=name,
-        MODEL__BACKBONE__WEIGHTS=save(state),
+@pytest.mark.parametrize("fpn", [False, True], ids=["plain", "fpn"])
+def test_every_backbone_gets_the_file_of_the_key(name, state, fpn, save):
+    cfg = tiny_config(
+        MODEL__BACKBONE__NAME="build_mobile_fpn_backbone" if fpn else name,
+        MODEL__MOBILE_FPN__BOTTOM_UP=name,
+        MODEL__FPN__IN_FEATURES=["x3", "x4"],
         MODEL__SEAFORMER__VARIANT="tiny",
+        MODEL__BACKBONE__WEIGHTS=save(state),
     )
-    first, value = next(iter(model.backbone.state_dict().items()))
-    assert torch.equal(value, {**state, **our_names(state)}[first])
+    model = nn.Module()
+    model.backbone = build_backbone(cfg)
+    backbone = model.backbone.bottom_up if fpn else model.backbone
+    first, value = next(iter(backbone.state_dict().items()))
+    before = value.clone()
+    assert load_pretrained_backbone(cfg, model)
+    if name == "TimmBackbone":
+        state = in_timm_backbone(timm_mobilenetv2(state))
+    expected = our_names(state)
+    assert not torch.equal(before, expected[first])
+    assert torch.equal(backbone.state_dict()[first], expected[first])
+
+
+def test_without_a_file_the_backbone_stays_as_it_is():
+    cfg = tiny_config()
+    model = build_tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert not load_pretrained_backbone(cfg, model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_missing_file_is_named_with_its_key():
+    cfg = tiny_config(MODEL__BACKBONE__WEIGHTS="gone.pth")
     with pytest.raises(FileNotFoundError, match=r"MODEL\.BACKBONE\.WEIGHTS.*gone\.pth"):
-        build_tiny_model(MODEL__BACKBONE__WEIGHTS="gone.pth")
+        load_pretrained_backbone(cfg, build_tiny_model())
+
+
+@pytest.fixture
+def timm_hub(monkeypatch):
+    """What timm publishes: networks with weights of their own, by the name with its tag."""
+    create, asked = timm.create_model, []
+
+    def create_model(name, *, pretrained=False, **options):
+        if pretrained:
+            asked.append(name)
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    return asked
+
+
+def test_timms_own_weights_are_loaded_where_they_are_asked_for(timm_hub):
+    name = "mobilenetv4_conv_small.e2400_r224_in1k"
+    options = {"MODEL__BACKBONE__NAME": "TimmBackbone", "MODEL__TIMM__NAME": name}
+    cfg = tiny_config(MODEL__TIMM__PRETRAINED=True, **options)
+    model = build_tiny_model(MODEL__TIMM__PRETRAINED=True, **options)
+    assert timm_hub == []
+    before = model.backbone.network.conv_stem.weight.clone()
+    assert load_pretrained_backbone(cfg, model)
+    assert timm_hub == [name]
+    assert not torch.equal(model.backbone.network.conv_stem.weight, before)
+    assert not load_pretrained_backbone(tiny_config(**options), model)
+    assert not load_pretrained_backbone(cfg, build_tiny_model())  # TopFormer
+    assert timm_hub == [name]
+
+
+def test_without_a_connection_timms_weights_are_an_error_with_a_way_out(monkeypatch):
+    def create_model(name, **options):
+        raise OSError("cannot find the requested files in the local cache.\nMore of it.")
+
+    backbone = TimmBackbone()
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(
+        CheckpointError, match=r"mobilenetv2_100 .*local cache\. .*MODEL\.BACKBONE\.WEIGHTS"
+    ):
+        load_timm_weights(backbone)
+
+
+@pytest.mark.parametrize(
+    "name", ["repvit_m0_9", "resnet18", "mobilenetv3_small_050", "ghostnet_050", "fastvit_t8"]
+)
+def test_files_of_other_networks_of_timm_are_loaded(name, save, caplog):
+    public = timm.create_model(name).state_dict()
+    backbone = TimmBackbone(name=name)
+    with caplog.at_level(logging.INFO):
+        load_backbone_weights(backbone, save(public))
+    number = len(tensors_of(backbone.network))
+    assert f"{number} of the backbone's {number + 5} tensors" in caplog.text
+    # Also out of a whole model.
+    other = TimmBackbone(name=name)
+    state = {f"model.backbone.{k}": v for k, v in backbone.state_dict().items()}
+    load_backbone_weights(other, save({"state_dict": state | {"head.weight": torch.ones(1)}}))
+    expected = tensors_of(backbone)
+    assert all(torch.equal(value, expected[name]) for name, value in tensors_of(other).items())
 
 
 def test_folded_batch_norms_are_announced(save, caplog):
     state = torchvision_mobilenetv2()
-    load_backbone_weights(MobileNetV2(), save(state))
+    load_backbone_weights(TimmBackbone(), save(state))
     assert "folded" not in caplog.text
     trivial = {"running_mean": 0, "running_var": 1, "weight": 1, "bias": 0.5}
     for name in state:
         layer, _, kind = name.rpartition(".")
         if f"{layer}.running_mean" in state and kind in trivial:
             state[name] = torch.full_like(state[name], trivial[kind])
-    load_backbone_weights(MobileNetV2(), save(state, "folded.pth"))
+    load_backbone_weights(TimmBackbone(), save(state, "folded.pth"))
     assert "batch norms whose statistics are folded" in caplog.text

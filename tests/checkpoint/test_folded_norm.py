@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobileinst_d2.modeling.layers import BatchNorm2d, folded_norms, refit_norms
+from mobileinst_d2.checkpoint import folded_norms, refit_norms
+from mobileinst_d2.modeling.layers import BatchNorm2d
 
 
 def make_network() -> nn.Sequential:

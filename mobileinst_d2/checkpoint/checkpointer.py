@@ -11,11 +11,11 @@ from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from mobileinst_d2.modeling.backbone.checkpoint_names import find_state_dict
-from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError, read_checkpoint
-from mobileinst_d2.modeling.backbone.checkpoints import load_backbone_content
+from .backbones import find_backbone_module, load_backbone_content
+from .names import find_state_dict
+from .reading import CheckpointError, read_checkpoint
 
-__all__ = ["CheckpointError", "TrainingCheckpointer"]
+__all__ = ["TrainingCheckpointer"]
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -48,6 +48,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         save_dir: str = "",
         *,
         adapt: Callable[[nn.Module, Tensors], Tensors] | None = None,
+        start: Callable[[nn.Module], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Prepare to load and save.
@@ -58,10 +59,13 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
             adapt: makes weights fit the network that a training starts with; given network and
                 weights by name, it returns those to load. With it, what still has another shape
                 is left out with a warning; in any other case another shape is an error.
+            start: gives the network the weights that a training starts with when there is neither
+                a checkpoint to resume nor a file of the whole model.
             **kwargs: as in Detectron2.
         """
         super().__init__(model, save_dir, **kwargs)
         self.adapt = adapt
+        self.start = start
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write model and checkpointables, then name the file in ``last_checkpoint``.
@@ -119,6 +123,8 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                     self.save_dir,
                     path,
                 )
+            if not path and self.start is not None:
+                self.start(self.model)
             self._starts_training = self.adapt is not None
             try:
                 return super().resume_or_load(path, resume=False)
@@ -239,8 +245,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         return False
 
     def _load_backbone(self, checkpoint: dict[str, Any]) -> None:
-        # In Detectron2's FPN the network itself is one level deeper.
-        backbone = getattr(self.model.backbone, "bottom_up", self.model.backbone)
+        backbone = find_backbone_module(self.model)
         # Detectron2 puts the whole content of files that are not its own under "model".
         content = checkpoint["model"] if checkpoint.keys() == {"model"} else checkpoint
         load_backbone_content(backbone, content, self._source)

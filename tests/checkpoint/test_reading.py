@@ -15,7 +15,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from mobileinst_d2.modeling.backbone.checkpoint_reader import CheckpointError, read_checkpoint
+from mobileinst_d2.checkpoint import CheckpointError, read_checkpoint
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

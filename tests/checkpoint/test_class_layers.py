@@ -11,9 +11,9 @@ from torch import nn
 from toy_training import ToyTrainer, make_cfg
 
 from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
+from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
+from mobileinst_d2.checkpoint.class_layers import adapt_class_layers, match_classes
 from mobileinst_d2.data.datasets.classes import dataset_class_names
-from mobileinst_d2.engine import CheckpointError, ConfigError, TrainingCheckpointer
-from mobileinst_d2.engine.warm_start import adapt_class_layers, match_classes
 from mobileinst_d2.utils.classes import save_class_names
 
 COCO = MetadataCatalog.get("coco_2017_train").thing_classes
@@ -184,12 +184,14 @@ def test_random_numbers_go_on_as_if_nothing_had_been_built():
     ],
 )
 def test_a_source_that_cannot_be_right_is_named(start, source, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         start(marked_state(80), "ytvis_2021_train", source)
 
 
 def test_a_source_that_the_metadata_contradict_is_named(start):
-    with pytest.raises(ConfigError, match=r"metadata\.json .*trained on other classes: airplane"):
+    with pytest.raises(
+        CheckpointError, match=r"metadata\.json .*trained on other classes: airplane"
+    ):
         start(
             marked_state(40),
             "ytvis_2021_train",
@@ -205,7 +207,7 @@ def test_metadata_that_agree_are_no_hindrance(start):
 
 def test_a_checkpoint_without_a_class_layer_has_nothing_to_transfer(start):
     state = {name: value for name, value in marked_state(80).items() if "class_head" not in name}
-    with pytest.raises(ConfigError, match="no class layer"):
+    with pytest.raises(CheckpointError, match="no class layer"):
         start(state, "ytvis_2019_train", "coco_2017_train")
 
 

@@ -21,7 +21,7 @@ from mobileinst_d2.data.datasets.classes import (
 )
 from mobileinst_d2.utils.classes import METADATA_FILE, class_names_of_weights
 
-from .setup import ConfigError
+from .reading import CheckpointError
 
 __all__ = ["adapt_class_layers", "match_classes"]
 
@@ -46,7 +46,7 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
         The tensors to load.
 
     Raises:
-        ConfigError: if ``MODEL.WARM_START_CLASSES`` is no registered data set, or not the one
+        CheckpointError: if ``MODEL.WARM_START_CLASSES`` is no registered data set, or not the one
             that the checkpoint was trained on.
     """
     own = model.state_dict()
@@ -111,7 +111,6 @@ def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
     other.defrost()
     other.MODEL.NUM_CLASSES += 1
     other.MODEL.DEVICE = "cpu"
-    other.MODEL.BACKBONE.WEIGHTS = ""
     with torch.random.fork_rng(devices=[]):
         larger = build_model(other).state_dict()
     count = cfg.MODEL.NUM_CLASSES
@@ -149,20 +148,20 @@ def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dic
     if not is_registered(source):
         known = [*DatasetCatalog.list(), *builtin_names()]
         close = difflib.get_close_matches(source, known, n=1, cutoff=0.0)
-        raise ConfigError(
+        raise CheckpointError(
             f"MODEL.WARM_START_CLASSES names no registered data set: {source!r}; the closest is "
             f"{close[0]!r}. Data sets of your own belong into DATASETS.CUSTOM."
         )
     old, new = dataset_class_names(source), dataset_class_names(cfg.DATASETS.TRAIN[0])
     recorded = class_names_of_weights(weights)
     if recorded and plain_class_names(recorded) != plain_class_names(old):
-        raise ConfigError(
+        raise CheckpointError(
             f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
             f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."
         )
     sizes = {tensors[name].shape[0] for name in layers}
     if sizes != {len(old)}:
-        raise ConfigError(
+        raise CheckpointError(
             f"MODEL.WARM_START_CLASSES is {source!r} with {len(old)} classes, but {weights} has "
             f"{' and '.join(map(str, sorted(sizes))) or 'no class layer of'} classes."
         )

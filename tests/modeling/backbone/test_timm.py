@@ -1,0 +1,190 @@
+"""Networks of timm as backbones."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from detectron2.modeling import build_backbone
+from public_checkpoints import timm_mobilenetv4
+from random_weights import randomise
+from tiny_models import tiny_config
+from torch import nn
+
+from mobileinst_d2.checkpoint.names import current_names
+from mobileinst_d2.modeling import TimmBackbone
+
+# Layers of torchvision's MobileNetV2, and stages of timm's MobileNetV4, that give the features.
+LAYERS = {"x3": 6, "x4": 13, "x5": 17}
+STAGES = {"x3": 1, "x4": 2, "x5": 3}
+LOCAL = ("x3", "x4", "x5")
+
+
+def copy_weights(public: nn.Module, backbone: TimmBackbone) -> None:
+    """Give a backbone the weights of the public network; nothing but its head may be left over."""
+    state = public.state_dict()
+    names = current_names(state)
+    left = backbone.network.load_state_dict({names[n]: v for n, v in state.items()}, strict=False)
+    assert left.missing_keys == []
+    head = ("blocks.4.", "conv_head.", "bn2.", "norm_head.", "classifier.")
+    assert all(name.startswith(head) for name in left.unexpected_keys)
+
+
+def test_mobilenetv2_equals_torchvisions():
+    public = randomise(torchvision.models.mobilenet_v2(weights=None)).eval()
+    model = TimmBackbone(out_features=LOCAL).eval()
+    copy_weights(public, model)
+    x = torch.randn(2, 3, 96, 129)
+    with torch.no_grad():
+        features = model(x)
+        for i, layer in enumerate(public.features):
+            x = layer(x)
+            for name in [name for name, number in LAYERS.items() if number == i]:
+                assert torch.equal(features[name], x)
+
+
+def test_mobilenetv4_ends_before_the_convolution_of_the_classifier():
+    public = randomise(timm.create_model("mobilenetv4_conv_small")).eval()
+    model = TimmBackbone(name="mobilenetv4_conv_small", out_features=LOCAL).eval()
+    copy_weights(public, model)
+    x = torch.randn(2, 3, 96, 129)
+    with torch.no_grad():
+        features = model(x)
+        x = public.bn1(public.conv_stem(x))
+        for i, stage in enumerate(public.blocks):
+            x = stage(x)
+            for name in [name for name, number in STAGES.items() if number == i]:
+                assert torch.equal(features[name], x)
+    assert x.shape[1] == 960
+    assert [spec.channels for spec in model.output_shape().values()] == [64, 96, 128]
+
+
+def test_the_public_files_in_these_tests_are_as_timms():
+    public = timm.create_model("mobilenetv4_conv_small").state_dict()
+    assert {k: v.shape for k, v in timm_mobilenetv4().items()} == {
+        k: v.shape for k, v in public.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("mobilenetv2_100", (32, 96, 320, 320)),
+        ("mobilenetv4_conv_medium", (80, 160, 256, 256)),
+        ("mobilenetv3_small_050", (16, 24, 48, 48)),
+        ("repvit_m0_9", (96, 192, 384, 384)),
+        ("resnet18", (128, 256, 512, 512)),
+        ("ghostnet_050", (20, 40, 80, 80)),
+        ("mambaout_femto", (96, 192, 288, 288)),  # its maps have the channels last
+    ],
+)
+def test_networks_of_many_kinds_give_what_they_declare(name, channels):
+    model = TimmBackbone(name=name).eval()
+    with torch.no_grad():
+        features = model(torch.randn(1, 3, 128, 192))
+    shapes = model.output_shape()
+    assert tuple(spec.channels for spec in shapes.values()) == channels
+    for output, x in features.items():
+        stride = shapes[output].stride
+        assert x.shape == (1, shapes[output].channels, 128 // stride, 192 // stride)
+
+
+@pytest.mark.parametrize("kind", ["conv", "pool", "separable"])
+def test_the_global_feature_is_made_of_the_coarsest_local_one(kind):
+    cfg = tiny_config(MODEL__BACKBONE__NAME="TimmBackbone", MODEL__TIMM__GLOBAL_FEATURE=kind)
+    model = randomise(build_backbone(cfg)).eval()
+    with torch.no_grad():
+        features = model(torch.randn(1, 3, 129, 190))  # 5x6 at stride 32
+    x5, layers = features["x5"], model.global_layers
+    if kind == "pool":
+        expected = torch.stack(
+            [x5[:, :, i : i + 2, j : j + 2].mean((2, 3)) for i in (0, 2, 4) for j in (0, 2, 4)], 2
+        ).unflatten(2, (3, 3))
+    else:
+        expected = x5
+        for block, stride in zip(layers[::2], (2, 1), strict=False):
+            conv = block.conv
+            padding = conv.kernel_size[0] // 2
+            convolved = nn.functional.conv2d(
+                expected, conv.weight, stride=stride, padding=padding, groups=conv.groups
+            )
+            expected = block.norm(convolved).clamp(0, 6)
+        kernels = [(block.conv.kernel_size[0], block.conv.groups) for block in layers[::2]]
+        assert kernels == ([(3, 1)] if kind == "conv" else [(3, 320), (1, 1)])
+    assert expected.shape == (1, 320, 3, 3)
+    torch.testing.assert_close(features["x6"], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_global_feature_rectifies_as_the_network_does():
+    kinds = {
+        name: type(TimmBackbone(name=name).global_layers[1])
+        for name in ("mobilenetv2_100", "mobilenetv4_conv_small", "repvit_m0_9")
+    }
+    assert list(kinds.values()) == [nn.ReLU6, nn.ReLU, nn.ReLU]
+
+
+@pytest.mark.parametrize(
+    ("kind", "millions"), [("conv", 0.92), ("pool", 0.0), ("separable", 0.107)]
+)
+def test_the_global_feature_costs_parameters_of_its_own_only(kind, millions):
+    counts = [
+        sum(p.numel() for p in TimmBackbone(global_feature=kind, out_features=names).parameters())
+        for names in (("x5",), ("x5", "x6"))
+    ]
+    assert counts[0] == pytest.approx(1.812e6, rel=5e-4)
+    assert (counts[1] - counts[0]) / 1e6 == pytest.approx(millions, abs=3e-3)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "repvit_m0_9"])
+def test_batch_norms_become_what_is_wanted(name):
+    model = TimmBackbone(name=name, norm="FrozenBN")
+    x = torch.randn(2, 3, 64, 64)
+    # Nothing of the batch counts.
+    assert torch.allclose(model.train()(x)["x5"], model.eval()(x)["x5"])
+    assert not [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    plain = TimmBackbone(name=name).eval()
+    plain.load_state_dict(randomise(model).state_dict(), strict=False)
+    scale = plain(x)["x5"].abs().max()
+    torch.testing.assert_close(
+        model.eval()(x)["x5"] / scale, plain(x)["x5"] / scale, atol=1e-4, rtol=0
+    )
+    norms = [
+        m
+        for m in TimmBackbone(name=name, norm="SyncBN").modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
+    assert norms
+    assert all(isinstance(m, nn.SyncBatchNorm) for m in norms)
+
+
+def test_repvit_is_merged_for_inference():
+    model = randomise(TimmBackbone(name="repvit_m0_9")).eval()
+    x = torch.randn(1, 3, 96, 128)
+    with torch.no_grad():
+        expected = model(x)
+        convs = sum(isinstance(m, nn.Conv2d) for m in model.network.modules())
+        model.reparameterize()
+        merged = model(x)
+    assert not [m for m in model.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert sum(isinstance(m, nn.Conv2d) for m in model.network.modules()) < convs
+    for name, value in expected.items():
+        scale = value.abs().max()
+        torch.testing.assert_close(merged[name] / scale, value / scale, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mobilenetv2_10"}, r"no network 'mobilenetv2_10'; the closest are mobilenetv2_1"),
+        ({"name": ""}, "no network ''; the closest are"),
+        ({"name": "vit_tiny_patch16_224"}, "takes images of 224x224 only"),
+        (
+            {"name": "convmixer_768_32"},
+            r"at strides \[7, 7, 7\], and .* needs 8, 16 and 32",
+        ),
+        ({"global_feature": "max"}, "GLOBAL_FEATURE is 'max', choose one of .*'separable'"),
+        ({"norm": "GN"}, "NORM is 'GN', choose one of .*'FrozenBN'"),
+    ],
+)
+def test_what_cannot_be_built_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone(**arguments)
