@@ -8,7 +8,7 @@ import argparse
 import inspect
 from pathlib import Path
 
-from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import DIFFICULTIES, make_moving_shapes
 
 
 def main() -> None:
@@ -30,6 +30,12 @@ def main() -> None:
     ):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, dest=name, type=int, default=defaults[name], help=text)
+    parser.add_argument(
+        "--difficulty",
+        choices=DIFFICULTIES,
+        default=defaults["difficulty"],
+        help="hard: objects that look alike, long occlusions and a moving camera (default: easy)",
+    )
     arguments = vars(parser.parse_args())
     try:
         output = make_moving_shapes(arguments.pop("output"), **arguments)

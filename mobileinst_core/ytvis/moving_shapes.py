@@ -2,10 +2,11 @@
 
 A class has an outline, a pattern and a range of hues, so that a small network learns it within
 minutes; size and motion are drawn independently of it. Objects hide each other, change size,
-turn, and leave and re-enter the frame.
+turn, and leave and re-enter the frame. The hard set is for comparing trackers: its objects look
+alike, stay hidden behind each other for long, and the camera moves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,15 +16,24 @@ from pycocotools import mask as mask_util
 from mobileinst_core.files import write_json
 from mobileinst_core.masks.rle import encode_mask, rle_area
 
-__all__ = ["SHAPE_CLASSES", "make_moving_shapes"]
+__all__ = ["DIFFICULTIES", "SHAPE_CLASSES", "make_moving_shapes"]
 
 SHAPE_CLASSES = ("disc", "square", "triangle", "star")
 
 # An object with fewer visible pixels than this counts as invisible in that frame.
 _MIN_VISIBLE_PIXELS = 16
 _JPEG_QUALITY = 90
+DIFFICULTIES = ("easy", "hard")
 # Chance that a further object of a video has the class of its first: the harder case.
-_REPEATED_CLASS = 0.15
+_REPEATED_CLASS = {"easy": 0.15, "hard": 0.8}
+# Distance of the hues of objects of one class, as a share of the class's range, by golden ratio.
+_HUE_STEP = {"easy": 0.618, "hard": 0.1}
+# In the hard set: chance that a further object hides behind an earlier one, and how far the camera
+# moves to each side, relative to the shorter side of the frame.
+_HIDING = 0.6
+_CAMERA_PAN = 0.15
+# Frames that an object takes to get behind another.
+_APPROACH = 2.0
 # Fixed-point bits of the polygon coordinates given to OpenCV: 1/16 pixel.
 _SUBPIXEL_BITS = 4
 
@@ -38,6 +48,7 @@ def make_moving_shapes(
     seed: int = 0,
     num_val_videos: int | None = None,
     max_instances: int = 3,
+    difficulty: str = "easy",
 ) -> Path:
     """Write a moving-shapes data set with exact masks in two annotation formats.
 
@@ -60,13 +71,15 @@ def make_moving_shapes(
         width: frame width in pixels, at least 32.
         seed: any non-negative integer; the same seed gives the same files.
         num_val_videos: number of validation videos; a quarter of ``num_videos`` by default.
-        max_instances: largest number of objects in one video; the smallest is 1.
+        max_instances: largest number of objects in one video; the smallest is 1, in the hard set 2.
+        difficulty: "easy", or "hard": most objects of a video have one class and almost one colour,
+            many spend a third of the video behind another, and the camera moves.
 
     Returns:
         ``output_dir`` as a path.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range or the difficulty is unknown.
         OSError: if a file cannot be written.
     """
     if num_val_videos is None:
@@ -75,6 +88,8 @@ def make_moving_shapes(
     _check_at_least(1, max_instances=max_instances)
     _check_at_least(32, height=height, width=width)
     _check_at_least(0, seed=seed)
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty is {difficulty!r}, choose one of {', '.join(DIFFICULTIES)}")
 
     output_dir = Path(output_dir)
     for stream, (split, count) in enumerate([("train", num_videos), ("val", num_val_videos)]):
@@ -82,7 +97,9 @@ def make_moving_shapes(
         for index in range(count):
             # A random stream for each video: no validation video repeats a training video.
             rng = np.random.default_rng([seed, stream, index])
-            scene = _Scene.draw(rng, index, num_frames, height, width, max_instances)
+            scene = _Scene.draw(
+                rng, index, num_frames, height, width, max_instances, hard=difficulty == "hard"
+            )
             frames = [scene.render(time) for time in range(num_frames)]
             writer.add_video(f"{index:05d}", frames, [shape.class_index for shape in scene.shapes])
         writer.close()
@@ -111,6 +128,8 @@ class _Shape:
     velocity: np.ndarray
     # Way out of the frame and back: displacement at the turning time, that time, half duration.
     excursion: tuple[np.ndarray, float, float] | None
+    # A nearer shape that this one hides behind, and when: first and last frame number.
+    cover: tuple["_Shape", float, float] | None
     # BGR as float32 in 0..255, and the phase of the pattern on it.
     colour: np.ndarray
     phase: float
@@ -131,21 +150,31 @@ class _Shape:
         if self.excursion is not None:
             way, turn, half = self.excursion
             centre = centre + way * max(0.0, 1.0 - abs(time - turn) / half)
+        if self.cover is not None:
+            nearer, first, last = self.cover
+            # On the way there and back for _APPROACH frames.
+            away = max(first - time, time - last, 0.0)
+            hidden = max(0.0, 1.0 - away / _APPROACH)
+            centre = centre + hidden * (nearer.centre_at(time, frame) - centre)
         return centre
 
-    def coverage(self, time: float, frame: np.ndarray) -> np.ndarray:
-        """Share of each pixel that the shape covers, hidden or not: (H, W) float32 in [0, 1]."""
+    def coverage(self, time: float, frame: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """Share of each pixel that the shape covers, hidden or not: (H, W) float32 in [0, 1].
+
+        ``shift`` (x, y) is how far the scene is moved in the frame, by the camera.
+        """
         angle, radius = self.angle_at(time), self.radius_at(time)
         rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        points = _OUTLINES[self.class_index] @ rotation.T * radius + self.centre_at(time, frame)
+        centre = self.centre_at(time, frame) + shift
+        points = _OUTLINES[self.class_index] @ rotation.T * radius + centre
         canvas = np.zeros((int(frame[1]), int(frame[0])), np.uint8)
         fixed_point = np.round(points * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillPoly(canvas, [fixed_point], 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
         return canvas.astype(np.float32) / 255.0
 
-    def paint(self, time: float, frame: np.ndarray) -> np.ndarray:
+    def paint(self, time: float, frame: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Colour of every pixel of the frame if the shape covered it: (H, W, 3) float32."""
-        angle, (x, y) = self.angle_at(time), self.centre_at(time, frame)
+        angle, (x, y) = self.angle_at(time), self.centre_at(time, frame) + shift
         columns = (np.arange(int(frame[0])) - x) / self.radius_at(time)
         rows = (np.arange(int(frame[1])) - y) / self.radius_at(time)
         # Coordinates that turn with the shape, in units of its radius.
@@ -184,12 +213,15 @@ _PATTERNS = (
 
 @dataclass(frozen=True)
 class _Scene:
-    """One video: a drifting background and shapes, the nearest first."""
+    """One video: a drifting background, a camera, and shapes, the nearest first."""
 
     frame: np.ndarray
     background: np.ndarray
     drift: np.ndarray
     shapes: list[_Shape]
+    # Largest way of the camera in pixels, and per axis its angular frequency and phase.
+    pan: int
+    swing: np.ndarray
 
     @classmethod
     def draw(
@@ -200,33 +232,45 @@ class _Scene:
         height: int,
         width: int,
         max_instances: int,
+        *,
+        hard: bool,
     ) -> "_Scene":
         """Draw a scene. The index decides what even the smallest set must contain."""
         frame = np.array([width, height], dtype=np.float64)
         margin = max(2, min(height, width) // 8)
-        background = _smooth_noise(rng, height + margin, width + margin)
+        pan = round(_CAMERA_PAN * min(height, width)) if hard else 0
+        background = _smooth_noise(rng, height + margin + 2 * pan, width + margin + 2 * pan)
         drift = rng.uniform(-1.0, 1.0, size=2) * margin / max(1, num_frames)
 
+        difficulty = "hard" if hard else "easy"
         first_turn = rng.uniform()
         shapes: list[_Shape] = []
-        for number in range(int(rng.integers(1, max_instances + 1))):
+        lowest = min(2, max_instances) if hard else 1
+        for number in range(int(rng.integers(lowest, max_instances + 1))):
             # Four successive videos show all classes, and every second one an excursion.
-            step = number if rng.random() > _REPEATED_CLASS else 0
+            step = number if rng.random() > _REPEATED_CLASS[difficulty] else 0
             class_index = (index + step) % len(SHAPE_CLASSES)
             leaves = num_frames >= 3 and (rng.random() < 0.15 or (number == 0 and index % 2 == 1))
             shape = _draw_shape(
                 rng,
                 class_index=class_index,
-                # Golden ratio: objects of one class in one video differ in hue.
-                hue=_class_hue(class_index, (first_turn + 0.618 * number) % 1.0),
+                # Objects of one class in one video differ in hue.
+                hue=_class_hue(class_index, (first_turn + _HUE_STEP[difficulty] * number) % 1.0),
                 num_frames=num_frames,
                 frame=frame,
                 others=shapes,
                 leaves=leaves,
             )
+            if hard and shapes and not leaves and rng.random() < _HIDING:
+                shape = _hide(rng, shape, shapes[int(rng.integers(len(shapes)))], num_frames)
             shapes.append(shape)
-        depth_order = rng.permutation(len(shapes))
-        return cls(frame, background, drift, [shapes[i] for i in depth_order])
+        # In the hard set who hides is drawn later, and so is farther away.
+        depth_order = range(len(shapes)) if hard else rng.permutation(len(shapes))
+        swing = np.zeros((2, 2))
+        if hard:
+            swing[0] = 2.0 * np.pi * rng.uniform(0.5, 1.5, size=2) / max(1, num_frames)
+            swing[1] = rng.uniform(0.0, 2.0 * np.pi, size=2)
+        return cls(frame, background, drift, [shapes[i] for i in depth_order], pan, swing)
 
     def render(self, time: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw one frame.
@@ -235,15 +279,17 @@ class _Scene:
             the image, (H, W, 3) uint8 BGR, and per shape its visible mask, (H, W) bool.
         """
         width, height = self.frame.astype(int)
-        margin = np.array(self.background.shape[1::-1]) - (width, height)
-        left, top = np.round(np.mod(self.drift * time, margin)).astype(int)
+        shift = self.pan * np.sin(self.swing[0] * time + self.swing[1])
+        margin = np.array(self.background.shape[1::-1]) - (width, height) - 2 * self.pan
+        position = self.pan - shift + np.mod(self.drift * time, margin)
+        left, top = np.round(position).astype(int)
         image = np.zeros((height, width, 3), np.float32)
         uncovered = np.ones((height, width), np.float32)
         masks = []
         for shape in self.shapes:
-            coverage = shape.coverage(time, self.frame)
+            coverage = shape.coverage(time, self.frame, shift)
             visible = coverage * uncovered
-            image += visible[..., None] * shape.paint(time, self.frame)
+            image += visible[..., None] * shape.paint(time, self.frame, shift)
             masks.append(visible > 0.5)
             uncovered *= 1.0 - coverage
         image += uncovered[..., None] * self.background[top : top + height, left : left + width]
@@ -305,8 +351,20 @@ def _draw_shape(
         anchor_time=anchor_time,
         velocity=speed * np.array([np.cos(direction), np.sin(direction)]),
         excursion=excursion,
+        cover=None,
         colour=colour,
         phase=rng.uniform(0.0, 2.0 * np.pi),
+    )
+
+
+def _hide(rng: np.random.Generator, shape: _Shape, nearer: _Shape, num_frames: int) -> _Shape:
+    """The shape, made small enough to hide behind another for a third of the video or longer."""
+    length = rng.uniform(0.33, 0.5) * num_frames
+    first = rng.uniform(0.2, 0.4) * num_frames
+    return replace(
+        shape,
+        radius=min(shape.radius, 0.6 * nearer.radius),
+        cover=(nearer, first, first + length),
     )
 
 

@@ -1,5 +1,6 @@
 """The generated data set: exact, deterministic, and with the difficulties it promises."""
 
+import itertools
 import json
 import runpy
 import sys
@@ -10,7 +11,7 @@ import pytest
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
-from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import DIFFICULTIES, SHAPE_CLASSES, make_moving_shapes
 
 SMALL = {"num_val_videos": 1, "num_frames": 6, "height": 40, "width": 56}
 
@@ -113,6 +114,62 @@ def test_coco_file_has_the_same_masks(moving_shapes, capsys):
 def test_one_frame_is_enough(tmp_path):
     make_moving_shapes(tmp_path, num_videos=2, num_frames=1, height=40, width=40, seed=0)
     assert len(read(tmp_path / "train")["videos"][0]["file_names"]) == 1
+
+
+def tracks_per_video(root):
+    content = read(root / "train")
+    return [
+        [a for a in content["annotations"] if a["video_id"] == video["id"]]
+        for video in content["videos"]
+    ]
+
+
+def test_hard_videos_repeat_classes_and_hide_objects_for_long(tmp_path):
+    sizes = {"num_videos": 12, "num_val_videos": 1, "num_frames": 12, "height": 64, "width": 64}
+    repeated, absences = {}, {}
+    for difficulty in DIFFICULTIES:
+        root = make_moving_shapes(tmp_path / difficulty, difficulty=difficulty, **sizes)
+        videos = tracks_per_video(root)
+        classes = [[track["category_id"] for track in tracks] for tracks in videos]
+        repeated[difficulty] = sum(len(ids) - len(set(ids)) for ids in classes)
+        seen = [
+            "".join("x" if rle else "." for rle in track["segmentations"]).strip(".")
+            for tracks in videos
+            for track in tracks
+        ]
+        absences[difficulty] = sum("..." in frames for frames in seen)
+    assert all(len(tracks) >= 2 for tracks in videos)
+    assert repeated["hard"] > 2 * repeated["easy"]
+    assert absences["hard"] > absences["easy"]
+
+
+def test_the_camera_moves_in_hard_videos(tmp_path):
+    def background_motion(difficulty):
+        root = make_moving_shapes(
+            tmp_path / difficulty,
+            difficulty=difficulty,
+            num_videos=4,
+            num_val_videos=1,
+            num_frames=4,
+            height=64,
+            width=64,
+            max_instances=2,
+        )
+        moves = []
+        for video in read(root / "train")["videos"]:
+            frames = [
+                cv2.imread(str(root / "train" / "JPEGImages" / name), cv2.IMREAD_GRAYSCALE)
+                for name in video["file_names"]
+            ]
+            moves += [np.abs(a.astype(float) - b).mean() for a, b in itertools.pairwise(frames)]
+        return np.median(moves)
+
+    assert background_motion("hard") > 1.5 * background_motion("easy")
+
+
+def test_an_unknown_difficulty_is_named(tmp_path):
+    with pytest.raises(ValueError, match="difficulty is 'odd', choose one of easy, hard"):
+        make_moving_shapes(tmp_path, difficulty="odd")
 
 
 @pytest.mark.parametrize("wrong", [{"num_videos": 0}, {"height": 8}, {"seed": -1}])
