@@ -34,7 +34,8 @@ from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.engine.setup import ConfigError
-from mobileinst_d2.export import ExportError
+from mobileinst_d2.export import ExportedModel, ExportError
+from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.structures import to_detections
 from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
 
@@ -315,7 +316,7 @@ def build_video_predictor(
     cfg: CfgNode, model: object, threshold: float
 ) -> tuple[StreamingPredictor, TrackCollector]:
     """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
-    if not hasattr(model, "keyframe"):
+    if not isinstance(model, (VideoSegmentor, ExportedModel)):
         raise DemoError(
             f"{cfg.MODEL.META_ARCHITECTURE} predicts single images and cannot track; "
             "use --input with images."

@@ -67,7 +67,9 @@ def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
             head.bias.zero_()
         for norm in norms:
             norm.momentum = 1.0
-        model.raw_outputs(model.preprocess([{"image": noise_image(192, 192, s)} for s in range(2)]))
+        model.raw_outputs(
+            model.preprocess_image([{"image": noise_image(192, 192, s)} for s in range(2)]).tensor
+        )
         for norm in norms:
             norm.momentum = 0.1
     return model.eval()

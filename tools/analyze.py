@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(cfg: CfgNode, size: tuple[int, int]) -> ModelCost:
     """Build the model of a config and count what it costs."""
     model = build_model(cfg)
-    divisor = model.backbone.size_divisibility
+    divisor = model.size_divisibility
     if any(side < divisor or side % divisor for side in size):
         raise SystemExit(f"error: --size takes multiples of {divisor}, got {size}")
     return measure_cost(model, size)

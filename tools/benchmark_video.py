@@ -42,6 +42,7 @@ from mobileinst_d2.engine import (
     setup_cfg,
 )
 from mobileinst_d2.engine.predictor import load_predictor
+from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.tracking import FramePreparation, StreamingPredictor, VideoPredictor
 
 MIB = 2**20
@@ -98,7 +99,9 @@ class Bench:
 def check_tracks(cfg: CfgNode) -> None:
     """Refuse models of single images before anything is measured."""
     name = cfg.MODEL.META_ARCHITECTURE
-    if name not in META_ARCH_REGISTRY or not hasattr(META_ARCH_REGISTRY.get(name), "keyframe"):
+    if name not in META_ARCH_REGISTRY or not issubclass(
+        META_ARCH_REGISTRY.get(name), VideoSegmentor
+    ):
         raise ConfigError(f"MODEL.META_ARCHITECTURE {name} cannot track through videos.")
 
 

@@ -37,6 +37,7 @@ from mobileinst_d2.export import (
     export_model,
     require_writer,
 )
+from mobileinst_d2.modeling import InstanceSegmentor
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +85,7 @@ def export(args: argparse.Namespace) -> None:
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     model = load_predictor(cfg).model
-    if not hasattr(model, "export_graphs"):
+    if not isinstance(model, InstanceSegmentor):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} cannot be exported.")
     size = tuple(args.size)
     cfg.INPUT.FIXED_SIZE_TEST = size

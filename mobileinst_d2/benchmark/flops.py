@@ -15,6 +15,8 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
+from ..modeling import InstanceSegmentor
+
 __all__ = ["ModelCost", "count_macs", "measure_cost"]
 
 # Parts of the network, as they stand in a breakdown; everything deeper is added up.
@@ -35,15 +37,16 @@ class ModelCost(NamedTuple):
     by_module: list[tuple[str, int, int]]
 
 
-class _RawOutputs(nn.Module):
-    """Calls ``raw_outputs``, in the form that tracing takes."""
+class _Network(nn.Module):
+    """From images to scores and upsampled mask logits, in the form that tracing takes."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: InstanceSegmentor) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.model.raw_outputs(images).values())
+        outputs = self.model.forward_inference(images)
+        return outputs["scores"], self.model.upsample_mask_logits(outputs["mask_logits"])
 
 
 def _count_fused_attention(inputs: list, outputs: list) -> int:
@@ -52,8 +55,8 @@ def _count_fused_attention(inputs: list, outputs: list) -> int:
     return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def measure_cost(model: nn.Module, size: tuple[int, int]) -> ModelCost:
-    """Count one forward pass of a meta-architecture with ``raw_outputs``.
+def measure_cost(model: InstanceSegmentor, size: tuple[int, int]) -> ModelCost:
+    """Count one forward pass of a meta-architecture, with masks at the finest logits' resolution.
 
     Args:
         model: the model, which is put into evaluation mode for the count.
@@ -66,7 +69,7 @@ def measure_cost(model: nn.Module, size: tuple[int, int]) -> ModelCost:
     model.eval()
     try:
         device = next(model.parameters()).device
-        macs = _analyse(_RawOutputs(model), (torch.zeros(1, 3, *size, device=device),))
+        macs = _analyse(_Network(model), (torch.zeros(1, 3, *size, device=device),))
     finally:
         model.train(was_training)
     parts = []

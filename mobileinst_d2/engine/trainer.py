@@ -38,6 +38,7 @@ from mobileinst_d2.data.build import (
 from mobileinst_d2.data.datasets import is_video_dataset
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
 from mobileinst_d2.export import ExportedModel
+from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
@@ -341,8 +342,8 @@ def _check_num_classes(cfg: CfgNode) -> None:
 def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
     """What a network predicts that COCO evaluates.
 
-    The boxes of this project's networks, which have `raw_outputs`, are the bounds of their masks.
+    The boxes of an `InstanceSegmentor` are the bounds of its masks.
     """
-    if hasattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "raw_outputs"):
+    if issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), InstanceSegmentor):
         return ("segm",)
     return ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)

@@ -3,15 +3,17 @@
 from .backbone import SeaFormer, TimmBackbone, TopFormer
 from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
-from .meta_arch import MobileInst
+from .meta_arch import InstanceSegmentor, MobileInst, VideoSegmentor
 
 __all__ = [
     "INSTANCE_DECODER_REGISTRY",
     "MASK_DECODER_REGISTRY",
+    "InstanceSegmentor",
     "MobileInst",
     "SeaFormer",
     "TimmBackbone",
     "TopFormer",
+    "VideoSegmentor",
     "build_instance_decoder",
     "build_mask_decoder",
 ]

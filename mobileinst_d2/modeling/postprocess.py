@@ -1,6 +1,10 @@
 """From network outputs to instances: the formulas that images, videos and streams share."""
 
+import dataclasses
+from dataclasses import dataclass
+
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 
 from .box_masks import BoxMasks
@@ -21,6 +25,7 @@ __all__ = [
     "MASK_PASTES",
     "MaskSource",
     "PastedMasks",
+    "PostProcessing",
     "instance_scores",
     "mask_product",
     "maskness",
@@ -168,6 +173,48 @@ def predict_instances(
     )
     pasted = masks.paste(queries, image_size, output_size)
     return to_instances(pasted, labels[pasted.shown], values[pasted.shown])
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """From the network's outputs for an image to its instances.
+
+    Attributes:
+        score_threshold: class scores must be above it.
+        mask_threshold: mask probability above which a pixel belongs to the instance.
+        mask_rescore: multiply scores by the maskness.
+        max_detections: results per image at most.
+        mask_paste: one of ``MASK_PASTES``.
+    """
+
+    score_threshold: float = 0.005
+    mask_threshold: float = 0.45
+    mask_rescore: bool = True
+    max_detections: int = 100
+    mask_paste: str = "box"
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "PostProcessing":
+        """The thresholds of ``cfg.TEST``."""
+        return cls(
+            score_threshold=cfg.TEST.SCORE_THRESHOLD,
+            mask_threshold=cfg.TEST.MASK_THRESHOLD,
+            mask_rescore=cfg.TEST.MASK_RESCORE,
+            max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+            mask_paste=cfg.TEST.MASK_PASTE,
+        )
+
+    def __call__(
+        self,
+        scores: torch.Tensor,
+        mask_logits: torch.Tensor,
+        image_size: tuple[int, int],
+        output_size: tuple[int, int],
+    ) -> Instances:
+        """Choose the instances of an image and make their masks, see :func:`predict_instances`."""
+        return predict_instances(
+            scores, mask_logits, image_size, output_size, **dataclasses.asdict(self)
+        )
 
 
 def to_instances(

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
-from torch.nn.functional import pad
 
 from .layers import bilinear_resize
+from .padding import pad_to_size
 
 __all__ = ["FrameTargets", "prepare_targets"]
 
@@ -59,9 +59,7 @@ def _prepare_frame(
     if len(rows) == 0:
         return FrameTargets(rows, torch.zeros((0, *mask_size), device=device), rows)
     masks = _bit_masks(frame)[rows].float()
-    height, width = masks.shape[-2:]
-    masks = pad(masks, (0, padded_size[1] - width, 0, padded_size[0] - height))
-    masks = bilinear_resize(masks[None], mask_size)[0]
+    masks = bilinear_resize(pad_to_size(masks, padded_size)[None], mask_size)[0]
     return FrameTargets(frame.gt_classes[rows], masks, rows)
 
 

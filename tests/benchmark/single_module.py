@@ -5,12 +5,16 @@ from torch import nn
 
 
 class Only(nn.Module):
-    """Gives a module the one method that is measured."""
+    """Gives a module the methods that are measured."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def raw_outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward_inference(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         out = self.module(images)
-        return out if isinstance(out, dict) else {"out": out}
+        outputs = list(out.values()) if isinstance(out, dict) else [out]
+        return {"scores": outputs, "mask_logits": outputs[0]}
+
+    def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
+        return mask_logits

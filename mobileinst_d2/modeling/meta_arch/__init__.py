@@ -1,5 +1,6 @@
 """Meta-architectures, registered in Detectron2's ``META_ARCH_REGISTRY``."""
 
+from .base import InstanceSegmentor, VideoSegmentor
 from .mobileinst import MobileInst
 
-__all__ = ["MobileInst"]
+__all__ = ["InstanceSegmentor", "MobileInst", "VideoSegmentor"]

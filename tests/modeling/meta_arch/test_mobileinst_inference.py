@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_raw_outputs(lively_model):
     image = {"image": noise_image(96, 128)}
     (result,) = predict(lively_model, image)
     with torch.no_grad():
-        raw = lively_model.raw_outputs(lively_model.preprocess([image]))
+        raw = lively_model.raw_outputs(lively_model.preprocess_image([image]).tensor)
     probs = raw["mask_logits"][0].sigmoid()
     expected = []
     for n in range(20):
@@ -105,11 +105,7 @@ def test_masks_that_lie_in_the_padding_are_left_out(lively_model):
     mask_logits = torch.full((1, 3, 16, 16), -9.0)
     mask_logits[0, 0, :, 10:] = 9.0  # right of pixel 80
     mask_logits[0, 1, :, :5] = 9.0
-    outputs = {
-        "class_logits": torch.zeros(1, 3, 4),
-        "objectness_logits": torch.zeros(1, 3),
-        "coarse_mask_logits": mask_logits,
-    }
+    outputs = {"scores": torch.full((1, 3, 4), 0.5), "mask_logits": mask_logits}
     (result,) = lively_model.inference(outputs, [((128, 70), (128, 70))])
     assert len(result) == 1
     assert result.pred_masks[0, :, :36].all()
@@ -160,7 +156,7 @@ def test_convolutional_features_away_from_the_padding_do_not_depend_on_it(lively
     tokens = []
     for width in (128, 192):
         filler = noise_image(128, width, seed=1)
-        batch = lively_model.preprocess([{"image": image}, {"image": filler}]).tensor
+        batch = lively_model.preprocess_image([{"image": image}, {"image": filler}]).tensor
         with torch.no_grad():
             tokens.append(lively_model.backbone.tpm(batch[:1])[0])  # stride 4
     torch.testing.assert_close(tokens[0][..., :24], tokens[1][..., :24])
@@ -202,7 +198,8 @@ def test_reused_frames_have_the_mask_features_of_key_frames(lively_model):
     with torch.no_grad():
         outputs = lively_model.keyframe(frames)
         features = lively_model.reuse(frames)
-        raw = lively_model.raw_outputs(lively_model.preprocess([{"image": x} for x in frames]))
+        images = lively_model.preprocess_image([{"image": x} for x in frames])
+        raw = lively_model.raw_outputs(images.tensor)
     assert torch.equal(features, outputs["mask_features"])
     assert torch.equal(outputs["kernels"], raw["kernels"])
     assert torch.equal(outputs["queries"], raw["queries"])
@@ -219,7 +216,7 @@ def test_reuse_does_not_run_the_instance_decoder():
 def test_the_mean_is_removed_before_the_padding():
     model = build_tiny_model()
     image = torch.full((3, 65, 64), 200.0)
-    batch = model.preprocess([{"image": image}]).tensor
+    batch = model.preprocess_image([{"image": image}]).tensor
     assert batch.shape == (1, 3, 128, 64)
     assert batch[:, :, 65:].abs().max() == 0
     expected = (200 - 123.675) / 58.395
@@ -229,9 +226,9 @@ def test_the_mean_is_removed_before_the_padding():
 def test_a_fixed_size_pads_to_exactly_that_in_evaluation_only():
     model = build_tiny_model(INPUT__FIXED_SIZE_TEST=(128, 192))
     image = torch.full((3, 60, 100), 200.0)
-    assert model.preprocess([{"image": image}]).tensor.shape == (1, 3, 64, 128)
+    assert model.preprocess_image([{"image": image}]).tensor.shape == (1, 3, 64, 128)
     model.eval()
-    images = model.preprocess([{"image": image}, {"image": noise_image(128, 192)}])
+    images = model.preprocess_image([{"image": image}, {"image": noise_image(128, 192)}])
     assert images.image_sizes == [(60, 100), (128, 192)]
     assert images.tensor.shape == (2, 3, 128, 192)
     padding = torch.ones(128, 192, dtype=torch.bool)
@@ -247,18 +244,18 @@ def test_a_fixed_size_pads_to_exactly_that_in_evaluation_only():
 @pytest.mark.parametrize("size", [(129, 64), (64, 193)])
 def test_an_image_that_does_not_fit_is_named(size):
     model = build_tiny_model(INPUT__FIXED_SIZE_TEST=(128, 192)).eval()
-    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*FIXED_SIZE_TEST 128x192"):
+    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*128x192.*FIXED_SIZE_TEST"):
         model.reuse([torch.zeros(3, *size)])
 
 
 def test_a_fixed_size_must_be_a_multiple_of_the_largest_stride():
-    with pytest.raises(ValueError, match=r"FIXED_SIZE_TEST is \(640, 360\).*multiples of 64"):
+    with pytest.raises(ValueError, match=r"fixed_size is \(640, 360\).*multiples of 64"):
         build_tiny_model(INPUT__FIXED_SIZE_TEST=(640, 360))
 
 
 def test_mean_and_deviation_of_the_pixels_can_be_chosen():
     model = build_tiny_model(MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0], MODEL__PIXEL_STD=[10.0, 5.0, 2.0])
-    batch = model.preprocess([{"image": torch.full((3, 64, 64), 21.0)}]).tensor
+    batch = model.preprocess_image([{"image": torch.full((3, 64, 64), 21.0)}]).tensor
     assert batch[0, :, 0, 0].tolist() == pytest.approx([2.0, 3.8, 9.0])
 
 

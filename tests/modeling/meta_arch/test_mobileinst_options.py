@@ -64,9 +64,9 @@ CASES = [
 @torch.no_grad()
 def stages(model: nn.Module) -> dict[str, torch.Tensor]:
     """What each stage makes of a picture."""
-    images = model.preprocess([{"image": noise_image(128, 192)}])
+    images = model.preprocess_image([{"image": noise_image(128, 192)}])
     features = model.backbone(images.tensor)
-    outputs = model.raw_outputs(images)
+    outputs = model.raw_outputs(images.tensor)
     masks = model.mask_decoder(features)
     local = torch.cat([features[name].flatten() for name in ("x3", "x4", "x5")])
     found = {"local": local, "global": features["x6"], **masks._asdict(), **outputs}

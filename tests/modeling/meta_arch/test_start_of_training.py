@@ -39,7 +39,7 @@ def test_predictions_start_at_one_scale(cfg):
     model = build_model(cfg).train()
     images = [{"image": noise_image(SIZE, SIZE, seed)} for seed in range(2)]
     with torch.no_grad():
-        outputs = model.raw_outputs(model.preprocess(images))
+        outputs = model.raw_outputs(model.preprocess_image(images).tensor)
     over_classes = outputs["class_logits"].std(dim=2).mean().item()
     over_pixels = outputs["mask_logits"].flatten(2).std(dim=2).mean().item()
     assert 0.3 < over_classes < 1.0, "a query's classes are told apart from the start"

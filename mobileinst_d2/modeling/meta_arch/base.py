@@ -1,0 +1,326 @@
+"""What this project asks of a meta-architecture: the base classes of its own and of users'."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import ImageList, Instances
+from torch import nn
+
+from ..deploy import ExportGraph, build_export_graphs
+from ..layers import bilinear_resize
+from ..padding import pad_images
+from ..postprocess import PostProcessing, mask_product
+from ..targets import FrameTargets, prepare_targets
+
+__all__ = ["InstanceSegmentor", "VideoSegmentor"]
+
+Outputs = dict[str, torch.Tensor]
+Size = tuple[int, int]
+
+
+class InstanceSegmentor(nn.Module, ABC):
+    """A network that predicts instances with masks, as Detectron2's ``DenseDetector`` does boxes.
+
+    A system gives its network in evaluation, :meth:`forward_inference`, and its losses,
+    :meth:`forward_training`. Detectron2's contract, the preparation of images, post-processing and
+    export are here. Trainer, evaluation, benchmarks and export take any subclass.
+
+    Attributes:
+        mask_stride: input pixels per pixel of the mask logits.
+        mask_upsampling: factor by which mask logits are upsampled bilinearly before they become
+            probabilities, in training and in evaluation.
+        size_divisibility: divides the sides of every batch.
+        postprocessing: thresholds of the results.
+        fixed_size: (H, W) of every batch in evaluation; None = as small as can be.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        mask_stride: int,
+        size_divisibility: int,
+        mask_upsampling: int = 1,
+        postprocessing: PostProcessing | None = None,
+        fixed_size: Size | None = None,
+    ) -> None:
+        """Set up what all systems share.
+
+        Args:
+            pixel_mean: per channel mean, in the range of the pixels (0 to 255).
+            pixel_std: per channel standard deviation.
+            mask_stride: see the class.
+            size_divisibility: see the class; a multiple of ``mask_stride``.
+            mask_upsampling: see the class.
+            postprocessing: see the class; None = the default thresholds.
+            fixed_size: see the class.
+
+        Raises:
+            ValueError: if ``size_divisibility`` or ``fixed_size`` is not the multiple that it
+                should be.
+        """
+        super().__init__()
+        if size_divisibility % mask_stride:
+            raise ValueError(
+                f"size_divisibility is {size_divisibility}: it must be a multiple of mask_stride "
+                f"{mask_stride}"
+            )
+        if fixed_size and any(side % size_divisibility for side in fixed_size):
+            raise ValueError(
+                f"fixed_size is {fixed_size}: both sides must be multiples of {size_divisibility}"
+            )
+        self.mask_stride = mask_stride
+        self.mask_upsampling = mask_upsampling
+        self.size_divisibility = size_divisibility
+        self.postprocessing = PostProcessing() if postprocessing is None else postprocessing
+        self.fixed_size = fixed_size
+        mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
+        std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Keyword arguments from the keys that all systems share; subclasses add their own."""
+        return {
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "postprocessing": PostProcessing.from_config(cfg),
+            "fixed_size": tuple(cfg.INPUT.FIXED_SIZE_TEST) or None,
+        }
+
+    @abstractmethod
+    def forward_inference(self, images: torch.Tensor) -> Outputs:
+        """Run the network in evaluation.
+
+        Args:
+            images: (B, 3, H, W), normalised; both sides multiples of ``size_divisibility``.
+
+        Returns:
+            ``scores`` (B, N, K) in [0, 1] of N queries for K classes and ``mask_logits``
+            (B, N, H / mask_stride, W / mask_stride). A system with an :meth:`inference` of its own
+            may give other outputs.
+        """
+
+    @abstractmethod
+    def forward_training(
+        self, images: ImageList, batched_inputs: list[dict]
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses.
+
+        Args:
+            images: the batch, from :meth:`preprocess_image`.
+            batched_inputs: see :meth:`forward`.
+
+        Returns:
+            Weighted scalar losses.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """Detectron2's contract.
+
+        Args:
+            batched_inputs: per image ``image`` (3, H, W) in [0, 255]; ``height``, ``width`` of the
+                original image (optional, evaluation); ``instances`` with ``gt_classes`` and
+                ``gt_masks`` (training). For training on clips ``image`` and ``instances`` are
+                lists over the frames, with aligned rows and ``gt_ids`` (-1 = not visible).
+
+        Returns:
+            In training a dict of weighted scalar losses. In evaluation one
+            ``{"instances": Instances}`` per image, with masks of the original size.
+
+        Raises:
+            ValueError: if a video is given in evaluation, or an image is larger than the fixed
+                size.
+        """
+        if self.training:
+            return self.forward_training(self.preprocess_image(batched_inputs), batched_inputs)
+        for item in batched_inputs:
+            if _is_clip(item):
+                raise ValueError(
+                    f"video {item.get('video_id')!r}: the model predicts single images; use "
+                    "mobileinst_d2.tracking.VideoPredictor for videos"
+                )
+        images = self.preprocess_image(batched_inputs)
+        sizes = [
+            (size, (item.get("height", size[0]), item.get("width", size[1])))
+            for item, size in zip(batched_inputs, images.image_sizes, strict=True)
+        ]
+        instances = self.inference(self.forward_inference(images.tensor), sizes)
+        return [{"instances": x} for x in instances]
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise the images, frames of clips in order, and pad them to one size.
+
+        Args:
+            batched_inputs: see :meth:`forward`.
+
+        Returns:
+            A batch whose sides are multiples of ``size_divisibility``; in evaluation with a fixed
+            size, of that.
+
+        Raises:
+            ValueError: if an image is larger than the fixed size.
+        """
+        return self._batch(
+            [frame for item in batched_inputs for frame in _per_frame(item, "image")]
+        )
+
+    def prepare_targets(
+        self, batched_inputs: list[dict], images: ImageList, mask_size: Size
+    ) -> list[FrameTargets]:
+        """Ground truth of a batch, frames of clips in order, with masks of size (h, w)."""
+        instances = [x for item in batched_inputs for x in _per_frame(item, "instances")]
+        padded_size = tuple(images.tensor.shape[-2:])
+        return prepare_targets(instances, padded_size, mask_size, self.device)
+
+    def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
+        """(B, N, h, w) to the resolution of the probabilities, by ``mask_upsampling``."""
+        height, width = mask_logits.shape[-2:]
+        size = (height * self.mask_upsampling, width * self.mask_upsampling)
+        return mask_logits if self.mask_upsampling == 1 else bilinear_resize(mask_logits, size)
+
+    def inference(self, outputs: Outputs, sizes: Sequence[tuple[Size, Size]]) -> list[Instances]:
+        """Turn outputs into instances.
+
+        Args:
+            outputs: of :meth:`forward_inference`.
+            sizes: per image its size (H, W) inside the padded batch, and its original size.
+
+        Returns:
+            Per image ``pred_masks``, ``pred_classes``, ``scores`` and ``pred_boxes``, best first.
+        """
+        return [
+            self.postprocessing(scores, mask_logits, *image_sizes)
+            for scores, mask_logits, image_sizes in zip(
+                outputs["scores"], outputs["mask_logits"], sizes, strict=True
+            )
+        ]
+
+    def export_graphs(self, size: Size) -> dict[str, ExportGraph]:
+        """Fixed-size graphs of plain tensor operations, for other runtimes.
+
+        Args:
+            size: (H, W) of the image, multiples of ``size_divisibility``.
+
+        Returns:
+            ``image`` with ``scores`` (1, N, K) in [0, 1] and ``mask_logits`` (1, N, h, w); of a
+            :class:`VideoSegmentor` also ``keyframe`` and ``reuse``. They compute on a copy of the
+            model.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
+            ValueError: if a side is no positive multiple.
+        """
+        return build_export_graphs(self, self._export_parts(), size, self.size_divisibility)
+
+    def _export_parts(self) -> dict[str, tuple[Callable, tuple[str, ...]]]:
+        """What each graph computes of a model and normalised images, and names of its outputs."""
+        return {"image": (type(self).forward_inference, ("scores", "mask_logits"))}
+
+    def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
+        normalised = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in frames]
+        fixed_size = None if self.training else self.fixed_size
+        return pad_images(normalised, self.size_divisibility, fixed_size)
+
+
+class VideoSegmentor(InstanceSegmentor):
+    """A network whose masks are products of kernels with mask features: it can track.
+
+    Kernels of a key frame serve the frames after it (paper, eq. 1), and associate key frames.
+    Whole videos and streams are predicted with :mod:`mobileinst_d2.tracking`, which calls
+    :meth:`keyframe` and :meth:`reuse`.
+    """
+
+    @abstractmethod
+    def forward_keyframe(self, images: torch.Tensor) -> Outputs:
+        """Run the whole network.
+
+        Args:
+            images: (B, 3, H, W), see :meth:`forward_inference`.
+
+        Returns:
+            ``kernels`` (B, N, D), ``scores`` (B, N, K) in [0, 1] and ``mask_features``
+            (B, D, H / mask_stride, W / mask_stride).
+        """
+
+    @abstractmethod
+    def forward_reuse(self, images: torch.Tensor) -> Outputs:
+        """Run the part that gives ``mask_features`` alone, see :meth:`forward_keyframe`."""
+
+    def forward_inference(self, images: torch.Tensor) -> Outputs:
+        """Scores and mask logits, see :class:`InstanceSegmentor`."""
+        outputs = self.forward_keyframe(images)
+        mask_logits = mask_product(outputs["kernels"], outputs["mask_features"])
+        return {"scores": outputs["scores"], "mask_logits": mask_logits}
+
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> Outputs:
+        """Everything about key frames that tracking needs.
+
+        Args:
+            frames: B images (3, H, W) in [0, 255].
+
+        Returns:
+            See :meth:`forward_keyframe`, of the padded batch.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
+        """
+        self._require_eval()
+        return self.forward_keyframe(self._batch(frames).tensor)
+
+    def reuse(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mask features of frames that reuse the kernels of a key frame (paper, eq. 1).
+
+        Args:
+            frames: B images (3, H, W) in [0, 255].
+
+        Returns:
+            (B, D, h, w), of the padded batch.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
+        """
+        self._require_eval()
+        return self.forward_reuse(self._batch(frames).tensor)["mask_features"]
+
+    def export_graphs(self, size: Size, *, queries: bool = False) -> dict[str, ExportGraph]:
+        """Fixed-size graphs, see :class:`InstanceSegmentor`.
+
+        Args:
+            size: (H, W) of the image, multiples of ``size_divisibility``.
+            queries: give the ``queries`` of key frames too, of networks that have them.
+
+        Returns:
+            ``image``; ``keyframe`` with ``kernels`` (1, N, D), ``scores`` and ``mask_features``
+            (1, D, h, w); ``reuse`` with ``mask_features``.
+        """
+        keyframe_names = ("kernels", "scores", "mask_features") + ("queries",) * queries
+        parts = {
+            **self._export_parts(),
+            "keyframe": (type(self).forward_keyframe, keyframe_names),
+            "reuse": (type(self).forward_reuse, ("mask_features",)),
+        }
+        return build_export_graphs(self, parts, size, self.size_divisibility)
+
+    def _require_eval(self) -> None:
+        if self.training:
+            raise RuntimeError("the model is in training mode: call model.eval() to predict videos")
+
+
+def _is_clip(item: dict) -> bool:
+    return not isinstance(item["image"], torch.Tensor)
+
+
+def _per_frame(item: dict, key: str) -> list:
+    """The values of a clip's frames, or the one of an image."""
+    return item[key] if _is_clip(item) else [item[key]]
