@@ -130,8 +130,8 @@ def measure(cfg: CfgNode, clip: Mapping[str, Any], seed: int = 0) -> dict[str, A
     model = build_model(cfg).train()
     watcher = AttentionEntropy(model)
     with torch.no_grad():
-        images = model.preprocess([{"image": frame} for frame in clip["image"]])
-        outputs = model.raw_outputs(images)
+        images = model.preprocess_image([{"image": frame} for frame in clip["image"]])
+        outputs = model.raw_outputs(images.tensor)
     watcher.close()
     masks = outputs["mask_logits"].flatten(2)
     scales = {
