@@ -1,13 +1,18 @@
 """Packaging of mobileinst_d2. Ranges stand here, tested versions in constraints.txt.
 
+The wheel holds both packages, and the configs as ``mobileinst_d2/configs``. mobileinst_core can
+be installed alone, see ``mobileinst_core/pyproject.toml``, which has its dependencies.
+
 Detectron2 is not listed: it is on no registry under its own name.
-``python tools/install_detectron2.py`` provides it.
+``mobileinst-install-detectron2`` provides it.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 # One per runtime of tools/export.py.
@@ -18,36 +23,59 @@ RUNTIMES = {
 }
 
 
+def read(path: str) -> str:
+    """The text of a file of the project."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
 def version() -> str:
     """The version, which stands once, in the package."""
-    text = (ROOT / "mobileinst_d2" / "__init__.py").read_text(encoding="utf-8")
+    text = read("mobileinst_core/__init__.py")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Puts the configs into the wheel; an editable installation has them in the clone."""
+
+    def run(self) -> None:
+        """Build the packages, then copy the configs."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "mobileinst_d2", "configs")
+            shutil.rmtree(target, ignore_errors=True)
+            for path in (ROOT / "configs").rglob("*.yaml"):
+                copy = target / path.relative_to(ROOT / "configs")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
 
 
 setup(
     name="mobileinst_d2",
     version=version(),
     description="MobileInst: video instance segmentation on the mobile, for Detectron2",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=read("README.md"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(
         include=["mobileinst_core", "mobileinst_core.*", "mobileinst_d2", "mobileinst_d2.*"]
     ),
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={
+        "console_scripts": [
+            "mobileinst-train = mobileinst_d2.commands.train:invoke_main",
+            "mobileinst-export = mobileinst_d2.commands.export:main",
+        ]
+    },
     install_requires=[
+        *read("mobileinst_core/requirements.txt").split(),
         "torch>=2.6",
         "torchvision>=0.21",
         "timm>=1.0.15",
         "fvcore>=0.1.5,<0.1.6",
         "iopath>=0.1.7,<0.1.10",
-        "numpy>=1.26",
-        "pillow>=10",
-        "pycocotools>=2.0.7",
-        "orjson>=3.10",
-        "scipy>=1.11",
-        "opencv-python-headless>=4.8",
         "tensorboard>=2.12",
-        "tqdm>=4.60",
         "tabulate>=0.9",
     ],
     extras_require={

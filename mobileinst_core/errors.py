@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["UserError", "naming"]
+__all__ = ["ConfigError", "UserError", "naming"]
 
 
 class UserError(Exception):
@@ -28,3 +28,7 @@ def naming(place: str | os.PathLike) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
+
+
+class ConfigError(UserError, ValueError):
+    """A config file, key, override or data set that cannot be used."""

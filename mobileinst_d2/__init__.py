@@ -7,7 +7,7 @@ Detectron2; it does nothing else.
 import sys
 import warnings
 
-__version__ = "0.1.0"
+from mobileinst_core import __version__
 
 # Needs neither Detectron2 nor PyTorch, whose import would take longer than the command itself.
 _LIGHT_COMMAND = "mobileinst_d2.evaluation.ytvis"

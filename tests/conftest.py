@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def clean_catalogs():
     DatasetCatalog.data.update(datasets)
     MetadataCatalog.data.clear()
     MetadataCatalog.data.update(metadata)
+
+
+@pytest.fixture
+def fails(capsys) -> Callable[..., None]:
+    """Run a command that has to end with an error for the user: ``fails(pattern, main, *args)``."""
+
+    def run(pattern: str, main: Callable[..., int], *args: object) -> None:
+        capsys.readouterr()
+        assert main(*args) == 1
+        message = capsys.readouterr().err
+        assert re.search(pattern, message), message
+        assert "Traceback" not in message
+
+    return run
 
 
 @pytest.fixture(scope="session")

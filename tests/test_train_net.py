@@ -1,6 +1,5 @@
 """The command as a user runs it: the real network, generated videos, one or two processes."""
 
-import importlib.util
 import json
 import logging
 import os
@@ -16,7 +15,8 @@ from detectron2.engine import default_argument_parser
 from small_network import SIZE, build_small_network, small_config
 
 from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
-from mobileinst_d2.engine import add_exported_arguments
+from mobileinst_d2.commands import train
+from mobileinst_d2.engine import ConfigError, add_exported_arguments
 from mobileinst_d2.export import export_model
 
 SCRIPT = Path(__file__).resolve().parents[1] / "train_net.py"
@@ -46,17 +46,6 @@ SOLVER: {{IMS_PER_BATCH: 2, BASE_LR: 0.001, MAX_ITER: 4, STEPS: [3], CHECKPOINT_
 SEED: 5
 OUTPUT_DIR: {output}
 """
-
-
-def load_script():
-    """Import the script, which is in no package."""
-    spec = importlib.util.spec_from_file_location("train_net", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train_net = load_script()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +90,7 @@ def main(config, *arguments):
 def run(*arguments):
     parser = default_argument_parser()
     add_exported_arguments(parser)
-    return train_net.main(parser.parse_args(list(map(str, arguments))))
+    return train.main(parser.parse_args(list(map(str, arguments))))
 
 
 @pytest.fixture
@@ -200,14 +189,14 @@ def test_two_processes_train_and_evaluate(start, config, tmp_path):
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_mistyped_key_ends_with_its_name_and_no_traceback(start, config, number):
     process = start(config, "--num-gpus", number, "SOLVER.MAX_ITR", 3)
-    assert process.wait() == 2
+    assert process.wait() == 1
     text = printed(config).read_text()
     assert "'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'" in text
     assert "Traceback" not in text
 
 
 def test_evaluating_nothing_is_an_error(config):
-    with pytest.raises(train_net.ConfigError, match=r"DATASETS\.TEST"):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST"):
         main(config, "--eval-only", "DATASETS.TEST", "()")
 
 
@@ -223,7 +212,7 @@ def test_a_wrong_number_of_classes_is_named(config):
 
 def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
     process = start(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
-    assert process.wait() == 2
+    assert process.wait() == 1
     text = printed(config).read_text()
     assert "INPUT.FIXED_SIZE_TEST is (96, 100): both sides must be multiples of 64" in text
     assert "Traceback" not in text
@@ -260,18 +249,26 @@ def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path, 
     [
         (["--model", "DIR"], "--model is for --eval-only"),
         (["--model", "DIR", "--eval-only", "--resume"], "without --resume"),
+    ],
+)
+def test_exported_models_are_not_trained(tmp_path, capsys, arguments, message):
+    arguments = [str(tmp_path) if argument == "DIR" else argument for argument in arguments]
+    with pytest.raises(SystemExit, match="2"):
+        train.invoke_main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["--model", "DIR", "--eval-only"], "is no exported model"),
         (["--model", "DIR", "--eval-only", "--config-file", "a.yaml"], "exclude each other"),
         (["--runtime", "onnx", "--eval-only"], "name the folder with --model"),
     ],
 )
-def test_a_wrong_use_of_exported_models_is_named(tmp_path, capsys, monkeypatch, arguments, message):
+def test_a_wrong_use_of_exported_models_is_named(tmp_path, fails, arguments, message):
     arguments = [str(tmp_path) if argument == "DIR" else argument for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        train_net.invoke_main()
-    assert exit_.value.code == 2
-    assert message in capsys.readouterr().err
+    fails(message, train.invoke_main, arguments)
 
 
 def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):

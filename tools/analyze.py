@@ -16,6 +16,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from tabulate import tabulate
 
+from mobileinst_core.command import command
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.benchmark import (
     PAPER_ROWS,
     PAPER_SIZE,
@@ -23,7 +25,7 @@ from mobileinst_d2.benchmark import (
     ModelCost,
     measure_cost,
 )
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+from mobileinst_d2.engine.setup import setup_cfg
 
 ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "mobileinst" / "ablations"
 ON_CPU = ("MODEL.DEVICE", "cpu")
@@ -64,7 +66,7 @@ def measure(cfg: CfgNode, size: tuple[int, int]) -> ModelCost:
     model = build_model(cfg)
     divisor = model.size_divisibility
     if any(side < divisor or side % divisor for side in size):
-        raise SystemExit(f"error: --size takes multiples of {divisor}, got {size}")
+        raise ConfigError(f"--size takes multiples of {divisor}, got {size}")
     return measure_cost(model, size)
 
 
@@ -114,12 +116,10 @@ def write_json(file: str, rows: list[dict]) -> None:
     if file == "-":
         sys.stdout.write(text)
         return
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SystemExit(f"error: cannot write --json {file}: {error.strerror}") from error
+    Path(file).write_text(text, encoding="utf-8")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Count and print; the exit status is 1 where a row of the paper is not reproduced."""
     args = parse_args(argv)
@@ -129,10 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, text, off = compare_with_paper()
         title = f"the paper's tables: one image of 3x{height}x{width}"
     else:
-        try:
-            cfg = setup_cfg(args.config_file, [*args.opts, *ON_CPU])
-        except ConfigError as error:
-            raise SystemExit(f"error: {error}") from error
+        cfg = setup_cfg(args.config_file, [*args.opts, *ON_CPU])
         rows, text = break_down(measure(cfg, size))
         classes = cfg.MODEL.NUM_CLASSES
         title = f"{args.config_file}: one image of 3x{height}x{width}, {classes} classes"

@@ -24,6 +24,9 @@ from pathlib import Path
 from detectron2_wheel import InstallError, SourceArchive
 from install_detectron2 import fetch_sdist, say
 
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 SOURCE = SourceArchive(
@@ -57,11 +60,7 @@ QUICK_LAYERS = """
 """
 
 
-class BuildError(RuntimeError):
-    """The example cannot be built; the message says why."""
-
-
-class FetchError(BuildError):
+class FetchError(UserError):
     """There is no ncnn to build it with."""
 
 
@@ -78,10 +77,10 @@ def build_example(output: Path, *, quick: bool = False, ncnn: Path | None = None
 
     Raises:
         FetchError: the source archive of ncnn cannot be fetched.
-        BuildError: CMake or the compiler are missing or fail.
+        UserError: CMake or the compiler are missing or fail.
     """
     if shutil.which("cmake") is None:
-        raise BuildError("CMake is missing: install it, and a C++ compiler, as system packages")
+        raise UserError("CMake is missing: install it, and a C++ compiler, as system packages")
     if ncnn is None:
         ncnn = output / "ncnn"
         if not any(ncnn.glob("lib*/cmake/ncnn")):
@@ -101,7 +100,7 @@ def build_ncnn(scratch: Path, target: Path, quick: bool) -> None:
 
     Raises:
         FetchError: the source archive cannot be fetched.
-        BuildError: CMake or the compiler fail.
+        UserError: CMake or the compiler fail.
     """
     say(f"fetching the source of ncnn {SOURCE.source_version}")
     try:
@@ -132,20 +131,20 @@ def build(source: Path, folder: Path, options: Mapping[str, str], *arguments: st
         *arguments: for ``cmake --build``.
 
     Raises:
-        BuildError: one of the two fails; with the end of what was said.
+        UserError: one of the two fails; with the end of what was said.
     """
     definitions = [f"-D{name}={value}" for name, value in options.items()]
     parallel = ["--parallel", str(os.cpu_count() or 1)]
-    for command in (
+    for step in (
         ["cmake", "-S", str(source), "-B", str(folder), *definitions],
         ["cmake", "--build", str(folder), *parallel, *arguments],
     ):
-        say(" ".join(command[:5]) + " ...")
+        say(" ".join(step[:5]) + " ...")
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
         if done.returncode:
-            raise BuildError(f"{' '.join(command[:4])} failed:\n{done.stdout[-4000:]}")
+            raise UserError(f"{' '.join(step[:4])} failed:\n{done.stdout[-4000:]}")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -160,22 +159,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command.
 
     Args:
         arguments: the command line, by default that of the process.
-
-    Returns:
-        Exit code: 0 if the program was built, else 1.
     """
     options = parse_arguments(arguments)
-    try:
-        say(f"built {build_example(options.output, quick=options.quick, ncnn=options.ncnn)}")
-    except BuildError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    say(f"built {build_example(options.output, quick=options.quick, ncnn=options.ncnn)}")
 
 
 if __name__ == "__main__":

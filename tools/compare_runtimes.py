@@ -20,15 +20,15 @@ from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
 
-from mobileinst_core.errors import UserError
+from mobileinst_core.command import command
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
 from mobileinst_core.ytvis.agreement import TrackAgreement
 from mobileinst_d2.data.build import check_num_classes
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
-from mobileinst_d2.engine import CheckpointError, ConfigError, load_predictor, setup_cfg_of_model
+from mobileinst_d2.engine import ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
-from mobileinst_d2.export import RUNNERS, ExportError
+from mobileinst_d2.export import RUNNERS
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
@@ -164,6 +164,7 @@ def table(rows: Sequence[dict]) -> str:
     return tabulate(cells, HEADERS, tablefmt="pipe", disable_numparse=True)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command.
 
@@ -173,14 +174,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     setup_logger(name="mobileinst_d2")
     references: dict = {}
-    try:
-        rows = [compare(args, folder, references) for folder in args.model]
-        if args.json:
-            write_json(args.json, rows)
-    except (CheckpointError, ExportError, OSError, UserError, ValueError) as error:
-        sys.exit(f"compare_runtimes: {error}")
+    rows = [compare(args, folder, references) for folder in args.model]
+    if args.json:
+        write_json(args.json, rows)
     print(table(rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

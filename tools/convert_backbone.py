@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError
 from mobileinst_core.files import replacing
 from mobileinst_d2.checkpoint.backbones import name_groups
 from mobileinst_d2.checkpoint.names import (
@@ -94,21 +96,19 @@ def write(content: dict[str, Any], path: Path) -> None:
             pickle.dump({**content, "model": arrays}, file)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     if args.output.suffix not in SUFFIXES:
-        sys.exit(f"convert_backbone: {args.output} must end in {' or '.join(SUFFIXES)}.")
+        raise UserError(f"{args.output} must end in {' or '.join(SUFFIXES)}.")
     if args.output.exists() and not args.overwrite:
-        sys.exit(f"convert_backbone: {args.output} exists already; --overwrite replaces it.")
-    try:
-        content, summary = convert(args.input, args.arch)
-        write(content, args.output)
-    except (CheckpointError, OSError) as error:
-        sys.exit(f"convert_backbone: {error}")
+        raise UserError(f"{args.output} exists already; --overwrite replaces it.")
+    content, summary = convert(args.input, args.arch)
+    write(content, args.output)
     print(f"{args.output}: {summary}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

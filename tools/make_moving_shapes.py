@@ -6,11 +6,14 @@ Example:
 
 import argparse
 import inspect
+import sys
 from pathlib import Path
 
+from mobileinst_core.command import command
 from mobileinst_core.ytvis.moving_shapes import DIFFICULTIES, make_moving_shapes
 
 
+@command
 def main() -> None:
     """Parse the command line and generate."""
     defaults = {
@@ -39,10 +42,10 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     try:
         output = make_moving_shapes(arguments.pop("output"), **arguments)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         parser.error(str(error))
     print(f"Wrote {output}/{{train,val}}: instances.json (YouTube-VIS), coco.json, JPEGImages")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

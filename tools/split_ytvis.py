@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from mobileinst_core.command import command
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json, write_json
 from mobileinst_core.video.images import prepare_output
@@ -52,6 +53,7 @@ def summary(name: str, part: dict) -> tuple[str, int, int, int, int]:
     return name, len(part["videos"]), frames, len(part["annotations"]), len(categories)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, split and write."""
     args = parse_args(argv)
@@ -59,19 +61,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.output_dir or args.json.parent
     paths = [folder / "train_sub.json", folder / "val_sub.json"]
     if args.json.resolve() in [path.resolve() for path in paths]:
-        sys.exit(f"split_ytvis: {args.json} would be replaced; give the whole training file.")
-    try:
-        for path in paths:
-            prepare_output(path, overwrite=args.overwrite)
-        content = read_json(args.json)
-        with naming(args.json):
-            parts = split_videos(
-                content, val_fraction=args.val_fraction, seed=args.seed, max_videos=args.max_videos
-            )
-        for path, part in zip(paths, parts, strict=True):
-            write_json(path, part)
-    except (OSError, UserError) as error:
-        sys.exit(f"split_ytvis: {error}")
+        raise UserError(f"{args.json} would be replaced; give the whole training file.")
+    for path in paths:
+        prepare_output(path, overwrite=args.overwrite)
+    content = read_json(args.json)
+    with naming(args.json):
+        parts = split_videos(
+            content, val_fraction=args.val_fraction, seed=args.seed, max_videos=args.max_videos
+        )
+    for path, part in zip(paths, parts, strict=True):
+        write_json(path, part)
     rows = [summary(str(path), part) for path, part in zip(paths, parts, strict=True)]
     headers = ("file", "videos", "frames", "tracks", "categories that occur")
     print(tabulate([summary(str(args.json), content), *rows], headers))
@@ -79,4 +78,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

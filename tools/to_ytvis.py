@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mobileinst_core.errors import UserError
+from mobileinst_core.command import command
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import prepare_output
 from mobileinst_core.ytvis.converters import (
@@ -51,25 +51,23 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="values that are no object, or none (default: 255 in pictures of 8 bits)",
     )
     labelme = commands.add_parser("labelme", help="JSON files of LabelMe beside the frames")
-    for command in (masks, labelme):
-        command.add_argument(
-            "--images", type=Path, required=True, help="folder of folders of frames"
-        )
-        command.add_argument(
+    for kind in (masks, labelme):
+        kind.add_argument("--images", type=Path, required=True, help="folder of folders of frames")
+        kind.add_argument(
             "--categories",
             type=Path,
             metavar="FILE",
             help="YAML or JSON file that lists the classes",
         )
-        command.add_argument(
+        kind.add_argument(
             "--keep-unannotated",
             action="store_true",
             help="take frames without an annotation file for frames without objects; otherwise "
             "they are left out",
         )
-    for command in (coco, masks, labelme):
-        command.add_argument("--output", type=Path, required=True, help="file to write")
-        command.add_argument("--overwrite", action="store_true", help="replace what exists")
+    for kind in (coco, masks, labelme):
+        kind.add_argument("--output", type=Path, required=True, help="file to write")
+        kind.add_argument("--overwrite", action="store_true", help="replace what exists")
     return parser.parse_args(argv)
 
 
@@ -96,15 +94,13 @@ def convert(args: argparse.Namespace) -> None:
     )
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    try:
-        convert(args)
-    except (OSError, UserError) as error:
-        sys.exit(f"to_ytvis: {error}")
+    convert(args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mobileinst_core.command import command
 from mobileinst_core.errors import UserError
 from mobileinst_core.files import read_json
 from mobileinst_core.ytvis.annotations import Finding
@@ -69,6 +70,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
             print(f"  {message}")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a file, print what is wrong, and return the exit code."""
     args = parse_args(argv)
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = read_json(args.json)
     except UserError as error:
         if isinstance(error.__cause__, OSError):
-            print(f"validate_ytvis: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 2
         findings.append(Finding("kind of file", str(error)))
     else:

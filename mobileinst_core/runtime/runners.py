@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
+
 __all__ = ["PACKAGES", "RUNNERS", "ExportError", "GraphRunner", "require_runtime"]
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError):
     """A model that cannot be exported, or an exported one that cannot be used."""
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from mobileinst_core.command import command
 from mobileinst_core.errors import UserError
 
 from .metric import TrackEval
@@ -121,14 +122,12 @@ def _unique_names(categories: dict[int, str]) -> dict[int, str]:
     }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
         argv: arguments without the program's name; those of the process by default.
-
-    Raises:
-        SystemExit: with a message, if a file cannot be read or is malformed.
     """
     parser = argparse.ArgumentParser(
         prog="python -m mobileinst_core.ytvis.evaluate",
@@ -146,13 +145,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    try:
-        _run(args)
-    except (OSError, UserError) as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-def _run(args: argparse.Namespace) -> None:
     with _paused_garbage_collection():
         truth = load_ground_truth(args.gt)
         results = load_results(args.results, truth)
@@ -180,4 +172,4 @@ def _without_nan(metrics: dict[str, float]) -> dict[str, float | None]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,6 +23,8 @@ from detectron2.data.samplers import (
 )
 from detectron2.utils import comm
 
+from mobileinst_core.errors import ConfigError
+
 from .datasets.catalog import is_registered, is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
 from .datasets.pseudo_clips import is_pseudo_clips
@@ -58,11 +60,11 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
         frames and all images together, whatever the ratio.
 
     Raises:
-        ValueError: if images and videos are mixed, or the config asks for something impossible.
+        ConfigError: if images and videos are mixed, or the config asks for something impossible.
     """
     names = tuple(cfg.DATASETS.TRAIN)
     if not names:
-        raise ValueError("DATASETS.TRAIN is empty")
+        raise ConfigError("DATASETS.TRAIN is empty")
     _check_ratio(cfg)
     clips = _are_clips(names)
     parts = [_load_part(cfg, name) for name in names]
@@ -118,7 +120,7 @@ def check_num_classes(cfg: CfgNode) -> None:
         cfg: the config.
 
     Raises:
-        ValueError: if a number differs; the message says what to set. Also if images and videos
+        ConfigError: if a number differs; the message says what to set. Also if images and videos
             are mixed, or images as clips, which are for training, are to be tested on.
     """
     counts = {
@@ -132,11 +134,11 @@ def check_num_classes(cfg: CfgNode) -> None:
     for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         is_registered(name)
         if name in cfg.DATASETS.TEST and is_pseudo_clips(name):
-            raise ValueError(f"DATASETS.TEST: '{name}' are images as clips, for training only")
+            raise ConfigError(f"DATASETS.TEST: '{name}' are images as clips, for training only")
         classes = dataset_class_names(name)
         if len(classes) != count:
             first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-            raise ValueError(
+            raise ConfigError(
                 f"{key} is {count}, but dataset '{name}' has {len(classes)} classes ({first}). "
                 f"Set {key} {len(classes)}, or choose another dataset in DATASETS.TRAIN and "
                 "DATASETS.TEST."
@@ -158,10 +160,12 @@ class ClipDataset(torch.utils.data.Dataset):
             unit: "frame" or "video".
 
         Raises:
-            ValueError: if the unit is neither.
+            ConfigError: if the unit is neither.
         """
         if unit not in ("frame", "video"):
-            raise ValueError(f"DATALOADER.VIS_SAMPLE_UNIT must be 'frame' or 'video', got {unit!r}")
+            raise ConfigError(
+                f"DATALOADER.VIS_SAMPLE_UNIT must be 'frame' or 'video', got {unit!r}"
+            )
         # (height, width) of every element, in pixels.
         self.sizes = _sizes(records)
         self._records = DatasetFromList(records, copy=False)
@@ -223,17 +227,17 @@ def _check_ratio(cfg: CfgNode) -> None:
     if not ratio:
         return
     if len(ratio) != len(names):
-        raise ValueError(
+        raise ConfigError(
             f"DATASETS.RATIO {tuple(ratio)} and DATASETS.TRAIN {tuple(names)} differ in length: "
             "give one number for each data set, or none"
         )
     if not all(isinstance(share, int | float) and 0 < share < math.inf for share in ratio):
-        raise ValueError(
+        raise ConfigError(
             f"DATASETS.RATIO {tuple(ratio)} must be of positive numbers; to leave a data set out, "
             "take it out of DATASETS.TRAIN"
         )
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
+        raise ConfigError(
             "DATASETS.RATIO needs DATALOADER.SAMPLER_TRAIN 'TrainingSampler', not "
             f"{cfg.DATALOADER.SAMPLER_TRAIN!r}"
         )
@@ -253,7 +257,7 @@ def _are_clips(names: Sequence[str]) -> bool:
         return False
     if images:
         classes = videos[0] if videos else "clips"
-        raise ValueError(
+        raise ConfigError(
             f"DATASETS.TRAIN mixes images ({', '.join(images)}) with videos "
             f"({', '.join((*videos, *pseudo))}); train on images first and start from that "
             f"checkpoint, or use the images as clips, by the name '{images[0]}_as_{classes}'"
@@ -292,7 +296,7 @@ def _sizes(records: Sequence[dict]) -> list[tuple[int, int]]:
 def _batch_size_per_process(cfg: CfgNode) -> int:
     total, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if total < 1 or total % processes:
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.IMS_PER_BATCH ({total}) must be a positive multiple of the number of "
             f"processes ({processes})"
         )
@@ -322,7 +326,7 @@ def _sampler_factory(
             dataset, cfg.DATALOADER.REPEAT_THRESHOLD, **({} if sqrt is None else {"sqrt": sqrt})
         )
         return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
-    raise ValueError(
+    raise ConfigError(
         f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown, or not for videos: they take "
         "TrainingSampler or RandomSubsetTrainingSampler, images RepeatFactorTrainingSampler too"
     )
@@ -337,7 +341,7 @@ def _training_videos(name: str) -> list[dict]:
         len(usable),
     )
     if not usable:
-        raise ValueError(
+        raise ConfigError(
             f"No video of {name} has a usable track. The public validation and test files have no "
             "ground truth; train on a train split."
         )

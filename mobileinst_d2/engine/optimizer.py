@@ -9,6 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from torch import nn
 
+from mobileinst_core.errors import ConfigError
+
 __all__ = ["build_optimizer", "parameter_groups"]
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def _with_clipping(
     """
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if clip.CLIP_TYPE not in ("value", "norm", "full_model"):
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE={clip.CLIP_TYPE!r} is unknown. "
             "Use value, norm or full_model."
         )
@@ -118,7 +120,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         The optimizer.
 
     Raises:
-        ValueError: if SOLVER.OPTIMIZER or the type of clipping is unknown, or nothing in the
+        ConfigError: if SOLVER.OPTIMIZER or the type of clipping is unknown, or nothing in the
             model is trainable.
     """
     solver = cfg.SOLVER
@@ -129,7 +131,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         optimizer_type = torch.optim.SGD
         options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
     else:
-        raise ValueError(f"SOLVER.OPTIMIZER={solver.OPTIMIZER!r} is unknown. Use ADAMW or SGD.")
+        raise ConfigError(f"SOLVER.OPTIMIZER={solver.OPTIMIZER!r} is unknown. Use ADAMW or SGD.")
     groups = parameter_groups(
         model,
         base_lr=solver.BASE_LR,
@@ -141,7 +143,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         backbone_multiplier=solver.BACKBONE_MULTIPLIER,
     )
     if not groups:
-        raise ValueError(f"{type(model).__name__} has no trainable parameter.")
+        raise ConfigError(f"{type(model).__name__} has no trainable parameter.")
     for group in groups:
         count = sum(parameter.numel() for parameter in group["params"])
         logger.info(

@@ -73,10 +73,7 @@ class Predictor:
         """What an exported model tells of itself, or what is found by the config."""
         if isinstance(self.model, ExportedModel):
             return getattr(self.model.manifest, key)
-        try:
-            return read(self._cfg)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return read(self._cfg)
 
 
 def load_predictor(

@@ -9,6 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from mobileinst_core.errors import ConfigError
+
 __all__ = ["resolve_epochs"]
 
 logger = logging.getLogger(__name__)
@@ -29,21 +31,21 @@ def resolve_epochs(cfg: CfgNode, data_loader: Iterable[list[dict]]) -> CfgNode:
         A config with the iterations; ``cfg`` itself where SOLVER.EPOCHS is 0.
 
     Raises:
-        ValueError: if the schedule makes no sense, or the loader does not know its frames.
+        ConfigError: if the schedule makes no sense, or the loader does not know its frames.
     """
     epochs, steps = cfg.SOLVER.EPOCHS, list(cfg.SOLVER.EPOCH_STEPS)
     if epochs == 0:
         return cfg
     if epochs < 0:
-        raise ValueError(f"SOLVER.EPOCHS is {epochs}, choose a positive number, or 0 for MAX_ITER")
+        raise ConfigError(f"SOLVER.EPOCHS is {epochs}, choose a positive number, or 0 for MAX_ITER")
     if not _ascends([0, *steps, epochs]):
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.EPOCH_STEPS is {steps}: the epochs must ascend, above 0 and below "
             f"SOLVER.EPOCHS ({epochs:g})"
         )
     frames_per_epoch = getattr(data_loader, "frames_per_epoch", None)
     if frames_per_epoch is None:
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.EPOCHS is {epochs:g}, but a {type(data_loader).__name__} does not tell the "
             "size of the training data: set SOLVER.EPOCHS 0.0 and SOLVER.MAX_ITER instead"
         )
@@ -51,7 +53,7 @@ def resolve_epochs(cfg: CfgNode, data_loader: Iterable[list[dict]]) -> CfgNode:
     iterations_per_epoch = frames_per_epoch / frames_per_iteration
     *step_iterations, max_iter = (round(epoch * iterations_per_epoch) for epoch in (*steps, epochs))
     if not _ascends([0, *step_iterations, max_iter]):
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.EPOCHS {epochs:g} with EPOCH_STEPS {steps} is too fine for "
             f"{frames_per_epoch} frames, {frames_per_iteration} per iteration: an epoch has only "
             f"{iterations_per_epoch:.3g} iterations. Lower SOLVER.IMS_PER_BATCH, or set "

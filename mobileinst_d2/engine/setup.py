@@ -11,17 +11,15 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
+from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
 from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
 __all__ = ["ConfigError", "setup_cfg"]
 
 logger = logging.getLogger(__name__)
-
-
-class ConfigError(ValueError):
-    """A config file or override that cannot be used; the message is for the user."""
 
 
 def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
@@ -30,7 +28,8 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     Where MODEL.DEVICE asks for CUDA and there is none, it becomes "cpu" with a warning.
 
     Args:
-        config_file: yaml file, which may name another as ``_BASE_``.
+        config_file: yaml file, which may name another as ``_BASE_``. Both may also be names of
+            configs of the package, see `mobileinst_d2.model_zoo.get_config_file`.
         opts: overrides KEY, VALUE, KEY, VALUE, ... as on the command line.
 
     Returns:
@@ -50,22 +49,30 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
             "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE
         )
         cfg.MODEL.DEVICE = "cpu"
-    try:
-        fixed_test_size(cfg)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    fixed_test_size(cfg)
     register_custom_datasets(cfg)
     register_builtin_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     return cfg
 
 
+class _NamedBases(CfgNode):
+    """Reads yaml files whose ``_BASE_`` may be a name of the package."""
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """As `CfgNode` does, which has put the folder of a file before the name in it."""
+        if not PathManager.isfile(filename):
+            names = [name for name in config_names() if filename.endswith(f"/{name}")]
+            filename = get_config_file(max(names, key=len)) if names else filename
+        return super().load_yaml_with_base(filename, allow_unsafe)
+
+
 def _merge_file(cfg: CfgNode, path: str) -> None:
     if not path:
         raise ConfigError("No config file is given. Name one with --config-file.")
-    if not PathManager.isfile(path):
-        raise ConfigError(f"The config file {path!r} does not exist.")
+    path = find_config_file(path)
     try:
-        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=True)
+        loaded = _NamedBases.load_yaml_with_base(path, allow_unsafe=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: its _BASE_ {error.filename!r} does not exist.") from error
     except yaml.YAMLError as error:
@@ -78,7 +85,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
     if unknown:
         raise ConfigError(f"{path}: {_describe_unknown(cfg, unknown)}")
     try:
-        cfg.merge_from_file(path)
+        cfg.merge_from_other_cfg(CfgNode(loaded))
     except (ValueError, KeyError, AssertionError) as error:
         raise ConfigError(f"{path}: {_text(error)}") from error
 

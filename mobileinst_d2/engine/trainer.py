@@ -262,12 +262,12 @@ class Trainer(DefaultTrainer):
             The evaluator.
 
         Raises:
-            ValueError: if the metadata ask for an unknown evaluator, or for none.
+            ConfigError: if the metadata ask for an unknown evaluator, or for none.
         """
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
         kind = "ytvis" if is_video_dataset(dataset_name) else kind
         if kind not in EVALUATORS:
-            raise ValueError(
+            raise ConfigError(
                 f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "
                 f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
                 "register_ytvis_instances, or list it in DATASETS.CUSTOM."

@@ -3,9 +3,11 @@
 Both are those of :mod:`mobileinst_core.ytvis.evaluate`.
 """
 
+import sys
+
 from mobileinst_core.ytvis.evaluate import VideoMetrics, evaluate_ytvis, main
 
 __all__ = ["VideoMetrics", "evaluate_ytvis", "main"]
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,6 +9,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from mobileinst_core.errors import ConfigError
+
 __all__ = [
     "METADATA_FILE",
     "category_ids",
@@ -38,7 +40,7 @@ def class_names(cfg: CfgNode) -> list[str]:
         "class 1", ... when none are known.
 
     Raises:
-        ValueError: ``metadata.json`` is damaged.
+        ConfigError: ``metadata.json`` is damaged.
     """
     count = cfg.MODEL.NUM_CLASSES
     from_weights = (
@@ -69,7 +71,7 @@ def class_names_of_weights(weights: str) -> list[str]:
         The names in the order of the contiguous class indices; none if there is no such file.
 
     Raises:
-        ValueError: ``metadata.json`` is damaged.
+        ConfigError: ``metadata.json`` is damaged.
     """
     return _read_metadata(weights)[0]
 
@@ -87,7 +89,7 @@ def category_ids(cfg: CfgNode) -> list[int]:
         warning when none are known.
 
     Raises:
-        ValueError: ``metadata.json`` is damaged.
+        ConfigError: ``metadata.json`` is damaged.
     """
     count = cfg.MODEL.NUM_CLASSES
     for ids in (_read_metadata(cfg.MODEL.WEIGHTS)[1], _ids_of_dataset(cfg)):
@@ -133,7 +135,7 @@ def _read_metadata(weights: str) -> tuple[list[str], list[int]]:
         names = [str(name) for name in content["thing_classes"]]
         return names, [int(number) for number in content.get("category_ids", [])]
     except (UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise ConfigError(
             f'{path} is damaged: it should hold {{"thing_classes": [names], "category_ids": '
             f"[integers]}} ({error}). Remove it to go without."
         ) from error

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from detectron2.config import CfgNode, get_cfg
 
+from mobileinst_core.errors import ConfigError
+
 __all__ = ["keep_existing_keys"]
 
 logger = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ def keep_existing_keys(add: Callable[[CfgNode], None]) -> Callable[[CfgNode], No
             Detectron2's own.
 
     Returns:
-        The function, which raises ValueError where a key is there with a value of another type.
+        The function, which raises ConfigError where a key is there with a value of another type.
     """
 
     @functools.wraps(add)
@@ -44,7 +46,7 @@ def _add_missing(cfg: CfgNode, wanted: CfgNode, detectron2: CfgNode, prefix: str
         elif key in detectron2:
             continue
         elif not _suits(cfg[key], value):
-            raise ValueError(
+            raise ConfigError(
                 f"The config has {name} = {_describe(cfg[key])} already, from another project, "
                 f"where this one needs a value such as {_describe(value)}. Add the keys of the "
                 "two projects to different configs."

@@ -5,6 +5,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
+from mobileinst_core.errors import ConfigError
+
 __all__ = ["ResizeToFit", "build_test_augmentations", "fixed_test_size"]
 
 
@@ -18,13 +20,13 @@ def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
         (H, W), or None where the input's size follows from the picture's.
 
     Raises:
-        ValueError: if it is neither empty nor two positive whole numbers.
+        ConfigError: if it is neither empty nor two positive whole numbers.
     """
     size = tuple(cfg.INPUT.FIXED_SIZE_TEST)
     if not size:
         return None
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(
+        raise ConfigError(
             f"INPUT.FIXED_SIZE_TEST is {size}: give height and width as two positive whole "
             "numbers, such as (640, 640), or () for none"
         )
@@ -41,7 +43,7 @@ def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
         augmentations that are not random, in the order in which to apply them.
 
     Raises:
-        ValueError: see :func:`fixed_test_size`.
+        ConfigError: see :func:`fixed_test_size`.
     """
     size = fixed_test_size(cfg)
     return build_augmentation(cfg, is_train=False) if size is None else [ResizeToFit(size)]

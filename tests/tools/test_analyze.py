@@ -96,18 +96,23 @@ def test_contradictory_commands_are_rejected(command, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_written_is_named(measured, tmp_path):
+def test_a_file_that_cannot_be_written_is_named(measured, tmp_path, fails):
     measured += [20.0, 20.0]
-    with pytest.raises(SystemExit, match=r"cannot write --json .*nowhere"):
-        analyze.main(["--paper", "--json", str(tmp_path / "nowhere" / "rows.json")])
+    fails(
+        r"nowhere.rows\.json",
+        analyze.main,
+        ["--paper", "--json", str(tmp_path / "nowhere" / "rows.json")],
+    )
 
 
-def test_a_missing_config_file_is_named():
-    with pytest.raises(SystemExit, match=r"missing\.yaml"):
-        analyze.main(["--config-file", "missing.yaml"])
+def test_a_missing_config_file_is_named(fails):
+    fails(r"missing\.yaml", analyze.main, ["--config-file", "missing.yaml"])
 
 
-def test_a_size_that_the_backbone_cannot_take_is_named(repository):
+def test_a_size_that_the_backbone_cannot_take_is_named(repository, fails):
     config = repository / "configs" / "toy" / "shapes_image.yaml"
-    with pytest.raises(SystemExit, match=r"multiples of 64, got \(96, 128\)"):
-        analyze.main(["--config-file", str(config), "--size", "96", "128"])
+    fails(
+        r"multiples of 64, got \(96, 128\)",
+        analyze.main,
+        ["--config-file", str(config), "--size", "96", "128"],
+    )

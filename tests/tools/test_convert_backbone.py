@@ -110,31 +110,31 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
         (torch.nn.Linear(2, 2), [], "holds more than plain data"),
     ],
 )
-def test_what_cannot_be_converted_is_named(tmp_path, content, options, message):
+def test_what_cannot_be_converted_is_named(tmp_path, content, options, message, fails):
     torch.save(content, tmp_path / "public.pth")
-    with pytest.raises(SystemExit, match=rf"public\.pth.*{message}"):
-        main([str(tmp_path / "public.pth"), str(tmp_path / "converted.pkl"), *options])
+    fails(
+        rf"public\.pth.*{message}",
+        main,
+        [str(tmp_path / "public.pth"), str(tmp_path / "converted.pkl"), *options],
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]
 
 
-def test_a_missing_input_is_named(tmp_path):
-    with pytest.raises(SystemExit, match=r"gone\.pth"):
-        main([str(tmp_path / "gone.pth"), str(tmp_path / "converted.pkl")])
+def test_a_missing_input_is_named(tmp_path, fails):
+    fails(r"gone\.pth", main, [str(tmp_path / "gone.pth"), str(tmp_path / "converted.pkl")])
 
 
-def test_files_are_not_overwritten_unless_asked_for(tmp_path, public):
+def test_files_are_not_overwritten_unless_asked_for(tmp_path, public, fails):
     output = tmp_path / "converted.pth"
     output.write_text("mine")
-    with pytest.raises(SystemExit, match=r"exists already; --overwrite"):
-        main([public(), str(output)])
+    fails(r"exists already; --overwrite", main, [public(), str(output)])
     assert output.read_text() == "mine"
     main([public(), str(output), "--overwrite"])
     assert torch.load(output)["__author__"] == "TopFormer-Tiny"
 
 
-def test_other_endings_are_refused(tmp_path, public):
-    with pytest.raises(SystemExit, match=r"must end in \.pkl or \.pth"):
-        main([public(), str(tmp_path / "converted.bin")])
+def test_other_endings_are_refused(tmp_path, public, fails):
+    fails(r"must end in \.pkl or \.pth", main, [public(), str(tmp_path / "converted.bin")])
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, public, monkeypatch):

@@ -44,29 +44,35 @@ def test_split_writes_both_parts_beside_the_file(shapes, capsys):
     assert sum(int(row[1]) for row in rows[1:]) == int(rows[0][1]) == 6
 
 
-def test_split_replaces_nothing_unless_told(shapes, tmp_path):
+def test_split_replaces_nothing_unless_told(shapes, tmp_path, fails):
     path, _ = shapes
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "val_sub.json").write_text("mine")
-    with pytest.raises(SystemExit, match=r"val_sub\.json exists already; --overwrite"):
-        split_ytvis.main(["--json", str(path), "--output-dir", str(folder)])
+    fails(
+        r"val_sub\.json exists already; --overwrite",
+        split_ytvis.main,
+        ["--json", str(path), "--output-dir", str(folder)],
+    )
     assert [p.name for p in folder.iterdir()] == ["val_sub.json"]
     options = ["--json", str(path), "--output-dir", str(folder), "--overwrite"]
     split_ytvis.main([*options, "--max-videos", "4"])
     parts = [read_json(folder / f"{part}_sub.json") for part in ("train", "val")]
     assert sum(len(part["videos"]) for part in parts) == 4
-    with pytest.raises(SystemExit, match="would be replaced"):
-        split_ytvis.main(["--json", str(folder / "train_sub.json"), "--overwrite"])
+    fails(
+        "would be replaced",
+        split_ytvis.main,
+        ["--json", str(folder / "train_sub.json"), "--overwrite"],
+    )
 
 
-def test_split_names_the_file_that_it_refuses(shapes, tmp_path):
+def test_split_names_the_file_that_it_refuses(shapes, tmp_path, fails):
     path, _ = shapes
     path.write_text(json.dumps({**read_json(path), "annotations": None}))
-    with pytest.raises(SystemExit, match=r"split_ytvis: .*train\.json: there are no annotations"):
-        split_ytvis.main(["--json", str(path)])
-    with pytest.raises(SystemExit, match=r"nowhere\.json"):
-        split_ytvis.main(["--json", str(tmp_path / "nowhere.json")])
+    fails(
+        r"error: .*train\.json: there are no annotations", split_ytvis.main, ["--json", str(path)]
+    )
+    fails(r"nowhere\.json", split_ytvis.main, ["--json", str(tmp_path / "nowhere.json")])
     assert not list(tmp_path.glob("*_sub.json"))
 
 
@@ -197,7 +203,7 @@ def test_masks_and_coco_files_become_the_same_tracks(shapes, tmp_path, capsys):
     assert "from_coco.json: 6 videos with 18 frames" in capsys.readouterr().out
 
 
-def test_labelme_and_its_options(tmp_path, generated):
+def test_labelme_and_its_options(tmp_path, generated, fails):
     folder = generated / "train" / "JPEGImages"
     first = sorted(folder.iterdir())[0]
     video = tmp_path / "images" / "v"
@@ -210,14 +216,16 @@ def test_labelme_and_its_options(tmp_path, generated):
     output = tmp_path / "out.json"
     to_ytvis.main([*arguments, str(output)])
     assert read_json(output)["videos"][0]["length"] == 1
-    with pytest.raises(SystemExit, match=r"out\.json exists already; --overwrite"):
-        to_ytvis.main([*arguments, str(output)])
+    fails(r"out\.json exists already; --overwrite", to_ytvis.main, [*arguments, str(output)])
     to_ytvis.main([*arguments, str(output), "--overwrite", "--keep-unannotated"])
     assert read_json(output)["annotations"][0]["areas"] == [64, None]
     before = output.read_text()
     (video / "00000.json").write_text("[]")
-    with pytest.raises(SystemExit, match=r"to_ytvis: .*00000\.json is not a file of LabelMe"):
-        to_ytvis.main([*arguments, str(output), "--overwrite"])
+    fails(
+        r"error: .*00000\.json is not a file of LabelMe",
+        to_ytvis.main,
+        [*arguments, str(output), "--overwrite"],
+    )
     assert output.read_text() == before
 
 

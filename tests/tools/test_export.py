@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from export import calibration_frames, main
 from PIL import Image
 from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_lively_model, tiny_config
 
+from mobileinst_d2.commands.export import calibration_frames, main
 from mobileinst_d2.engine import ConfigError
 from mobileinst_d2.export import read_manifest
 from mobileinst_d2.utils.classes import save_class_names
@@ -59,29 +59,37 @@ def test_a_trained_model_is_exported(trained, tmp_path, capsys):
         (["--weights", "gone.pth"], r"gone\.pth"),
     ],
 )
-def test_mistakes_are_told(trained, tmp_path, more, message):
-    with pytest.raises(SystemExit, match=f"^export: .*{message}"):
-        main(arguments(trained, tmp_path / "exported", *more))
+def test_mistakes_are_told(trained, tmp_path, more, message, fails):
+    fails(f"^error: .*{message}", main, arguments(trained, tmp_path / "exported", *more))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [("64", "100"), ("63", "64")])
-def test_a_size_that_is_no_multiple_of_64_is_named(trained, tmp_path, size):
-    with pytest.raises(SystemExit, match=rf"{size[0]}, {size[1]}.*multiples of 64"):
-        main(arguments(trained, tmp_path / "exported", size=size))
+def test_a_size_that_is_no_multiple_of_64_is_named(trained, tmp_path, size, fails):
+    fails(
+        rf"{size[0]}, {size[1]}.*multiples of 64",
+        main,
+        arguments(trained, tmp_path / "exported", size=size),
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_calibration_needs_a_data_set_that_is_known(trained, tmp_path):
+def test_calibration_needs_a_data_set_that_is_known(trained, tmp_path, fails):
     more = ["--int8", "--calibration", "nobodys_data"]
-    with pytest.raises(SystemExit, match="no data set 'nobodys_data'"):
-        main(arguments(trained, tmp_path / "exported", *more, runtime="onnx"))
+    fails(
+        "no data set 'nobodys_data'",
+        main,
+        arguments(trained, tmp_path / "exported", *more, runtime="onnx"),
+    )
 
 
-def test_an_existing_folder_is_found_before_the_work(trained, tmp_path):
+def test_an_existing_folder_is_found_before_the_work(trained, tmp_path, fails):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SystemExit, match=r"not empty and no exported folder"):
-        main(arguments(trained, tmp_path, "--weights", "never_looked_for.pth"))
+    fails(
+        r"not empty and no exported folder",
+        main,
+        arguments(trained, tmp_path, "--weights", "never_looked_for.pth"),
+    )
 
 
 @pytest.fixture
@@ -127,7 +135,7 @@ def test_int8_of_the_command(trained, tmp_path, monkeypatch, pictures):
     class Predictor:
         model = build_small_network()
 
-    monkeypatch.setattr("export.load_predictor", lambda cfg: Predictor)
+    monkeypatch.setattr("mobileinst_d2.commands.export.load_predictor", lambda cfg: Predictor)
     more = ["--int8", "--calibration", "films", "--calibration-images", "3"]
     size = tuple(map(str, SIZE))
     main(arguments(trained, tmp_path / "int8", *more, size=size, runtime="onnx"))

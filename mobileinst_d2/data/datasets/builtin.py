@@ -18,6 +18,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.ytvis.classes import THING_CLASSES
 
 from .ytvis import load_ytvis_json
@@ -108,7 +109,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
         registered here.
 
     Raises:
-        ValueError: if the other project does not tell its files, if they are missing, or if they
+        ConfigError: if the other project does not tell its files, if they are missing, or if they
             are others than those that were found here.
     """
     holder = _module_of(DatasetCatalog[name])
@@ -121,7 +122,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
         "DATASETS.TRAIN or DATASETS.TEST"
     )
     if None in theirs:
-        raise ValueError(
+        raise ConfigError(
             f"The name '{name}' is held by {holder}, which does not tell where the files are. "
             f"{advice}."
         )
@@ -131,7 +132,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
         f"{_describe(Path(image_root), os.path.isdir(image_root))}"
     )
     if not (os.path.isfile(json_file) and os.path.isdir(image_root)):
-        raise ValueError(
+        raise ConfigError(
             f"The name '{name}' is held by {holder}, where it means {described}. Put the files "
             f"there. Or: {advice[0].lower()}{advice[1:]}."
         )
@@ -140,7 +141,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
     except FileNotFoundError:
         return json_file, image_root
     if not all(map(os.path.samefile, ours, (json_file, image_root))):
-        raise ValueError(
+        raise ConfigError(
             f"The name '{name}' is held by {holder}, where it means {described}, while "
             f"DETECTRON2_DATASETS leads to {ours[0]} with {ours[1]}. {advice}; or set "
             "DETECTRON2_DATASETS to the folder that the other project reads."

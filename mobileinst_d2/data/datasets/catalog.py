@@ -2,6 +2,8 @@
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mobileinst_core.errors import ConfigError
+
 from .builtin import is_builtin, paths_of_holder, register_builtin_datasets
 from .pseudo_clips import register_pseudo_clips
 from .ytvis import load_ytvis_json
@@ -19,7 +21,7 @@ def is_registered(name: str) -> bool:
             registered by the user or by another project.
 
     Raises:
-        ValueError: if it would be images as clips, and one of its two parts does not exist.
+        ConfigError: if it would be images as clips, and one of its two parts does not exist.
     """
     register_builtin_datasets([name])
     register_pseudo_clips(name)
@@ -45,7 +47,7 @@ def load_videos(name: str) -> list[dict]:
         Video records, see `load_ytvis_json`.
 
     Raises:
-        ValueError: if the name belongs to another project, and its files are not known or not
+        ConfigError: if the name belongs to another project, and its files are not known or not
             those that are meant here.
     """
     register_builtin_datasets([name])
@@ -57,7 +59,7 @@ def load_videos(name: str) -> list[dict]:
         metadata = MetadataCatalog.get(name)
         paths = metadata.get("json_file"), metadata.get("image_root")
         if None in paths:
-            raise ValueError(
+            raise ConfigError(
                 f"The records of {name} have no 'tracks', as another package has registered it, "
                 "and its metadata name no 'json_file' and 'image_root' that could be read. List "
                 "the files under a new name in DATASETS.CUSTOM."

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 
 from .builtin import register_builtin_datasets
@@ -25,14 +26,14 @@ def dataset_class_names(dataset_name: str) -> list[str]:
         The names in the order of the contiguous class indices.
 
     Raises:
-        ValueError: if the data set has none.
+        ConfigError: if the data set has none.
     """
     register_builtin_datasets([dataset_name])
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
         DatasetCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        raise ValueError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
+        raise ConfigError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
     return list(metadata.thing_classes)
 
 

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from mobileinst_core.errors import ConfigError
+
 from .builtin import register_builtin_datasets
 from .ytvis import check_same_registration, register_ytvis_instances
 
@@ -28,7 +30,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
         cfg: the config.
 
     Raises:
-        ValueError: if an entry has unknown, missing or malformed values, or its name is taken by
+        ConfigError: if an entry has unknown, missing or malformed values, or its name is taken by
             other data.
     """
     for position, entry in enumerate(cfg.DATASETS.CUSTOM):
@@ -41,12 +43,12 @@ def register_custom_datasets(cfg: CfgNode) -> None:
             else:
                 _register_coco(name, json_file, image_root)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def _validate(entry: Any, where: str) -> tuple[str, str, str, str]:
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} must be a mapping with the keys {_KEYS}, got {entry!r}")
+        raise ConfigError(f"{where} must be a mapping with the keys {_KEYS}, got {entry!r}")
     unknown = sorted(str(key) for key in entry if key not in _KEYS)
     missing = [key for key in _KEYS if key not in entry]
     if unknown or missing:
@@ -55,15 +57,15 @@ def _validate(entry: Any, where: str) -> tuple[str, str, str, str]:
             for word, keys in (("unknown", unknown), ("missing", missing))
             if keys
         ]
-        raise ValueError(
+        raise ConfigError(
             f"{where} must have exactly the keys {', '.join(_KEYS)}: {'; '.join(problems)}"
         )
     for key in _KEYS:
         if not isinstance(entry[key], str) or not entry[key]:
-            raise ValueError(f"{where}.{key} must be a non-empty text, got {entry[key]!r}")
+            raise ConfigError(f"{where}.{key} must be a non-empty text, got {entry[key]!r}")
     kind = entry["FORMAT"].lower()
     if kind not in ("coco", "ytvis"):
-        raise ValueError(f"{where}.FORMAT must be 'coco' or 'ytvis', got {entry['FORMAT']!r}")
+        raise ConfigError(f"{where}.FORMAT must be 'coco' or 'ytvis', got {entry['FORMAT']!r}")
     json_file, image_root = (
         os.path.expanduser(os.path.expandvars(entry[key])) for key in ("JSON", "IMAGE_ROOT")
     )

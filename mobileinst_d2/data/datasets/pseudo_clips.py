@@ -5,6 +5,7 @@ import logging
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.ytvis.classes import THING_CLASSES
 
 from .builtin import register_builtin_datasets
@@ -37,23 +38,23 @@ def register_pseudo_clips(name: str) -> None:
         name: a name of ``DATASETS.TRAIN``.
 
     Raises:
-        ValueError: if the name is of this form and there is no such set of images or of videos.
+        ConfigError: if the name is of this form and there is no such set of images or of videos.
     """
     images, separator, videos = name.rpartition(_AS)
     if name in DatasetCatalog or not separator:
         return
     register_builtin_datasets([images])
     if images not in DatasetCatalog:
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{name}' would be '{images}' as clips, but there is no data set '{images}'"
         )
     if MetadataCatalog.get(images).get("evaluator_type") == "ytvis":
-        raise ValueError(f"Dataset '{name}': '{images}' are videos already")
+        raise ConfigError(f"Dataset '{name}': '{images}' are videos already")
     target = f"{videos}_train" if videos in THING_CLASSES else videos
     target = images if videos == _OWN_CLASSES else target
     register_builtin_datasets([target])
     if target not in DatasetCatalog:
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{name}': '{videos}' is neither a registered data set nor one of "
             f"{', '.join((*THING_CLASSES, _OWN_CLASSES))}"
         )
@@ -99,7 +100,7 @@ def _load(name: str, images: str, target: str) -> list[dict]:
         len(records),
     )
     if not mapped:
-        raise ValueError(
+        raise ConfigError(
             f"Dataset '{name}': no image of '{images}' has an object of a class of '{target}'. "
             "Classes correspond by name; '..._as_clips' keeps those of the images"
         )

@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from mobileinst_core.errors import UserError, naming
+from mobileinst_core.errors import ConfigError, UserError, naming
 from mobileinst_core.ytvis.records import load_records
 
 __all__ = ["load_ytvis_json", "register_ytvis_instances"]
@@ -30,7 +30,7 @@ def register_ytvis_instances(
         image_root: folder to which the file names in it are relative.
 
     Raises:
-        ValueError: if the name is registered with other paths.
+        ConfigError: if the name is registered with other paths.
     """
     json_file, image_root = os.fspath(json_file), os.fspath(image_root)
     paths = {"json_file": json_file, "image_root": image_root}
@@ -49,13 +49,13 @@ def check_same_registration(name: str, fields: dict[str, str]) -> None:
         fields: metadata that the registration must have.
 
     Raises:
-        ValueError: if a field differs.
+        ConfigError: if a field differs.
     """
     registered = MetadataCatalog.get(name).as_dict()
     for key, value in fields.items():
         if registered.get(key) != value:
             known = f" with {key} {registered[key]!r}" if key in registered else ""
-            raise ValueError(
+            raise ConfigError(
                 f"Dataset '{name}' is already registered{known}; it cannot be registered again "
                 f"with {key} {value!r}. Use another name."
             )

@@ -60,15 +60,25 @@ def results(gt) -> list:
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    """Run the command on contents; returns the metrics that it prints."""
+def status(tmp_path):
+    """Run the command on contents; returns its exit status."""
 
-    def command(gt, results, *options) -> dict:
+    def command(gt, results, *options) -> int:
         for name, content in (("gt", gt), ("results", results)):
             text = content if isinstance(content, str) else json.dumps(content)
             (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
         gt_file, results_file = str(tmp_path / "gt.json"), str(tmp_path / "results.json")
-        main(["--gt", gt_file, "--results", results_file, *options])
+        return main(["--gt", gt_file, "--results", results_file, *options])
+
+    return command
+
+
+@pytest.fixture
+def run(status, capsys):
+    """Run the command on contents; returns the metrics that it prints."""
+
+    def command(gt, results, *options) -> dict:
+        assert status(gt, results, *options) == 0
         return json.loads(capsys.readouterr().out or "null")
 
     return command
@@ -183,10 +193,9 @@ BAD_RESULTS = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BAD_RESULTS)
-def test_bad_results_are_refused(run, gt, results, path, value, message):
+def test_bad_results_are_refused(status, gt, results, path, value, message, fails):
     change(path, value)(results)
-    with pytest.raises(SystemExit, match=f"results.json: {message}|results.json.*{message}"):
-        run(gt, results)
+    fails(f"results.json: {message}|results.json.*{message}", status, gt, results)
 
 
 BAD_GROUND_TRUTH = [
@@ -225,21 +234,21 @@ BAD_GROUND_TRUTH = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), BAD_GROUND_TRUTH)
-def test_bad_ground_truth_is_refused(run, gt, results, path, value, message):
+def test_bad_ground_truth_is_refused(status, gt, results, path, value, message, fails):
     change(path, value)(gt)
     # That there is nothing to compare with is no fault of the file.
     named = "" if message == "has no annotations" else r"gt\.json: .*"
-    with pytest.raises(SystemExit, match=f"{named}{message}"):
-        run(gt, results)
+    fails(f"{named}{message}", status, gt, results)
 
 
-def test_unreadable_files_are_named(run, gt, results, tmp_path):
-    with pytest.raises(SystemExit, match=r"results\.json is not valid JSON"):
-        run(gt, "[{")
-    with pytest.raises(SystemExit, match=r"results\.json must be a list"):
-        run(gt, {"results": []})
-    with pytest.raises(SystemExit, match="nowhere"):
-        main(["--gt", str(tmp_path / "nowhere"), "--results", str(tmp_path / "results.json")])
+def test_unreadable_files_are_named(status, gt, results, tmp_path, fails):
+    fails(r"results\.json is not valid JSON", status, gt, "[{")
+    fails(r"results\.json must be a list", status, gt, {"results": []})
+    fails(
+        "nowhere",
+        main,
+        ["--gt", str(tmp_path / "nowhere"), "--results", str(tmp_path / "results.json")],
+    )
 
 
 @pytest.fixture
@@ -317,10 +326,9 @@ def test_an_archive_beside_the_metrics(run, gt, results, tmp_path):
     assert zipfile.is_zipfile(tmp_path / "a.zip")
 
 
-def test_bad_results_make_no_archive(run, gt, results, tmp_path):
+def test_bad_results_make_no_archive(status, gt, results, tmp_path, fails):
     results[0]["segmentations"][0]["counts"] = "0123"
-    with pytest.raises(SystemExit, match=r"frame 0: .*do not fill"):
-        run(gt, results, "--zip", str(tmp_path / "a.zip"))
+    fails(r"frame 0: .*do not fill", status, gt, results, "--zip", str(tmp_path / "a.zip"))
     assert not (tmp_path / "a.zip").exists()
 
 

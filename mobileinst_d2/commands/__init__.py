@@ -1,0 +1,1 @@
+"""The commands of an installed package. The scripts of a clone call them."""

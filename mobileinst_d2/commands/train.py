@@ -1,0 +1,112 @@
+"""Train or evaluate a model: ``mobileinst-train``, and ``train_net.py`` of a clone."""
+
+import argparse
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from mobileinst_core.command import command
+from mobileinst_core.errors import ConfigError
+from mobileinst_d2.engine import (
+    Trainer,
+    add_exported_arguments,
+    launch,
+    setup_cfg_of_model,
+)
+
+_EXAMPLES = """
+Examples, in a clone of the project with `python train_net.py` in place of mobileinst-train:
+
+Train on two GPUs (or, without any, in two CPU processes):
+    $ mobileinst-train --config-file FILE.yaml --num-gpus 2
+Go on after an interruption:
+    $ mobileinst-train --config-file FILE.yaml --resume
+Evaluate:
+    $ mobileinst-train --config-file FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth
+Evaluate what mobileinst-export made:
+    $ mobileinst-train --model DIR --eval-only
+
+FILE.yaml is a path, or the name of a config of the package, such as
+mobileinst/mobileinst_topformer-b_coco.yaml.
+"""
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Build the config, the output directory and the loggers.
+
+    Args:
+        args: the parsed command line.
+
+    Returns:
+        The frozen config.
+    """
+    cfg = setup_cfg_of_model(args)
+    cfg.freeze()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mobileinst_d2")
+    return cfg
+
+
+def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
+    """Evaluate MODEL.WEIGHTS, the last checkpoint or an exported model on DATASETS.TEST.
+
+    Args:
+        cfg: the config.
+        args: the parsed command line.
+
+    Returns:
+        The metrics.
+    """
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST names no data set to evaluate on.")
+    model = Trainer.load_model(cfg, resume=args.resume, folder=args.model, runtime=args.runtime)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def main(args: argparse.Namespace) -> OrderedDict | None:
+    """Run one process of the job.
+
+    Args:
+        args: the parsed command line.
+
+    Returns:
+        The metrics if there are any.
+    """
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg, args)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+@command
+def invoke_main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and start one process per GPU.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+    """
+    parser = default_argument_parser(_EXAMPLES)
+    add_exported_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.model and (args.resume or not args.eval_only):
+        parser.error("--model is for --eval-only, without --resume: it cannot be trained further")
+    # Here too, so that a mistake is told once and not by every process.
+    setup_cfg_of_model(args)
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )

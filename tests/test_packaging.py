@@ -1,0 +1,131 @@
+"""An installed package, away from the clone: configs, commands, the part without PyTorch."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from setuptools import find_packages
+
+needs_pip = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("pip", "setuptools")),
+    reason="pip and setuptools are needed, as nothing may be downloaded",
+)
+SOURCES = ("mobileinst_core", "mobileinst_d2", "configs", "setup.py", "pyproject.toml")
+SOURCES += ("README.md", "LICENSE", "MANIFEST.in")
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(repository, tmp_path_factory):
+    """A copy of what is packaged, as building leaves files behind."""
+    folder = tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    for name in SOURCES:
+        path = repository / name
+        if path.is_dir():
+            shutil.copytree(path, folder / name, ignore=ignored)
+        else:
+            shutil.copy(path, folder / name)
+    return folder
+
+
+def build(project, folder):
+    """The wheel of a project."""
+    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
+    run("-m", "pip", "wheel", *options, "--wheel-dir", folder, project)
+    (wheel,) = folder.iterdir()
+    return wheel
+
+
+def install(wheel, folder):
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder, wheel)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    return build(source, tmp_path_factory.mktemp("wheel"))
+
+
+@needs_pip
+def test_the_wheel_holds_both_packages_the_configs_and_the_licence(wheel, repository):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = next(name for name in names if name.endswith("METADATA"))
+        assert "License-Expression: Apache-2.0" in archive.read(metadata).decode() or (
+            "License: Apache-2.0" in archive.read(metadata).decode()
+        )
+    assert {"mobileinst_core/__init__.py", "mobileinst_d2/__init__.py"} <= names
+    assert [name for name in names if name.endswith("dist-info/licenses/LICENSE")]
+    for path in (repository / "configs").rglob("*.yaml"):
+        assert f"mobileinst_d2/{path.relative_to(repository).as_posix()}" in names
+
+
+@needs_pip
+def test_an_installed_package_works_in_any_folder(wheel, tmp_path):
+    site = install(wheel, tmp_path / "site")
+    (tmp_path / "elsewhere").mkdir()
+    code = """
+import contextlib, importlib.metadata, io, sys
+from pathlib import Path
+
+import mobileinst_d2.model_zoo
+from mobileinst_d2.engine import setup_cfg
+
+site = Path(sys.argv[1])
+assert Path(mobileinst_d2.__file__).is_relative_to(site)
+name = "mobileinst/mobileinst_topformer-b_coco.yaml"
+assert Path(mobileinst_d2.model_zoo.get_config_file(name)).is_relative_to(site)
+assert setup_cfg(name).MODEL.META_ARCHITECTURE == "MobileInst"
+(distribution,) = importlib.metadata.distributions(name="mobileinst_d2", path=[str(site)])
+for entry in distribution.entry_points:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        entry.load()(["--help"])
+    assert "usage:" in printed.getvalue(), entry
+    print(entry.name)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    printed = run("-c", code, site, cwd=tmp_path / "elsewhere", env=environment)
+    assert {"mobileinst-train", "mobileinst-export"} <= set(printed.split())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    for name in printed.split():
+        assert (site / "bin" / name).is_file() or (site / "Scripts" / f"{name}.exe").is_file()
+
+
+@needs_pip
+def test_the_part_without_pytorch_is_a_package_of_its_own(source, tmp_path):
+    site = install(build(source / "mobileinst_core", tmp_path / "wheel"), tmp_path / "site")
+    assert not (site / "mobileinst_d2").exists()
+    packages = [
+        f"mobileinst_core.{name}" for name in find_packages(str(source / "mobileinst_core"))
+    ]
+    (distribution,) = site.glob("mobileinst_core-*.dist-info")
+    assert (distribution / "licenses" / "LICENSE").is_file()
+    metadata = (distribution / "METADATA").read_text(encoding="utf-8")
+    required = re.findall(r"^Requires-Dist: ([\w.-]+)", metadata, re.MULTILINE)
+    assert "numpy" in required
+    assert not {"torch", "torchvision", "detectron2"} & set(required)
+    code = (
+        f"import sys\nfor name in {packages}: __import__(name)\nassert 'torch' not in sys.modules"
+    )
+    run("-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)})
+
+
+def test_an_editable_installation_has_the_configs_of_the_clone(repository):
+    from mobileinst_d2 import model_zoo
+
+    path = Path(model_zoo.get_config_file("mobileinst/base.yaml"))
+    assert path == repository / "configs" / "mobileinst" / "base.yaml"
