@@ -76,7 +76,6 @@ setup(
         "fvcore>=0.1.5,<0.1.6",
         "iopath>=0.1.7,<0.1.10",
         "tensorboard>=2.12",
-        "tabulate>=0.9",
     ],
     extras_require={
         **RUNTIMES,

@@ -1,0 +1,135 @@
+"""The metric, the converters and the other tools for annotations where PyTorch is not installed."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileinst_core.files import read_json
+
+
+@pytest.fixture(scope="module")
+def run_tool(torch_free_python, repository):
+    """Run a tool; returns what it prints."""
+
+    def run(name, *arguments, **options):
+        return torch_free_python.run(repository / "tools" / f"{name}.py", *arguments, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shapes(run_tool, tmp_path_factory):
+    """A data set that the tool made there: the folder of its validation part."""
+    folder = tmp_path_factory.mktemp("shapes")
+    options = ("--num-videos", 4, "--num-val-videos", 2, "--num-frames", 3, "--seed", 2)
+    run_tool("make_moving_shapes", "--output", folder, *options)
+    return folder / "val"
+
+
+def test_pytorch_is_not_installed(torch_free_python):
+    for package in ("torch", "torchvision", "detectron2", "mobileinst_d2"):
+        run = torch_free_python.run("-c", f"import {package}", check=False)
+        assert f"No module named '{package}'" in run.stderr
+
+
+def test_every_module_can_be_imported(torch_free_python):
+    program = (
+        "import importlib, pkgutil, mobileinst_core\n"
+        "for module in pkgutil.walk_packages(mobileinst_core.__path__, 'mobileinst_core.'):\n"
+        "    importlib.import_module(module.name)\n"
+    )
+    torch_free_python.run("-c", program)
+
+
+@pytest.mark.parametrize(
+    "module", ["mobileinst_core.ytvis.evaluate", "mobileinst_d2.evaluation.ytvis"]
+)
+def test_metric(torch_free_python, repository, shapes, tmp_path, module):
+    tracks = read_json(shapes / "instances.json")["annotations"]
+    results = tmp_path / "results.json"
+    keys = ("video_id", "category_id", "segmentations")
+    results.write_text(json.dumps([{k: t[k] for k in keys} | {"score": 0.5} for t in tracks]))
+    out = tmp_path / "metrics.json"
+    arguments = ("--gt", shapes / "instances.json", "--results", results, "--out", out)
+    # The second name is that of a clone, as only the first is installed.
+    torch_free_python.run("-m", module, *arguments, PYTHONPATH=str(repository))
+    assert read_json(out)["AP"] == pytest.approx(100)
+
+
+def test_validation_and_split(run_tool, shapes, tmp_path):
+    annotations = shapes.parent / "train" / "instances.json"
+    images = annotations.parent / "JPEGImages"
+    run = run_tool("validate_ytvis", annotations, "--image-root", images, "--check-images")
+    assert run.stdout.endswith("4 videos with 12 frames, 0 errors, 0 warnings\n")
+    run_tool("split_ytvis", "--json", annotations, "--output-dir", tmp_path)
+    parts = [read_json(tmp_path / f"{part}_sub.json") for part in ("train", "val")]
+    assert sum(len(part["videos"]) for part in parts) == 4
+
+
+def test_errors_are_sentences(run_tool, tmp_path):
+    run = run_tool("split_ytvis", "--json", tmp_path / "nowhere.json", check=False)
+    assert run.returncode == 1
+    assert "nowhere.json" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def write_frame(folder, size=(12, 16)):
+    """Write an image of a video "v"; the mask of an object in it."""
+    (folder / "images" / "v").mkdir(parents=True)
+    Image.new("RGB", size[::-1]).save(folder / "images" / "v" / "0.jpg")
+    mask = np.zeros(size, np.uint8)
+    mask[2:8, 2:10] = 1
+    return mask
+
+
+def test_masks_become_tracks(run_tool, tmp_path):
+    mask = write_frame(tmp_path)
+    (tmp_path / "masks" / "v").mkdir(parents=True)
+    Image.fromarray(mask).save(tmp_path / "masks" / "v" / "0.png")
+    (tmp_path / "classes.yaml").write_text("classes: [cup]")
+    options = ("--masks", "masks", "--images", "images", "--categories", "classes.yaml")
+    paths = [o if o.startswith("--") else tmp_path / o for o in options]
+    run_tool("to_ytvis", "masks", *paths, "--output", tmp_path / "out.json")
+    content = read_json(tmp_path / "out.json")
+    assert content["categories"] == [{"id": 1, "name": "cup"}]
+    assert [track["areas"] for track in content["annotations"]] == [[48]]
+
+
+def test_files_of_labelme_become_tracks(run_tool, tmp_path):
+    mask = write_frame(tmp_path)
+    png = io.BytesIO()
+    Image.fromarray(mask[2:8, 2:10] * 255).save(png, "PNG")
+    shape = {
+        "label": "cup",
+        "shape_type": "mask",
+        "points": [[2, 2], [9, 7]],
+        "mask": base64.b64encode(png.getvalue()).decode(),
+    }
+    (tmp_path / "images" / "v" / "0.json").write_text(json.dumps({"shapes": [shape]}))
+    out = tmp_path / "out.json"
+    run_tool("to_ytvis", "labelme", "--images", tmp_path / "images", "--output", out)
+    assert [track["areas"] for track in read_json(out)["annotations"]] == [[48]]
+
+
+def test_coco_files_of_frames_become_tracks(run_tool, tmp_path):
+    frame = {"file_name": "v/0.jpg", "height": 12, "width": 16}
+    annotation = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 3,
+        "track_id": 9,
+        "segmentation": [[2, 2, 10, 2, 10, 8, 2, 8]],
+    }
+    content = {
+        "images": [{"id": 1, **frame}],
+        "categories": [{"id": 3, "name": "cup"}],
+        "annotations": [annotation],
+    }
+    (tmp_path / "frames.json").write_text(json.dumps(content))
+    out = tmp_path / "out.json"
+    run_tool("to_ytvis", "coco", "--json", tmp_path / "frames.json", "--output", out)
+    assert [track["areas"] for track in read_json(out)["annotations"]] == [[48]]
