@@ -265,8 +265,28 @@ def test_the_faster_models_differ_in_the_head_alone(backbone, data):
     assert changes(f"{name}_128_dw_{data}", f"{name}_{data}") == WIDTH_128 | SEPARABLE
 
 
+@pytest.mark.parametrize("data", ["coco", "ytvis19"])
+@pytest.mark.parametrize(
+    ("backbone", "network"),
+    [
+        ("mobilenetv2", "mobilenetv2_100"),
+        ("mobilenetv4-s", "mobilenetv4_conv_small"),
+        ("mobilenetv4-m", "mobilenetv4_conv_medium"),
+        ("repvit-m0.9", "repvit_m0_9"),
+    ],
+)
+def test_models_on_networks_of_timm_differ_in_the_backbone_alone(backbone, network, data):
+    name = f"mobileinst_{backbone}"
+    backbone_keys = {"MODEL.BACKBONE.NAME": "TimmBackbone"}
+    if network != "mobilenetv2_100":  # the default
+        backbone_keys["MODEL.TIMM.NAME"] = network
+    assert changes(f"{name}_{data}", f"mobileinst_topformer-b_{data}") == backbone_keys
+    assert changes(f"{name}_128_dw_{data}", f"{name}_{data}") == WIDTH_128 | SEPARABLE
+
+
 def test_the_two_toy_models_are_those_of_the_family():
     network = ("MODEL.BACKBONE.NAME", *WIDTH_128, *SEPARABLE, "MODEL.TOPFORMER.VARIANT")
+    network += ("MODEL.TIMM.NAME",)
     network += (f"{DECODER}.NUM_HEADS", f"{DECODER}.FFN_DIM", f"{DECODER}.KERNEL_DIM")
     pairs = {"full": "mobileinst_topformer-b_coco", "small": "mobileinst_mobilenetv4-s_128_dw_coco"}
     for toy, name in pairs.items():

@@ -97,6 +97,8 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
         ("topformer-b_128_dw", "3.69", "6.58"),
         ("mobilenetv4-s_128", "5.30", "3.07"),
         ("mobilenetv4-s_128_dw", "2.81", "2.68"),
+        ("mobilenetv4-m_128_dw", "8.14", "9.05"),
+        ("repvit-m0.9_128_dw", "8.30", "7.66"),
     ],
 )
 def test_the_faster_family(name, macs, params, repository):
