@@ -11,7 +11,7 @@ import validate_ytvis
 from pycocotools import mask as mask_util
 
 from mobileinst_core.files import read_json, write_json
-from mobileinst_d2.data.datasets import make_moving_shapes
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_labelme_and_its_options(tmp_path, generated, fails):
     assert output.read_text() == before
 
 
-def test_values_to_ignore(tmp_path):
+def test_values_to_ignore(tmp_path, fails):
     for folder, name, picture in (
         ("images", "0.jpg", np.zeros((8, 8, 3))),
         ("masks", "0.png", np.full((8, 8), 255)),
@@ -238,7 +238,6 @@ def test_values_to_ignore(tmp_path):
         cv2.imwrite(str(tmp_path / folder / "v" / name), picture.astype(np.uint8))
     arguments = ["masks", "--masks", str(tmp_path / "masks"), "--images", str(tmp_path / "images")]
     output = tmp_path / "out.json"
-    with pytest.raises(SystemExit, match=r"--ignore"):
-        to_ytvis.main([*arguments, "--output", str(output)])
+    fails(r"--ignore", to_ytvis.main, [*arguments, "--output", str(output)])
     to_ytvis.main([*arguments, "--output", str(output), "--ignore"])
     assert read_json(output)["annotations"][0]["areas"] == [64]

@@ -182,7 +182,9 @@ def test_command(tmp_path, repository, monkeypatch, capsys):
     tool = str(repository / "tools" / "make_moving_shapes.py")
     flags = ["--num-videos", "1", "--num-frames", "2", "--height", "40", "--width", "40"]
     monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "a"), *flags])
-    runpy.run_path(tool, run_name="__main__")
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(tool, run_name="__main__")
+    assert done.value.code == 0
     make_moving_shapes(tmp_path / "b", num_videos=1, num_frames=2, height=40, width=40)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
