@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from mobileinst_core.arguments import positive_number, probability, whole_number
+from mobileinst_core.tracking.offline import VideoTracks
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.id_maps import IdMapWriter
@@ -37,7 +38,7 @@ from mobileinst_d2.engine.setup import ConfigError
 from mobileinst_d2.export import ExportedModel, ExportError
 from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.structures import to_detections
-from mobileinst_d2.tracking import StreamingPredictor, TrackCollector, VideoPredictor
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 TITLE = "MobileInst"
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
@@ -228,14 +229,14 @@ def run_video(args: argparse.Namespace, cfg: CfgNode) -> None:
         if args.save_masks:
             outputs.maps = IdMapWriter(args.save_masks, overwrite=args.overwrite)
         loaded = load_predictor(cfg, args.model, args.runtime)
-        predictor, collector = build_video_predictor(cfg, loaded.model, args.confidence_threshold)
+        predictor, tracks = build_video_predictor(cfg, loaded.model, args.confidence_threshold)
         if target or outputs.window:
             outputs.visualizer = TrackVisualizer(loaded.class_names())
         size = (reader.width, reader.height)
         if args.save_json:
             video_id = 1 if args.video_id is None else args.video_id
             ids = loaded.category_ids()
-            results = VideoResultsFile(args.save_json, collector, video_id, ids, size[::-1])
+            results = VideoResultsFile(args.save_json, tracks, video_id, ids, size[::-1])
             outputs.results = stack.enter_context(results)
         if target:
             outputs.video = VideoWriter(
@@ -314,7 +315,7 @@ def track(
 
 def build_video_predictor(
     cfg: CfgNode, model: object, threshold: float
-) -> tuple[StreamingPredictor, TrackCollector]:
+) -> tuple[StreamingPredictor, VideoTracks]:
     """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
     if not isinstance(model, (VideoSegmentor, ExportedModel)):
         raise DemoError(
@@ -327,8 +328,8 @@ def build_video_predictor(
     thresholds = ["TEST.STREAMING.SCORE_ON", threshold]
     thresholds += ["TEST.STREAMING.SCORE_OFF", threshold * share]
     try:
-        collector = VideoPredictor(cfg, model).new_collector()
-        return StreamingPredictor(_replaced(cfg, thresholds), model), collector
+        tracks = VideoPredictor(cfg, model).new_video()
+        return StreamingPredictor(_replaced(cfg, thresholds), model), tracks
     except ValueError as error:
         raise DemoError(str(error)) from error
 

@@ -273,23 +273,16 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.MASK_THRESHOLD = 0.45
     # Open for videos: multiply scores by the mean foreground probability of the mask ("maskness").
     cfg.TEST.MASK_RESCORE = True
-    # How masks get the original size: "box" (around the foreground of each alone) | "published"
-    # (every mask over the whole image). Both give the same masks.
-    cfg.TEST.MASK_PASTE = "box"
 
     cfg.TEST.TRACKING = CN()
     # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).
     cfg.TEST.TRACKING.CLIP_LEN = 1
-    # Open: what is compared between key frames: "kernel" | "query".
-    cfg.TEST.TRACKING.ASSOCIATION_FEATURE = "kernel"
-    # Open: what a slot's new key frame is compared with: "prev" (its last key frame, as MinVIS),
-    # "ema" (a moving average of its confident key frames) or "bank" (a mean of the last of them).
+    # Open: what a track's new key frame is compared with: "prev" (its last key frame, as MinVIS) or
+    # "ema" (a moving average of its confident key frames).
     cfg.TEST.TRACKING.MODE = "prev"
     # Weight of the new key frame in "ema"; 1 = the last confident key frame alone.
     cfg.TEST.TRACKING.EMA_MOMENTUM = 0.3
-    # Key frames kept per slot in "bank".
-    cfg.TEST.TRACKING.BANK_SIZE = 3
-    # Best class score from which a key frame counts as confident in "ema" and "bank".
+    # Best class score from which a key frame counts as confident in "ema".
     cfg.TEST.TRACKING.UPDATE_THRESHOLD = 0.4
     # Open: how a track's class scores are pooled over frames: "prob_mean" | "logit_mean" | "max".
     cfg.TEST.TRACKING.SCORE_POOL = "prob_mean"
@@ -301,8 +294,8 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.TRACKING.PRESENCE_THRESHOLD = 0.0
     # Frames that go through the network together in whole-video prediction.
     cfg.TEST.TRACKING.CHUNK = 8
-    # Slots whose masks are kept per frame, best running scores first; 0 = all (exact).
-    cfg.TEST.TRACKING.KEEP_SLOTS = 0
+    # Tracks whose masks are kept per frame, best running scores first; 0 = all (exact).
+    cfg.TEST.TRACKING.KEEP_TRACKS = 0
 
     # Live tracking, on top of TEST.TRACKING.
     cfg.TEST.STREAMING = CN()

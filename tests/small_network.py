@@ -32,7 +32,6 @@ class SmallNetwork(VideoSegmentor):
             "kernels": kernels,
             "scores": self.classes(kernels).sigmoid(),
             "mask_features": features,
-            "queries": 2 * kernels,
         }
 
     def forward_reuse(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

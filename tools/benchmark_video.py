@@ -29,12 +29,12 @@ from mobileinst_d2.benchmark.memory import in_new_process
 from mobileinst_d2.benchmark.video import (
     FrameCost,
     LiveCost,
-    ShapedMasks,
     WholeVideoCost,
     measure_frames,
     measure_live,
     measure_whole_video,
     moving_picture,
+    shape_masks,
 )
 from mobileinst_d2.engine import (
     CheckpointError,
@@ -43,7 +43,8 @@ from mobileinst_d2.engine import (
 )
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.modeling import VideoSegmentor
-from mobileinst_d2.tracking import FramePreparation, StreamingPredictor, VideoPredictor
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
+from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
 
 MIB = 2**20
 CLIP_LENGTHS = (1, 3, 6)
@@ -87,13 +88,13 @@ class Bench:
         self.cfg.TEST.STREAMING.SCORE_ON = self.cfg.TEST.STREAMING.SCORE_OFF = 0.0
         self.cfg.TEST.STREAMING.MAX_INSTANCES = cfg.TEST.DETECTIONS_PER_IMAGE
         self.frames = moving_picture(size)
-        self.prepare = FramePreparation(cfg)
+        self.prepare = build_frame_preparation(cfg)
         if cfg.MODEL.WEIGHTS:
             self.model = load_predictor(cfg).model
         else:
             torch.manual_seed(0)
             model = build_model(cfg).eval()
-            self.model = ShapedMasks(model, self.prepare(next(self.frames)))
+            self.model = shape_masks(video_network(model), self.prepare(next(self.frames)))
 
 
 def check_tracks(cfg: CfgNode) -> None:

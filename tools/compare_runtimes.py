@@ -75,12 +75,12 @@ class Prediction:
         self.tracks, self.live = [], []
         for record in tqdm(records, unit="video"):
             predictor.reset()
-            collector, identities = videos.new_collector(), []
+            tracks, identities = videos.new_video(), []
             for path in record["file_names"]:
                 identities.append(predictor.step(read_image(path)).ID)
-                collector.add(predictor.slot_frame)
+                tracks.add(predictor.prediction)
             size = (record["height"], record["width"])
-            result = collector.result(predictor.image_size, size)
+            result = tracks.result(predictor.image_size, size)
             evaluator.process([record], [{"video_id": record["video_id"], **result}])
             self.tracks.append(result)
             self.live.append(identities)

@@ -53,6 +53,8 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
     if (pad_value.size() != 3) throw std::runtime_error("'input.pad_value' has not three numbers");
     for (int c = 0; c < 3; ++c) pad_value_[c] = static_cast<float>(pad_value[c].number());
     if (sidecar["mask_stride"].integer() != 8) throw std::runtime_error("'mask_stride' is not 8");
+    if (sidecar["mask_upsampling"].integer() != 2)
+      throw std::runtime_error("'mask_upsampling' is not 2");
     read_thresholds(sidecar["thresholds"]);
     for (const Json& name : sidecar["class_names"].items()) class_names.push_back(name.string());
     load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, sidecar, folder);
@@ -80,8 +82,8 @@ void Model::read_thresholds(const Json& thresholds) {
     throw std::runtime_error("'thresholds.mask' is not between 0 and 1");
   mask_rescore = thresholds["mask_rescore"].number() != 0;
   const Json& tracking = thresholds["tracking"];
-  if (tracking["mode"].string() != "prev" || tracking["association_feature"].string() != "kernel")
-    throw std::runtime_error("'thresholds.tracking': this program associates kernels in the mode prev");
+  if (tracking["mode"].string() != "prev")
+    throw std::runtime_error("'thresholds.tracking': this program associates in the mode prev");
   clip_len = tracking["clip_len"].integer();
   if (clip_len < 1) throw std::runtime_error("'thresholds.tracking.clip_len' is below 1");
   const Json& streaming = thresholds["streaming"];

@@ -20,19 +20,18 @@ __all__ = [
 
 MANIFEST_FILE = "model.json"
 CONFIG_FILE = "config.yaml"
-# 2: sizes of the files instead of their hashes.
+# 2: sizes of the files instead of their hashes, and the factor of upsampling of mask logits.
 FORMAT_VERSION = 2
 
 # What all graphs of this version take.
 _INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
-# Shapes of the outputs: queries N, classes K, kernel D, query C, height h, width w. A letter stands
-# for one number in all graphs of a folder.
+# Shapes of the outputs: queries N, classes K, kernel D, height h, width w. A letter stands for one
+# number in all graphs of a folder.
 _SHAPES = {
     "scores": "1NK",
     "mask_logits": "1Nhw",
     "kernels": "1ND",
     "mask_features": "1Dhw",
-    "queries": "1NC",
 }
 
 
@@ -51,6 +50,7 @@ class Manifest:
             ``shape`` by name), ``max_difference`` and ``max_relative_difference`` to PyTorch by
             output.
         mask_stride: input pixels per pixel of the mask logits and mask features.
+        mask_upsampling: factor by which mask logits are resized before the sigmoid.
         thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``; and ``tracking`` and
             ``streaming``, the keys of ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
         class_names: in the order of the class scores.
@@ -67,6 +67,7 @@ class Manifest:
     input: dict[str, Any]
     graphs: dict[str, dict[str, Any]]
     mask_stride: int
+    mask_upsampling: int
     thresholds: dict[str, Any]
     class_names: list[str]
     category_ids: list[int]
@@ -163,7 +164,9 @@ def _check_types(manifest: Manifest) -> None:
     _require(all(isinstance(x, str) for x in manifest.class_names), "class_names")
     _require(len(manifest.category_ids) == len(manifest.class_names), "category_ids")
     stride = manifest.mask_stride
-    _require(type(stride) is int and stride > 0, "mask_stride")
+    for key in ("mask_stride", "mask_upsampling"):
+        value = getattr(manifest, key)
+        _require(type(value) is int and value > 0, key)
     _require(all(side % stride == 0 for side in manifest.size), "mask_stride")
     _require(bool(manifest.graphs), "graphs")
     height, width = (side // stride for side in manifest.size)

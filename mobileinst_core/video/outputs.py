@@ -22,7 +22,7 @@ class ResultsWriter(Protocol):
     def fill(self, num_frames: int) -> None:
         """Count frames that were not predicted, up to a length of the video."""
 
-    def add(self, slot_frame: Any, image_size: tuple[int, int]) -> None:
+    def add(self, prediction: Any, image_size: tuple[int, int]) -> None:
         """Take the next frame."""
 
 
@@ -75,7 +75,7 @@ class TrackOutputs:
         if self.results:
             with timer.measure("collect"):
                 self.results.fill(reader.position - 1)
-                self.results.add(predictor.slot_frame, predictor.image_size)
+                self.results.add(predictor.prediction, predictor.image_size)
         if self.visualizer:
             with timer.measure("draw"):
                 mark = "key frame" if self.mark_keyframes and predictor.is_keyframe else None

@@ -1,13 +1,12 @@
 """From a frame as OpenCV reads it to the image that a network takes."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["FramePreparation", "pad_image", "size_by_shortest_edge", "size_to_fit"]
+__all__ = ["FramePreparation", "size_by_shortest_edge", "size_to_fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,28 +83,3 @@ def size_by_shortest_edge(size: tuple[int, int], min_size: int, max_size: int) -
         scale = max_size / max(height, width)
         height, width = height * scale, width * scale
     return int(height + 0.5), int(width + 0.5)
-
-
-def pad_image(image: np.ndarray, size: tuple[int, int], value: Sequence[float]) -> np.ndarray:
-    """An image top left in a batch of one.
-
-    Args:
-        image: (3, h, w), in [0, 255].
-        size: (H, W) of the batch.
-        value: of the padding, per channel.
-
-    Returns:
-        (1, 3, H, W), float32.
-
-    Raises:
-        ValueError: the image is larger.
-    """
-    height, width = image.shape[-2:]
-    if height > size[0] or width > size[1]:
-        raise ValueError(
-            f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}"
-        )
-    batch = np.empty((1, len(value), *size), np.float32)
-    batch[:] = np.asarray(value, np.float32)[:, None, None]
-    batch[0, :, :height, :width] = image
-    return batch

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mobileinst_core.files import write_json
+from mobileinst_core.tracking.keyframes import FramePrediction
+from mobileinst_core.tracking.offline import VideoTracks
 from mobileinst_core.video.images import VideoIOError
 from mobileinst_core.video.video_io import StreamLostError
 
@@ -26,7 +27,7 @@ class VideoResultsFile:
     def __init__(
         self,
         path: Path,
-        collector: Any,
+        tracks: VideoTracks,
         video_id: int,
         category_ids: Sequence[int],
         size: tuple[int, int],
@@ -35,27 +36,27 @@ class VideoResultsFile:
 
         Args:
             path: the file to write; replaced if it exists.
-            collector: a new `TrackCollector`.
+            tracks: without a frame yet.
             video_id: for the entries of the file.
             category_ids: category id of each contiguous class index.
             size: (height, width) of the video in pixels.
         """
         self.path = path
         self.num_frames = 0
-        self._collector = collector
+        self._tracks = tracks
         self._video_id = video_id
         self._category_ids = category_ids
         self._size = size
         self._image_size: tuple[int, int] | None = None
 
-    def add(self, slot_frame: Any, image_size: tuple[int, int]) -> None:
+    def add(self, prediction: FramePrediction, image_size: tuple[int, int]) -> None:
         """Take the next frame.
 
         Args:
-            slot_frame: its `SlotFrame`.
+            prediction: of the frame.
             image_size: (H, W) of the network's image, without padding.
         """
-        self._collector.add(slot_frame)
+        self._tracks.add(prediction)
         self._image_size = image_size
         self.num_frames += 1
 
@@ -66,7 +67,7 @@ class VideoResultsFile:
             num_frames: length of the video to reach; nothing happens if it is as long.
         """
         while self.num_frames < num_frames:
-            self._collector.add(None)
+            self._tracks.add(None)
             self.num_frames += 1
 
     def save(self) -> None:
@@ -78,7 +79,7 @@ class VideoResultsFile:
         if self._image_size is None:
             return
         logger.info("Choosing the tracks of %d frames.", self.num_frames)
-        result = self._collector.result(self._image_size, self._size)
+        result = self._tracks.result(self._image_size, self._size)
         result["video_id"] = self._video_id
         entries = result_entries(result, self._category_ids, self._size)
         try:

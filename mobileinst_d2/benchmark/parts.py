@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..modeling.postprocess import mask_product
+from ..modeling.postprocessing import mask_product
 from .candidates import BuiltModel, ConfigCandidate
 
 __all__ = ["PARTS", "PartCandidate"]

@@ -6,21 +6,23 @@ Each function is the work of one process. Weights are not needed: masks and kern
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
+from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.tracking.previous import PreviousKeyframe
 from mobileinst_core.video.video_io import VideoReader
 
 from ..export.model import ExportedModel, read_config
-from ..modeling.postprocess import MASK_FEATURE_STRIDE, MASK_PASTES, predict_instances
-from ..tracking import FramePreparation, StreamingPredictor
-from ..tracking.kernel_tracker import KernelTracker
+from ..tracking import StreamingPredictor, video_network
+from ..utils.evaluation_resizing import build_frame_preparation
 from .graphs import Timing, time_call
-from .video import ShapedMasks, moving_picture
+from .video import moving_picture, shape_masks
 
 __all__ = ["LiveRounds", "LiveStages", "measure_live_stages", "time_stages"]
 
@@ -28,6 +30,8 @@ _QUERIES, _CLASSES, _KERNEL = 100, 80, 128
 # Masks that are kept: all, as in the evaluation with COCO, and as many as a live view shows.
 _KEPT = (100, 20)
 _MASK_THRESHOLD = 0.45
+# Of the mask logits of MobileInst.
+_STRIDE, _UPSAMPLING = 8, 2
 # Radii of the elliptic masks, as fractions of the image; they cover about a fifth of it.
 _RADII = (0.1, 0.5)
 _STEEPNESS = 6.0  # logit in their centres
@@ -40,7 +44,7 @@ class LiveStages(NamedTuple):
         prepare: from the camera's frame to the network's image.
         network: the exported graph.
         association: of key frames.
-        masks: everything else: mask product, maskness, life cycle, masks of the frame's size.
+        masks: everything else: mask product, maskness, track manager, masks of the frame's size.
         instances: how many are shown, per frame.
     """
 
@@ -97,40 +101,35 @@ def time_stages(size: tuple[int, int], warm_ups: int, repeats: int) -> dict[str,
         Times by name.
     """
     logits = _elliptic_masks(size)
+    postprocessing = PostProcessing(mask_threshold=_MASK_THRESHOLD, max_detections=_QUERIES)
     times = {}
-    for paste in reversed(MASK_PASTES):
-        for kept in _KEPT:
-            scores = torch.zeros(_QUERIES, _CLASSES)
-            scores[:kept, 0] = torch.linspace(0.9, 0.1, kept)
-
-            def call(scores: torch.Tensor = scores, paste: str = paste) -> object:
-                return predict_instances(
-                    scores,
-                    logits,
-                    size,
-                    size,
-                    score_threshold=0.005,
-                    mask_threshold=_MASK_THRESHOLD,
-                    mask_rescore=True,
-                    max_detections=_QUERIES,
-                    mask_paste=paste,
-                )
-
-            times[f"post-processing, {paste}, {kept} masks"] = time_call(call, warm_ups, repeats)
+    for kept in _KEPT:
+        scores = np.zeros((_QUERIES, _CLASSES), np.float32)
+        scores[:kept, 0] = np.linspace(0.9, 0.1, kept)
+        call = partial(
+            postprocessing.predict,
+            scores,
+            logits,
+            image_size=size,
+            output_size=size,
+            mask_stride=_STRIDE,
+            mask_upsampling=_UPSAMPLING,
+        )
+        times[f"post-processing, {kept} masks"] = time_call(call, warm_ups, repeats)
     times["tracking, association of a key frame"] = _time_association(warm_ups, repeats)
     return times
 
 
 def _time_association(warm_ups: int, repeats: int) -> Timing:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.rand(_QUERIES, _CLASSES, generator=generator)
-    kernels = torch.randn(_QUERIES, _KERNEL, generator=generator)
+    generator = np.random.default_rng(0)
+    scores = generator.random((_QUERIES, _CLASSES), np.float32)
+    kernels = generator.standard_normal((_QUERIES, _KERNEL), np.float32)
     # Queries keep no order from frame to frame, and look a little different.
-    others = kernels[torch.randperm(_QUERIES, generator=generator)]
-    others = others + torch.randn(others.shape, generator=generator)
+    others = generator.permutation(kernels)
+    others = others + generator.standard_normal(others.shape, np.float32)
     frames = cycle((kernels, others))
-    tracker = KernelTracker()
-    return time_call(lambda: tracker.keyframe(next(frames), scores), warm_ups, repeats)
+    tracker = PreviousKeyframe()
+    return time_call(lambda: tracker.associate(next(frames), scores), warm_ups, repeats)
 
 
 def measure_live_stages(
@@ -152,23 +151,20 @@ def measure_live_stages(
     """
     cfg = read_config(folder)
     cfg.TEST.TRACKING.CLIP_LEN = clip_len
-    network = ExportedModel(cfg, folder)
+    network = video_network(ExportedModel(cfg, folder))
     if isinstance(source, str):
         with VideoReader(source, end=frames + warm_up) as reader:
             pictures = cycle(list(reader))
     else:
         pictures = moving_picture(source)
-        network = ShapedMasks(network, FramePreparation(cfg)(next(pictures)))
-    network.keyframe, network.reuse = keyframe, reuse = (
-        _Clocked(network.keyframe),
-        _Clocked(network.reuse),
-    )
-    predictor = StreamingPredictor(cfg, network)
-    if isinstance(network, ShapedMasks):
-        network.objects = predictor.max_instances
+        image = build_frame_preparation(cfg)(next(pictures))
+        objects = StreamingPredictor(cfg, network).max_instances
+        network = shape_masks(network, image, objects=objects)
+    keyframe, reuse = _Clocked(network.keyframe), _Clocked(network.reuse)
+    predictor = StreamingPredictor(cfg, network._replace(keyframe=keyframe, reuse=reuse))
     predictor.prepare = prepare = _Clocked(predictor.prepare)
-    tracker = predictor.stepper.tracker
-    tracker.keyframe = association = _Clocked(tracker.keyframe)
+    tracker = predictor.runner.tracker
+    tracker.associate = association = _Clocked(tracker.associate)
     step = _Clocked(predictor.step)
     for picture in islice(pictures, warm_up):
         step(picture)
@@ -200,14 +196,14 @@ class _Clocked:
             self.seconds += time.process_time() - start
 
 
-def _elliptic_masks(size: tuple[int, int]) -> torch.Tensor:
-    """Mask logits at stride 8."""
-    generator = torch.Generator().manual_seed(0)
-    centre, radius = torch.rand(2, 2, _QUERIES, 1, generator=generator)
+def _elliptic_masks(size: tuple[int, int]) -> np.ndarray:
+    """Mask logits."""
+    generator = np.random.default_rng(0)
+    centre, radius = generator.random((2, 2, _QUERIES, 1), np.float32)
     low, high = _RADII
     radius = low + (high - low) * radius
     squares = []
     for axis, side in enumerate(size):
-        position = (torch.arange(side // MASK_FEATURE_STRIDE) + 0.5) * MASK_FEATURE_STRIDE / side
+        position = (np.arange(side // _STRIDE, dtype=np.float32) + 0.5) * _STRIDE / side
         squares.append(((position - centre[axis]) / radius[axis]) ** 2)  # queries, side
     return _STEEPNESS * (1 - squares[0][:, :, None] - squares[1][:, None, :])

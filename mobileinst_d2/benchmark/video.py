@@ -4,11 +4,13 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+
+from mobileinst_core.tracking.keyframes import VideoNetwork
 
 from ..tracking import StreamingPredictor, VideoPredictor
 from .memory import ResidentMemory, resident_memory
@@ -16,15 +18,13 @@ from .memory import ResidentMemory, resident_memory
 __all__ = [
     "FrameCost",
     "LiveCost",
-    "ShapedMasks",
     "WholeVideoCost",
     "measure_frames",
     "measure_live",
     "measure_whole_video",
     "moving_picture",
+    "shape_masks",
 ]
-
-Array = torch.Tensor | np.ndarray
 
 # Mean and approximate standard deviation of logits: masks cover about a sixth of the image.
 _LOGIT_MEAN, _LOGIT_STD = -4.0, 4.0
@@ -87,46 +87,43 @@ class FrameCost(NamedTuple):
         return (self.keyframe + (clip_len - 1) * self.reuse) / clip_len
 
 
-class ShapedMasks:
-    """A model with random weights whose masks have shapes, at the same cost.
+def shape_masks(
+    network: VideoNetwork, image: np.ndarray, *, objects: int | None = None
+) -> VideoNetwork:
+    """A network with random weights whose masks have shapes, at the same cost.
 
     Without training all queries say nearly the same, and their masks cover all or nothing. Here
     each query has a random kernel, of a length and with an offset that suit the mask features of
     one image.
 
-    Attributes:
-        objects: so many queries have a score of 0.9 and the others of 0; None = the model's scores.
+    Args:
+        network: has a mask product of kernels and mask features.
+        image: (3, H, W) in [0, 255].
+        objects: so many queries have a score of 0.9 and the others of 0; None = the network's
+            scores.
+
+    Returns:
+        The network with other key frames.
     """
+    outputs = network.keyframe([image])
+    features = torch.as_tensor(outputs["mask_features"])[0].flatten(1).float().cpu()
+    mean = features.mean(1)
+    unit = mean / mean.dot(mean)  # gives the logits a mean of 1
+    generator = torch.Generator().manual_seed(0)
+    kernels = torch.randn(outputs["kernels"].shape[1:], generator=generator)
+    kernels -= (kernels @ mean)[:, None] * unit
+    deviation = (kernels @ features).std(1, keepdim=True)
+    kernels = (_LOGIT_STD * kernels / deviation + _LOGIT_MEAN * unit).numpy()
 
-    def __init__(self, model: object, image: torch.Tensor) -> None:
-        """Choose the kernels.
-
-        Args:
-            model: has ``keyframe`` and ``reuse``, which give tensors or NumPy arrays.
-            image: (3, H, W) in [0, 255].
-        """
-        with torch.no_grad():
-            outputs = model.keyframe([image])
-        features = torch.as_tensor(outputs["mask_features"])[0].flatten(1)
-        mean = features.mean(1)
-        unit = mean / mean.dot(mean)  # gives the logits a mean of 1
-        generator = torch.Generator().manual_seed(0)
-        kernels = torch.randn(outputs["kernels"].shape[1:], generator=generator).to(features)
-        kernels -= (kernels @ mean)[:, None] * unit
-        deviation = (kernels @ features).std(1, keepdim=True)
-        self._kernels = _LOGIT_STD * kernels / deviation + _LOGIT_MEAN * unit
-        self._model = model
-        self.objects: int | None = None
-        self.reuse = model.reuse
-
-    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, Array]:
-        """The model's outputs, with the chosen kernels and scores."""
-        outputs = self._model.keyframe(frames)
-        outputs = {**outputs, "kernels": self._kernels.expand(outputs["kernels"].shape)}
-        if self.objects is not None:
-            outputs["scores"] = torch.zeros(outputs["scores"].shape)
-            outputs["scores"][:, : self.objects, 0] = 0.9
+    def keyframe(frames: Sequence[Any]) -> dict[str, Any]:
+        outputs = dict(network.keyframe(frames))
+        outputs["kernels"] = np.broadcast_to(kernels, outputs["kernels"].shape)
+        if objects is not None:
+            outputs["scores"] = np.zeros_like(outputs["scores"])
+            outputs["scores"][:, :objects, 0] = 0.9
         return outputs
+
+    return network._replace(keyframe=keyframe)
 
 
 def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -146,7 +143,7 @@ def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 def measure_whole_video(
-    predictor: VideoPredictor, images: Iterable[torch.Tensor], output_size: tuple[int, int]
+    predictor: VideoPredictor, images: Iterable[np.ndarray], output_size: tuple[int, int]
 ) -> WholeVideoCost:
     """Predict a whole video; for its memory best in a process that does nothing else.
 

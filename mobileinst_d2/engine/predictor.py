@@ -11,8 +11,8 @@ from detectron2.modeling import build_model
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.export import ExportedModel
-from mobileinst_d2.tracking import FramePreparation
 from mobileinst_d2.utils.classes import category_ids, class_names
+from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
 
 from .setup import ConfigError
 
@@ -37,7 +37,7 @@ class Predictor:
         """
         self.model = model
         self._cfg = cfg
-        self._prepare = FramePreparation(cfg)
+        self._prepare = build_frame_preparation(cfg)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> dict:
@@ -50,7 +50,8 @@ class Predictor:
             ``instances`` of the image's size.
         """
         height, width = image.shape[:2]
-        item = {"image": self._prepare(image), "height": height, "width": width}
+        image = torch.from_numpy(self._prepare(image))
+        item = {"image": image, "height": height, "width": width}
         return self.model([item])[0]
 
     def class_names(self) -> list[str]:

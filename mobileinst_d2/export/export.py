@@ -24,7 +24,6 @@ from mobileinst_core.runtime.manifest import (
 )
 from mobileinst_core.runtime.runners import ExportError
 
-from ..modeling.postprocess import MASK_FEATURE_STRIDE
 from ..utils.classes import category_ids, class_names
 from .quantize import INT8_RUNTIMES, Quantizer
 from .verify import TOLERANCES, check_graph, sample_image
@@ -71,7 +70,7 @@ def export_model(
     if len(calibration) and runtime not in INT8_RUNTIMES:
         raise ExportError(f"int8 is for {' and '.join(INT8_RUNTIMES)}, not for {runtime}")
     check_output_dir(output_dir, overwrite=overwrite)
-    modules = model.export_graphs(size, **build_graph_options(cfg))
+    modules = model.export_graphs(size)
     image_input = build_input(cfg, size)
     quantizer = None
     if len(calibration):
@@ -90,7 +89,7 @@ def export_model(
                 time.perf_counter() - start,
                 ", ".join(f"{k} {v:.2g}" for k, v in graphs[name]["max_difference"].items()),
             )
-        manifest = build_manifest(cfg, runtime, image_input, graphs, quantizer)
+        manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer)
         write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
@@ -132,11 +131,6 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
         raise ExportError(f"the output {path} exists already; --overwrite replaces it")
 
 
-def build_graph_options(cfg: CfgNode) -> dict[str, bool]:
-    """What ``export_graphs`` is told: whether the tracker needs the queries."""
-    return {"queries": True} if cfg.TEST.TRACKING.ASSOCIATION_FEATURE == "query" else {}
-
-
 def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
     """The config to use with the folder: the size is fixed, and the weights are in the graphs."""
     cfg = cfg.clone()
@@ -169,6 +163,7 @@ def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
 
 def build_manifest(
     cfg: CfgNode,
+    model: nn.Module,
     runtime: str,
     image_input: dict[str, Any],
     graphs: dict[str, dict],
@@ -178,6 +173,7 @@ def build_manifest(
 
     Args:
         cfg: the config of the model, with MODEL.WEIGHTS, beside which class names are sought.
+        model: tells what its mask logits mean.
         runtime: what the graphs are for.
         image_input: see :func:`build_input`.
         graphs: by name, as they stand in the manifest.
@@ -196,7 +192,8 @@ def build_manifest(
         precision="int8" if quantizer else "fp32",
         input=image_input,
         graphs=graphs,
-        mask_stride=MASK_FEATURE_STRIDE,
+        mask_stride=model.mask_stride,
+        mask_upsampling=model.mask_upsampling,
         thresholds={
             "score": cfg.TEST.SCORE_THRESHOLD,
             "mask": cfg.TEST.MASK_THRESHOLD,

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
 
+from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.runtime.images import blank_image, pad_image
 from mobileinst_core.runtime.manifest import CONFIG_FILE, Manifest, read_manifest
 from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner, require_runtime
 
 from .. import add_mobileinst_config
-from ..modeling.postprocess import predict_instances
+from ..modeling.postprocessing import build_postprocessing
+from ..structures import to_instances
 
 __all__ = ["ExportedModel", "Graphs", "read_config"]
 
@@ -75,11 +77,7 @@ class ExportedModel:
         manifest: Manifest,
         runtime: str,
         num_threads: int = 1,
-        score_threshold: float = 0.005,
-        mask_threshold: float = 0.45,
-        mask_rescore: bool = True,
-        max_detections: int = 100,
-        mask_paste: str = "box",
+        postprocessing: PostProcessing | None = None,
     ) -> None:
         """Open an exported folder; see :meth:`load` for the short way.
 
@@ -88,11 +86,7 @@ class ExportedModel:
             manifest: the content of its model.json.
             runtime: what to run it with.
             num_threads: CPU threads of the runtime.
-            score_threshold: class scores must be above it.
-            mask_threshold: mask probability above which a pixel belongs to the instance.
-            mask_rescore: multiply scores by the maskness.
-            max_detections: results per image at most.
-            mask_paste: "box" or "published", see :func:`predict_instances`.
+            postprocessing: makes instances of the outputs for an image; None = the default.
 
         Raises:
             ExportError: the runtime is not installed, or the folder is for another one.
@@ -105,11 +99,9 @@ class ExportedModel:
         require_runtime(runtime)
         self.manifest = manifest
         self.graphs = Graphs(Path(folder), manifest, runtime, num_threads)
-        self.score_threshold = score_threshold
-        self.mask_threshold = mask_threshold
-        self.mask_rescore = mask_rescore
-        self.max_detections = max_detections
-        self.mask_paste = mask_paste
+        self.postprocessing = postprocessing or PostProcessing()
+        self.mask_stride = manifest.mask_stride
+        self.mask_upsampling = manifest.mask_upsampling
         self._blank = blank_image(manifest.size, manifest.input["pad_value"])
 
     @classmethod
@@ -143,18 +135,12 @@ class ExportedModel:
         ):
             if value != exported:
                 raise ExportError(f"{key} is {value}, but {folder} was exported with {exported}")
-        if cfg.TEST.TRACKING.ASSOCIATION_FEATURE == "query" and "keyframe" in manifest.graphs:
-            _check_outputs(manifest, "keyframe", ["queries"])
         return {
             "folder": folder,
             "manifest": manifest,
             "runtime": runtime or manifest.runtime,
             "num_threads": num_threads,
-            "score_threshold": cfg.TEST.SCORE_THRESHOLD,
-            "mask_threshold": cfg.TEST.MASK_THRESHOLD,
-            "mask_rescore": cfg.TEST.MASK_RESCORE,
-            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "mask_paste": cfg.TEST.MASK_PASTE,
+            "postprocessing": build_postprocessing(cfg),
         }
 
     @classmethod
@@ -193,8 +179,7 @@ class ExportedModel:
             frames: B images (3, h, w) in [0, 255], not larger than ``size``.
 
         Returns:
-            ``kernels`` (B, N, D), ``scores`` (B, N, K), ``mask_features`` (B, D, H/8, W/8), and
-            ``queries`` (B, N, C) if they were exported.
+            ``kernels`` (B, N, D), ``scores`` (B, N, K) and ``mask_features`` (B, D, h, w).
 
         Raises:
             ExportError: a frame is too large, or the model was exported without this graph.
@@ -208,7 +193,7 @@ class ExportedModel:
             frames: B images (3, h, w) in [0, 255], not larger than ``size``.
 
         Returns:
-            (B, D, H/8, W/8).
+            (B, D, h, w).
 
         Raises:
             ExportError: a frame is too large, or the model was exported without this graph.
@@ -233,18 +218,15 @@ class ExportedModel:
             outputs = self._run("image", [item["image"]], ["scores", "mask_logits"])
             image_size = tuple(item["image"].shape[-2:])
             output_size = (item.get("height", image_size[0]), item.get("width", image_size[1]))
-            tensors = {name: torch.from_numpy(x[0]) for name, x in outputs.items()}
-            instances = predict_instances(
-                **tensors,
+            detections = self.postprocessing.predict(
+                outputs["scores"][0],
+                outputs["mask_logits"][0],
                 image_size=image_size,
                 output_size=output_size,
-                score_threshold=self.score_threshold,
-                mask_threshold=self.mask_threshold,
-                mask_rescore=self.mask_rescore,
-                max_detections=self.max_detections,
-                mask_paste=self.mask_paste,
+                mask_stride=self.mask_stride,
+                mask_upsampling=self.mask_upsampling,
             )
-            results.append({"instances": instances})
+            results.append({"instances": to_instances(detections)})
         return results
 
     def _run(
@@ -289,8 +271,4 @@ def _check_outputs(manifest: Manifest, name: str, needed: Sequence[str]) -> None
             f"{', '.join(manifest.graphs)}"
         )
     if missing := [output for output in needed if output not in manifest.graphs[name]["outputs"]]:
-        hint = ": export it with TEST.TRACKING.ASSOCIATION_FEATURE query"
-        raise ExportError(
-            f"the graph {name!r} was exported without {', '.join(missing)}"
-            f"{hint if missing == ['queries'] else ''}"
-        )
+        raise ExportError(f"the graph {name!r} was exported without {', '.join(missing)}")

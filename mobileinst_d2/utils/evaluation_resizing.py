@@ -6,8 +6,9 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
 from mobileinst_core.errors import ConfigError
+from mobileinst_core.video.preparation import FramePreparation, size_to_fit
 
-__all__ = ["ResizeToFit", "build_test_augmentations", "fixed_test_size"]
+__all__ = ["ResizeToFit", "build_frame_preparation", "build_test_augmentations", "fixed_test_size"]
 
 
 def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
@@ -49,6 +50,26 @@ def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     return build_augmentation(cfg, is_train=False) if size is None else [ResizeToFit(size)]
 
 
+def build_frame_preparation(cfg: CfgNode) -> FramePreparation:
+    """The same for a frame as OpenCV reads it, without Detectron2's transforms.
+
+    Args:
+        cfg: the config; reads ``INPUT.FORMAT`` too.
+
+    Returns:
+        What makes the network's images of frames.
+
+    Raises:
+        ValueError: see :func:`fixed_test_size`.
+    """
+    return FramePreparation(
+        min_size=cfg.INPUT.MIN_SIZE_TEST,
+        max_size=cfg.INPUT.MAX_SIZE_TEST,
+        fixed_size=fixed_test_size(cfg),
+        channels=cfg.INPUT.FORMAT,
+    )
+
+
 class ResizeToFit(T.Augmentation):
     """Makes a picture as large as fits into a frame, with its aspect ratio."""
 
@@ -69,8 +90,5 @@ class ResizeToFit(T.Augmentation):
         Returns:
             The transform.
         """
-        height, width = image.shape[:2]
-        scale = min(self.size[0] / height, self.size[1] / width)
-        # A side of very long pictures would vanish.
-        new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
-        return T.ResizeTransform(height, width, new_height, new_width)
+        size = image.shape[:2]
+        return T.ResizeTransform(*size, *size_to_fit(size, self.size))

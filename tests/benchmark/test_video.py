@@ -8,9 +8,9 @@ from tiny_models import build_tiny_model, noise_image, tiny_config
 
 from mobileinst_d2.benchmark import video
 from mobileinst_d2.benchmark.memory import ResidentMemory
-from mobileinst_d2.benchmark.video import FrameCost, ShapedMasks, moving_picture
-from mobileinst_d2.modeling.postprocess import mask_product
-from mobileinst_d2.tracking import VideoPredictor
+from mobileinst_d2.benchmark.video import FrameCost, moving_picture, shape_masks
+from mobileinst_d2.modeling.postprocessing import mask_product
+from mobileinst_d2.tracking import VideoPredictor, video_network
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,16 @@ def memories(monkeypatch) -> list[ResidentMemory]:
 
 def test_masks_of_random_weights_get_shapes(fresh_model):
     images = [noise_image(96, 128), noise_image(96, 128, seed=1)]
-    model = ShapedMasks(fresh_model, images[0])
+    network = shape_masks(video_network(fresh_model), images[0])
+    outputs = network.keyframe(images)
     with torch.no_grad():
-        outputs, expected = model.keyframe(images), fresh_model.keyframe(images)
-        assert torch.equal(model.reuse(images), fresh_model.reuse(images))
-    for name in ("queries", "scores", "mask_features"):
-        assert torch.equal(outputs[name], expected[name])
+        expected = fresh_model.keyframe(images)
+        assert torch.equal(network.reuse(images), fresh_model.reuse(images))
+    assert np.array_equal(outputs["scores"], expected["scores"])
+    assert torch.equal(outputs["mask_features"], expected["mask_features"])
     assert outputs["kernels"].shape == expected["kernels"].shape
-    logits = mask_product(outputs["kernels"], outputs["mask_features"])[0].flatten(1)
+    kernels = torch.from_numpy(outputs["kernels"].copy())
+    logits = mask_product(kernels, outputs["mask_features"])[0].flatten(1)
     torch.testing.assert_close(logits.mean(1), torch.full((20,), -4.0), atol=1e-2, rtol=0)
     assert ((logits.std(1) > 2.0) & (logits.std(1) < 6.0)).all()
     similarity = torch.corrcoef((logits > 0).float())
@@ -56,7 +58,7 @@ def test_a_whole_video_is_measured_after_its_first_frame(fresh_model, memories):
     memories += [ResidentMemory(100, 150), ResidentMemory(120, 400)]
     images = [noise_image(96, 128, seed) for seed in range(5)]
     cfg = tiny_config(TEST__SCORE_THRESHOLD=0.0, TEST__DETECTIONS_PER_IMAGE=6)
-    predictor = VideoPredictor(cfg, ShapedMasks(fresh_model, images[0]))
+    predictor = VideoPredictor(cfg, shape_masks(video_network(fresh_model), images[0]))
     cost = video.measure_whole_video(predictor, iter(images), (64, 80))
     expected = predictor.predict(images[1:], (64, 80))
     assert (cost.frames, cost.tracks) == (4, 6)

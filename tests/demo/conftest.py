@@ -91,14 +91,14 @@ def find_square(frame, *, identity=None, score=0.9):
     return instances
 
 
-class FakeCollector:
+class FakeTracks:
     """Says of each frame whether it was predicted."""
 
     def __init__(self):
         self.frames = []
 
-    def add(self, slot_frame):
-        self.frames.append(slot_frame)
+    def add(self, prediction):
+        self.frames.append(prediction)
 
     def result(self, image_size, output_size):
         assert image_size == output_size == (HEIGHT, WIDTH)
@@ -177,7 +177,7 @@ def fake(demo, monkeypatch):
         score = 0.9
         stop_at = None
         image_size = (HEIGHT, WIDTH)
-        slot_frame = None
+        prediction = None
         is_keyframe = False
         timings: dict = {}  # noqa: RUF012
         model = None
@@ -194,7 +194,7 @@ def fake(demo, monkeypatch):
         def step(self, frame):
             if self.frames == self.stop_at:
                 raise KeyboardInterrupt
-            self.slot_frame, self.is_keyframe = frame, self.frames % 3 == 0
+            self.prediction, self.is_keyframe = frame, self.frames % 3 == 0
             self.frames += 1
             return find_square(frame, identity=5)
 
@@ -207,8 +207,8 @@ def fake(demo, monkeypatch):
     def build_video(cfg, _, threshold):
         state.threshold = threshold
         state.clip_len = cfg.TEST.TRACKING.CLIP_LEN
-        state.collector = FakeCollector()
-        return state, state.collector
+        state.tracks = FakeTracks()
+        return state, state.tracks
 
     monkeypatch.setattr(demo, "build_video_predictor", build_video)
     monkeypatch.setattr(demo, "load_predictor", load)

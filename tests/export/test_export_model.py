@@ -87,14 +87,6 @@ def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
         torch.testing.assert_close(torch.from_numpy(array), expected[name], atol=1e-4, rtol=1e-4)
 
 
-def test_the_queries_are_exported_where_the_tracker_compares_them(network, tmp_path):
-    cfg = small_config(TEST__TRACKING__ASSOCIATION_FEATURE="query")
-    manifest = export_model(network, cfg, SIZE, "ncnn", tmp_path / "exported")
-    assert "queries" in manifest.graphs["keyframe"]["outputs"]
-    found = ExportedModel.load(tmp_path / "exported").keyframe([torch.zeros(3, *SIZE)])
-    np.testing.assert_allclose(found["queries"], 2 * found["kernels"], rtol=1e-5)
-
-
 def test_the_manifest_says_what_a_program_needs_to_know(exported):
     folder = exported("ncnn")
     content = json.loads((folder / "model.json").read_text())

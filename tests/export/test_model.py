@@ -124,7 +124,6 @@ def test_a_runtime_that_crashes_does_not_end_the_export(exported, monkeypatch, c
         ({"MODEL__NUM_CLASSES": 5}, "MODEL.NUM_CLASSES is 5, but .* was exported with 4"),
         ({"INPUT__FORMAT": "BGR"}, "INPUT.FORMAT is BGR"),
         ({"INPUT__FIXED_SIZE_TEST": ()}, "INPUT.FIXED_SIZE_TEST is "),
-        ({"TEST__TRACKING__ASSOCIATION_FEATURE": "query"}, "exported without queries.*FEATURE"),
     ],
 )
 def test_a_config_of_another_network_is_refused(exported, overrides, message):

@@ -30,7 +30,7 @@ def fake_worker(function, *args, core, timeout):
         runtime = args[1]
         return Timing([{"pytorch": 0.2, "onnx": 0.1}[runtime]], [0.3], 0.0)
     if function is benchmark.time_stages:
-        return {"post-processing, box": Timing([0.01], [0.01])}
+        return {"post-processing, 20 masks": Timing([0.01], [0.01])}
     assert function is benchmark.measure_live_stages
     if args[1] == 3:
         raise WorkerError("no graph 'reuse'")
@@ -89,7 +89,7 @@ def test_parts_and_live_tracking_have_their_tables(command, tmp_path, monkeypatc
     assert "comparison" not in numbers  # the breakdown has the whole model too
     for part in ("backbone", "mask decoder", "instance decoder", "mask product"):
         assert f"| {part}" in markdown
-    post = next(x for x in markdown.splitlines() if x.startswith("| post-processing, box"))
+    post = next(x for x in markdown.splitlines() if x.startswith("| post-processing, 20 masks"))
     assert [x.strip() for x in post.split("|")[3:-1]] == [
         "5.0%",
         "10.0 ± 0 %",

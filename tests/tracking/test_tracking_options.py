@@ -65,35 +65,6 @@ def test_chunk_is_the_number_of_frames_that_go_together(chunk, sizes):
     assert [len(frames) for frames in network.key_frames] == sizes
 
 
-@pytest.mark.parametrize("feature", ["kernel", "query"])
-def test_association_feature_is_what_stays_the_same_in_a_track(feature):
-    # The kernels change places in every second frame, the embeddings of the queries do not.
-    kernels = torch.eye(2).repeat(4, 1, 1)
-    kernels[1::2] = kernels[1::2].flip(1)
-    network = scripted(kernels=kernels, queries=torch.eye(2).repeat(4, 1, 1))
-    result = predict(network, TRACKING__ASSOCIATION_FEATURE=feature)
-    left, right = 0, FRAME_SIZE[1] // 2
-    by_kernel = feature == "kernel"
-    track = result["pred_rles"][result["pred_ids"].index(0)]
-    assert left_edges(track) == [left, left if by_kernel else right] * 2
-    # The scores of slot 0 are those of query 0, or of both queries in turn.
-    mean = (0.9 + 0.7) / 4 if by_kernel else sum(SCORES[0]) / 4
-    assert result["pred_scores"][result["pred_ids"].index(0)] == pytest.approx(mean)
-
-
-@pytest.mark.parametrize("feature", ["kernel", "query"])
-def test_association_feature_holds_for_live_tracking_too(feature):
-    kernels = torch.eye(2).repeat(4, 1, 1)
-    kernels[1::2] = kernels[1::2].flip(1)
-    network = scripted(kernels=kernels, queries=torch.eye(2).repeat(4, 1, 1))
-    edges = []
-    for instances in show(network, TRACKING__ASSOCIATION_FEATURE=feature):
-        mask = instances.pred_masks[instances.ID.index(1)]
-        edges.append(int(mask.any(0).nonzero()[0]))
-    left, right = 0, FRAME_SIZE[1] // 2
-    assert edges == [left, left if feature == "kernel" else right] * 2
-
-
 @pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
 def test_score_pool_is_how_the_scores_of_frames_become_one(pool):
     result = predict(scripted(), TRACKING__SCORE_POOL=pool)
@@ -124,9 +95,9 @@ def test_presence_threshold_leaves_out_frames(threshold, shown):
     assert result["pred_scores"] == pytest.approx([0.7, 0.4])
 
 
-@pytest.mark.parametrize(("keep", "slots"), [(0, [0, 1]), (1, [0])])
-def test_keep_slots_forgets_the_masks_of_the_weakest(keep, slots):
-    assert predict(scripted(), TRACKING__KEEP_SLOTS=keep)["pred_ids"] == slots
+@pytest.mark.parametrize(("keep", "tracks"), [(0, [0, 1]), (1, [0])])
+def test_keep_tracks_forgets_the_masks_of_the_weakest(keep, tracks):
+    assert predict(scripted(), TRACKING__KEEP_TRACKS=keep)["pred_ids"] == tracks
 
 
 @pytest.mark.parametrize("rescore", [False, True])
@@ -141,18 +112,18 @@ def test_mask_rescore_multiplies_by_the_mean_foreground_probability(rescore):
     assert shown < 0.9 * 0.732 if rescore else shown == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize(("threshold", "slots"), [(0.45, [0, 1]), (0.8, [])])
-def test_mask_threshold_is_the_probability_of_the_foreground(threshold, slots):
+@pytest.mark.parametrize(("threshold", "tracks"), [(0.45, [0, 1]), (0.8, [])])
+def test_mask_threshold_is_the_probability_of_the_foreground(threshold, tracks):
     network = scripted(mask_features=columns(2).clamp(max=1.0).repeat(4, 1, 1, 1))
-    assert predict(network, MASK_THRESHOLD=threshold)["pred_ids"] == slots
-    assert len(show(network, MASK_THRESHOLD=threshold)[0]) == len(slots)
+    assert predict(network, MASK_THRESHOLD=threshold)["pred_ids"] == tracks
+    assert len(show(network, MASK_THRESHOLD=threshold)[0]) == len(tracks)
 
 
-@pytest.mark.parametrize(("threshold", "slots"), [(0.005, [0, 1]), (0.5, [0]), (0.7001, [])])
-def test_score_threshold_leaves_out_tracks(threshold, slots):
-    assert predict(scripted(), SCORE_THRESHOLD=threshold)["pred_ids"] == slots
+@pytest.mark.parametrize(("threshold", "tracks"), [(0.005, [0, 1]), (0.5, [0]), (0.7001, [])])
+def test_score_threshold_leaves_out_tracks(threshold, tracks):
+    assert predict(scripted(), SCORE_THRESHOLD=threshold)["pred_ids"] == tracks
 
 
-@pytest.mark.parametrize(("limit", "slots"), [(10, [0, 1]), (1, [0])])
-def test_detections_per_image_is_the_limit_of_tracks(limit, slots):
-    assert predict(scripted(), DETECTIONS_PER_IMAGE=limit)["pred_ids"] == slots
+@pytest.mark.parametrize(("limit", "tracks"), [(10, [0, 1]), (1, [0])])
+def test_detections_per_image_is_the_limit_of_tracks(limit, tracks):
+    assert predict(scripted(), DETECTIONS_PER_IMAGE=limit)["pred_ids"] == tracks

@@ -1,21 +1,19 @@
 """Whole videos, live tracking and images agree, with a real network."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
+from reference_masks import paste_probabilities, upsample
 from tiny_models import noise_image, tiny_config
 
-from mobileinst_d2.modeling.postprocess import paste_masks, upsample_mask_logits
-from mobileinst_d2.tracking import (
-    FrameStepper,
-    KernelTracker,
-    StreamingPredictor,
-    VideoPredictor,
-)
-from mobileinst_d2.tracking.kernel_tracker import TRACKING_MODES
+from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
+from mobileinst_core.tracking.keyframes import KeyframeRunner
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
 
 
 def config_of(clip_len: int, mode: str, **overrides: object) -> CfgNode:
@@ -77,11 +75,11 @@ def check_same(result: dict, expected: dict, tolerance: float = 1e-4) -> None:
 def test_a_video_of_one_frame_is_an_image(lively_model, monkeypatch, size, rescore):
     image = noise_image(*size)
     inputs = {"image": image, "height": 117, "width": 53}
-    monkeypatch.setattr(lively_model, "mask_rescore", rescore)
+    postprocessing = dataclasses.replace(lively_model.postprocessing, mask_rescore=rescore)
+    monkeypatch.setattr(lively_model, "postprocessing", postprocessing)
     with torch.no_grad():
         expected: Instances = lively_model([inputs])[0]["instances"]
-    predictor = model_predictor(lively_model)
-    predictor.mask_rescore = rescore
+    predictor = model_predictor(lively_model, TEST__MASK_RESCORE=rescore)
 
     (result,) = predictor([{**inputs, "image": [image], "video_id": 4}])
 
@@ -110,27 +108,26 @@ def test_the_size_of_the_chunks_does_not_matter(lively_model, clip_len, mode):
 
 @pytest.mark.parametrize("mode", TRACKING_MODES)
 @pytest.mark.parametrize("clip_len", [1, 3])
-def test_frame_by_frame_slots_and_masks_are_those_of_the_whole_video(lively_model, clip_len, mode):
+def test_frame_by_frame_tracks_and_masks_are_those_of_the_whole_video(lively_model, clip_len, mode):
     video = moving_video(7)
     predictor = model_predictor(lively_model, clip_len, mode)
     result = predictor.predict(video, (140, 202))
-    stepper = FrameStepper(
-        lively_model.keyframe,
-        lively_model.reuse,
+    runner = KeyframeRunner(
+        video_network(lively_model),
         clip_len=clip_len,
-        tracker=KernelTracker(mode=mode, update_threshold=0.0),
+        tracker=build_tracker(mode, update_threshold=0.0),
     )
     for t, frame in enumerate(video):
-        (step,) = stepper([frame])
-        logits = upsample_mask_logits(step.mask_logits[None])[0]
-        masks = paste_masks(logits, (70, 101), (140, 202), 0.45).numpy()
-        for slot, track in zip(result["pred_ids"], result["pred_rles"], strict=True):
-            assert (decode(track[t], (140, 202)) != masks[slot]).mean() < 1e-3
+        (step,) = runner([frame])
+        probs = upsample(torch.from_numpy(step.mask_logits)).sigmoid()
+        masks = paste_probabilities(probs, (128, 128), (70, 101), (140, 202)).numpy() > 0.45
+        for track, rles in zip(result["pred_ids"], result["pred_rles"], strict=True):
+            assert (decode(rles[t], (140, 202)) != masks[track]).mean() < 1e-3
 
 
 @pytest.mark.parametrize("mode", TRACKING_MODES)
 @pytest.mark.parametrize("clip_len", [1, 3])
-def test_live_tracking_has_the_slots_and_masks_of_the_whole_video(lively_model, clip_len, mode):
+def test_live_tracking_has_the_tracks_and_masks_of_the_whole_video(lively_model, clip_len, mode):
     length, size = 7, (64, 96)
     video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
     cfg = config_of(
@@ -139,7 +136,7 @@ def test_live_tracking_has_the_slots_and_masks_of_the_whole_video(lively_model, 
         TEST__TRACKING__CHUNK=3,
         TEST__SCORE_THRESHOLD=0.0,
         TEST__DETECTIONS_PER_IMAGE=20,
-        TEST__STREAMING__SCORE_ON=0.0,  # every slot is visible from the first frame
+        TEST__STREAMING__SCORE_ON=0.0,  # every track is visible from the first frame
         TEST__STREAMING__SCORE_OFF=0.0,
     )
     live = StreamingPredictor(cfg, lively_model)
@@ -147,17 +144,17 @@ def test_live_tracking_has_the_slots_and_masks_of_the_whole_video(lively_model, 
 
     tracks = dict(zip(whole["pred_ids"], whole["pred_rles"], strict=True))
     assert len(tracks) > 5
-    # With every slot visible since the first frame, identities are slots in the order of scores.
-    slot_of = None
+    # With every track visible since the first frame, identities are tracks in the order of scores.
+    track_of = None
     for t, frame in enumerate(video):
         shown = live.step(frame)
         assert live.is_keyframe == (t % clip_len == 0)
-        if slot_of is None:
-            slot_of = dict(zip(range(1, 21), live.lifecycle.visible(20).tolist(), strict=True))
-        masks = {slot_of[i]: x.numpy() for i, x in zip(shown.ID, shown.pred_masks, strict=True)}
-        for slot, track in tracks.items():
-            mask = masks.get(slot, np.zeros(size, bool))
-            assert (mask != decode(track[t], size)).mean() < 1e-3
+        if track_of is None:
+            track_of = dict(zip(range(1, 21), live.tracks.visible(20).tolist(), strict=True))
+        masks = {track_of[i]: x.numpy() for i, x in zip(shown.ID, shown.pred_masks, strict=True)}
+        for track, rles in tracks.items():
+            mask = masks.get(track, np.zeros(size, bool))
+            assert (mask != decode(rles[t], size)).mean() < 1e-3
 
 
 def test_identical_frames_keep_identities(lively_model):

@@ -9,10 +9,12 @@ from detectron2.config import CfgNode
 from detectron2.structures import ImageList, Instances
 from torch import nn
 
+from mobileinst_core.postprocessing import PostProcessing
+
 from ..deploy import ExportGraph, build_export_graphs
 from ..layers import bilinear_resize
 from ..padding import pad_images
-from ..postprocess import PostProcessing, mask_product
+from ..postprocessing import build_postprocessing, mask_product, predict_instances
 from ..targets import FrameTargets, prepare_targets
 
 __all__ = ["InstanceSegmentor", "VideoSegmentor"]
@@ -89,7 +91,7 @@ class InstanceSegmentor(nn.Module, ABC):
         return {
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "postprocessing": PostProcessing.from_config(cfg),
+            "postprocessing": build_postprocessing(cfg),
             "fixed_size": tuple(cfg.INPUT.FIXED_SIZE_TEST) or None,
         }
 
@@ -200,8 +202,16 @@ class InstanceSegmentor(nn.Module, ABC):
             Per image ``pred_masks``, ``pred_classes``, ``scores`` and ``pred_boxes``, best first.
         """
         return [
-            self.postprocessing(scores, mask_logits, *image_sizes)
-            for scores, mask_logits, image_sizes in zip(
+            predict_instances(
+                self.postprocessing,
+                scores,
+                mask_logits,
+                image_size=image_size,
+                output_size=output_size,
+                mask_stride=self.mask_stride,
+                mask_upsampling=self.mask_upsampling,
+            )
+            for scores, mask_logits, (image_size, output_size) in zip(
                 outputs["scores"], outputs["mask_logits"], sizes, strict=True
             )
         ]
@@ -214,8 +224,9 @@ class InstanceSegmentor(nn.Module, ABC):
 
         Returns:
             ``image`` with ``scores`` (1, N, K) in [0, 1] and ``mask_logits`` (1, N, h, w); of a
-            :class:`VideoSegmentor` also ``keyframe`` and ``reuse``. They compute on a copy of the
-            model.
+            :class:`VideoSegmentor` also ``keyframe`` with ``kernels`` (1, N, D), ``scores`` and
+            ``mask_features`` (1, D, h, w), and ``reuse`` with ``mask_features``. They compute on a
+            copy of the model.
 
         Raises:
             RuntimeError: if the model is in training mode.
@@ -293,24 +304,13 @@ class VideoSegmentor(InstanceSegmentor):
         self._require_eval()
         return self.forward_reuse(self._batch(frames).tensor)["mask_features"]
 
-    def export_graphs(self, size: Size, *, queries: bool = False) -> dict[str, ExportGraph]:
-        """Fixed-size graphs, see :class:`InstanceSegmentor`.
-
-        Args:
-            size: (H, W) of the image, multiples of ``size_divisibility``.
-            queries: give the ``queries`` of key frames too, of networks that have them.
-
-        Returns:
-            ``image``; ``keyframe`` with ``kernels`` (1, N, D), ``scores`` and ``mask_features``
-            (1, D, h, w); ``reuse`` with ``mask_features``.
-        """
-        keyframe_names = ("kernels", "scores", "mask_features") + ("queries",) * queries
-        parts = {
-            **self._export_parts(),
-            "keyframe": (type(self).forward_keyframe, keyframe_names),
+    def _export_parts(self) -> dict[str, tuple[Callable, tuple[str, ...]]]:
+        """The image graph; ``keyframe`` and ``reuse`` with the outputs of their methods."""
+        return {
+            **super()._export_parts(),
+            "keyframe": (type(self).forward_keyframe, ("kernels", "scores", "mask_features")),
             "reuse": (type(self).forward_reuse, ("mask_features",)),
         }
-        return build_export_graphs(self, parts, size, self.size_divisibility)
 
     def _require_eval(self) -> None:
         if self.training:

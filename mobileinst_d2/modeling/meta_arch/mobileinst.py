@@ -11,7 +11,7 @@ from torch import nn
 from ..criterion import MobileInstCriterion, PassedOutputs
 from ..instance_decoder import build_instance_decoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
-from ..postprocess import instance_scores, mask_product
+from ..postprocessing import instance_scores, mask_product
 from .base import VideoSegmentor
 
 __all__ = ["MobileInst"]
@@ -101,12 +101,11 @@ class MobileInst(VideoSegmentor):
         return self.criterion({name: outputs[name] for name in names}, targets, passed)
 
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Kernels, scores, queries and mask features, see :class:`VideoSegmentor`."""
+        """Kernels, scores and mask features, see :class:`VideoSegmentor`."""
         mask_output, x_global = self._encode(images)
         predictions = self.instance_decoder(mask_output, x_global)
         return {
             "kernels": predictions.kernels,
-            "queries": predictions.queries,
             "scores": instance_scores(predictions.class_logits, predictions.objectness_logits),
             "mask_features": mask_output.mask_features,
         }

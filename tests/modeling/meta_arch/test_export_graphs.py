@@ -4,7 +4,7 @@ from random_weights import randomise
 from tiny_models import build_tiny_model, noise_image
 from torch import nn
 
-from mobileinst_d2.modeling.postprocess import mask_product
+from mobileinst_d2.modeling.postprocessing import mask_product
 
 SEAFORMER = {"MODEL__BACKBONE__NAME": "SeaFormer"}
 TIMM = {"MODEL__BACKBONE__NAME": "TimmBackbone"}
@@ -104,7 +104,7 @@ def run(graph, image):
 
 
 def test_graphs_compute_what_the_model_computes(model):
-    graphs = model.export_graphs((64, 128), queries=True)
+    graphs = model.export_graphs((64, 128))
     assert list(graphs) == ["image", "keyframe", "reuse"]
     for seed in range(2):
         image = noise_image(64, 128, seed)[None].float()
@@ -170,8 +170,6 @@ def test_outputs_have_the_names_and_shapes_of_the_contract(lively_model):
         },
         "reuse": {"mask_features": (1, 32, 8, 24)},
     }
-    with_queries = lively_model.export_graphs((64, 64), queries=True)["keyframe"]
-    assert with_queries.output_names == ("kernels", "scores", "mask_features", "queries")
 
 
 def test_pictures_smaller_than_the_graph_stand_top_left_on_the_mean(lively_model):

@@ -13,9 +13,10 @@ from tiny_models import build_tiny_model
 from torch import nn
 
 from mobileinst_d2.modeling.instance_decoder import InstancePredictions
+from mobileinst_d2.modeling.layers import bilinear_resize
 from mobileinst_d2.modeling.losses import paired_dice
 from mobileinst_d2.modeling.mask_decoder import MaskDecoderOutput
-from mobileinst_d2.modeling.postprocess import mask_product, upsample_mask_logits
+from mobileinst_d2.modeling.postprocessing import mask_product
 
 SIZE = (64, 64)
 # Where A and B are, in frames 0, 1 and 2.
@@ -93,7 +94,8 @@ def expected_losses(
 ) -> tuple[float, float]:
     """Dice and pixel-wise loss of passed (query, object) pairs in a frame."""
     maps = ObjectMaps()({"x6": torch.tensor([frame])})
-    logits = upsample_mask_logits(mask_product(torch.tensor([PASSED]), maps.mask_features))[0]
+    logits = mask_product(torch.tensor([PASSED]), maps.mask_features)
+    logits = bilinear_resize(logits, (16, 16))[0]
     wanted = torch.zeros(2, SIZE[0] // 4, SIZE[1] // 4)
     for mask, (top, left, bottom, right) in zip(wanted, OBJECTS[frame], strict=True):
         mask[top // 4 : bottom // 4, left // 4 : right // 4] = 1.0

@@ -1,30 +1,39 @@
 import weakref
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from reference_masks import upsample
 from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, video_of
-from tiny_models import tiny_config
 
-from mobileinst_d2.modeling.postprocess import upsample_mask_logits
-from mobileinst_d2.tracking import TrackCollector, VideoPredictor
+from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
 
 
-def predictor_of(network: ScriptedNetwork, **options: object) -> VideoPredictor:
-    return VideoPredictor(keyframe=network.keyframe, reuse=network.reuse, **options)
+def tracker_of(
+    network: ScriptedNetwork,
+    *,
+    mask_rescore: bool = True,
+    score_threshold: float = 0.005,
+    max_detections: int = 10,
+    **options: object,
+) -> OfflineTracker:
+    postprocessing = PostProcessing(
+        score_threshold=score_threshold, mask_rescore=mask_rescore, max_detections=max_detections
+    )
+    return OfflineTracker(network.network(), postprocessing=postprocessing, **options)
 
 
 @pytest.fixture
 def kept_frames(monkeypatch) -> list:
-    """What predictors keep of each frame."""
-    kept, keep = [], TrackCollector._keep
+    """What is kept of each frame."""
+    kept, keep = [], VideoTracks._keep
 
     def record(*args):
         kept.append(keep(*args))
         return kept[-1]
 
-    monkeypatch.setattr(TrackCollector, "_keep", record)
+    monkeypatch.setattr(VideoTracks, "_keep", record)
     return kept
 
 
@@ -36,11 +45,11 @@ def scripted(length: int = 6, queries: int = 4, classes: int = 3) -> ScriptedNet
     return ScriptedNetwork(scores)
 
 
-def test_permuting_the_queries_of_every_frame_changes_slot_numbers_only():
+def test_permuting_the_queries_of_every_frame_changes_track_numbers_only():
     network = scripted()
     orders = [torch.randperm(4) for _ in range(6)]
-    expected = predictor_of(network).predict(video_of(6), FRAME_SIZE)
-    result = predictor_of(network.permuted(orders)).predict(video_of(6), FRAME_SIZE)
+    expected = tracker_of(network).predict(video_of(6), FRAME_SIZE)
+    result = tracker_of(network.permuted(orders)).predict(video_of(6), FRAME_SIZE)
     assert len(expected["pred_ids"]) == 4
     assert orders[0][result["pred_ids"]].tolist() == expected["pred_ids"]
     assert result["pred_labels"] == expected["pred_labels"]
@@ -52,7 +61,7 @@ def test_permuting_the_queries_of_every_frame_changes_slot_numbers_only():
 @pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
 def test_scores_are_pooled_over_frames(pool, clip_len):
     network = scripted(length=5, queries=2)
-    result = predictor_of(network, score_pool=pool, clip_len=clip_len, mask_rescore=False).predict(
+    result = tracker_of(network, score_pool=pool, clip_len=clip_len, mask_rescore=False).predict(
         video_of(5), FRAME_SIZE
     )
 
@@ -70,7 +79,7 @@ def test_scores_are_pooled_over_frames(pool, clip_len):
 @pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
 def test_scores_of_exactly_zero_and_one_can_be_pooled(pool):
     scores = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
-    result = predictor_of(ScriptedNetwork(scores), score_pool=pool, mask_rescore=False).predict(
+    result = tracker_of(ScriptedNetwork(scores), score_pool=pool, mask_rescore=False).predict(
         video_of(2), FRAME_SIZE
     )
     assert result["pred_scores"] == pytest.approx([1.0], abs=1e-4)
@@ -80,11 +89,11 @@ def test_rescoring_averages_the_maskness_over_the_frames_that_show_the_track():
     network = scripted(length=4, queries=2)
     network.mask_features[2:] = -6.0  # both gone
     network.mask_features[1] *= 0.2
-    plain = predictor_of(network, mask_rescore=False).predict(video_of(4), FRAME_SIZE)
-    result = predictor_of(network).predict(video_of(4), FRAME_SIZE)
+    plain = tracker_of(network, mask_rescore=False).predict(video_of(4), FRAME_SIZE)
+    result = tracker_of(network).predict(video_of(4), FRAME_SIZE)
     quality = []
     for t in (0, 1):
-        probs = upsample_mask_logits(network.mask_features[t : t + 1])[0, 0].sigmoid()
+        probs = upsample(network.mask_features[t])[0].sigmoid()
         quality.append(probs[probs > 0.45].mean().item())
     expected = plain["pred_scores"][0] * sum(quality) / 2
     assert result["pred_scores"][0] == pytest.approx(expected, rel=1e-4)
@@ -95,9 +104,9 @@ def test_a_track_has_its_best_class_or_all_of_them():
     scores = torch.tensor([[[0.9, 0.6], [0.2, 0.7]]]).repeat(2, 1, 1)
     network = ScriptedNetwork(scores)
     options = {"mask_rescore": False, "score_threshold": 0.5}
-    best = predictor_of(network, **options).predict(video_of(2), FRAME_SIZE)
+    best = tracker_of(network, **options).predict(video_of(2), FRAME_SIZE)
     assert list(zip(best["pred_ids"], best["pred_labels"], strict=True)) == [(0, 0), (1, 1)]
-    everything = predictor_of(network, labels_per_track="all", **options).predict(
+    everything = tracker_of(network, labels_per_track="all", **options).predict(
         video_of(2), FRAME_SIZE
     )
     assert list(zip(everything["pred_ids"], everything["pred_labels"], strict=True)) == [
@@ -111,8 +120,8 @@ def test_a_track_has_its_best_class_or_all_of_them():
 def test_a_track_is_absent_where_its_key_frame_doubts_it():
     network = scripted(length=6, queries=2)
     network.scores[2:4, 0] = 0.1
-    predictor = predictor_of(network, clip_len=2, presence_threshold=0.3)
-    result = predictor.predict(video_of(6), FRAME_SIZE)
+    tracker = tracker_of(network, clip_len=2, presence_threshold=0.3)
+    result = tracker.predict(video_of(6), FRAME_SIZE)
     tracks = dict(zip(result["pred_ids"], result["pred_rles"], strict=True))
     assert [rle is None for rle in tracks[0]] == [False, False, True, True, False, False]
     assert not any(rle is None for rle in tracks[1])
@@ -121,7 +130,7 @@ def test_a_track_is_absent_where_its_key_frame_doubts_it():
 def test_a_frame_may_show_no_track_at_all():
     network = scripted(length=3, queries=2)
     network.scores[1] = 0.1
-    result = predictor_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
+    result = tracker_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
     for track in result["pred_rles"]:
         assert [rle is None for rle in track] == [False, True, False]
 
@@ -129,29 +138,29 @@ def test_a_frame_may_show_no_track_at_all():
 def test_a_track_that_is_never_present_is_not_reported():
     network = scripted(length=3, queries=2)
     network.scores[:, 1] = 0.1
-    result = predictor_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
+    result = tracker_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
     assert result["pred_ids"] == [0]
 
 
-def test_weak_slots_can_be_dropped_early_to_save_memory(kept_frames):
+def test_weak_tracks_can_be_dropped_early_to_save_memory(kept_frames):
     network = scripted(length=6, queries=4)
-    expected = predictor_of(network).predict(video_of(6), FRAME_SIZE)
+    expected = tracker_of(network).predict(video_of(6), FRAME_SIZE)
     kept_frames.clear()
-    result = predictor_of(network, keep_slots=2).predict(video_of(6), FRAME_SIZE)
-    assert {len(frame.slots) for frame in kept_frames} == {2}
-    assert {len(frame.mask_logits) for frame in kept_frames} == {2}
+    result = tracker_of(network, keep_tracks=2).predict(video_of(6), FRAME_SIZE)
+    assert {len(frame.tracks) for frame in kept_frames} == {2}
+    assert {len(frame.prediction.mask_logits) for frame in kept_frames} == {2}
     assert result["pred_ids"] == [0, 1]
     assert result["pred_rles"] == expected["pred_rles"][:2]
 
 
 def test_at_most_so_many_tracks():
-    result = predictor_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
+    result = tracker_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
     assert result["pred_ids"] == [0, 1, 2]
 
 
 def test_nothing_found_is_an_empty_result():
-    predictor = predictor_of(scripted(), score_threshold=1.0)
-    result = predictor.predict(video_of(3), (90, 120))
+    tracker = tracker_of(scripted(), score_threshold=1.0)
+    result = tracker.predict(video_of(3), (90, 120))
     assert result == {
         "image_size": (90, 120),
         "length": 3,
@@ -164,17 +173,15 @@ def test_nothing_found_is_an_empty_result():
 
 def test_videos_do_not_see_each_other():
     network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
-    video = {"image": video_of(6), "height": 48, "width": 64, "video_id": 1}
-    other = {**video, "image": video_of(6)[::-1], "video_id": 2}
-    (expected,) = predictor_of(network, clip_len=4)([video])
-    results = predictor_of(network, clip_len=4)([other, video])
-    assert [r["video_id"] for r in results] == [2, 1]
-    assert results[1] == expected
+    expected = tracker_of(network, clip_len=4).predict(video_of(6), FRAME_SIZE)
+    tracker = tracker_of(network, clip_len=4)
+    tracker.predict(video_of(6)[::-1], FRAME_SIZE)
+    assert tracker.predict(video_of(6), FRAME_SIZE) == expected
 
 
 def test_an_empty_video_is_refused():
     with pytest.raises(ValueError, match="no frames"):
-        predictor_of(scripted()).predict([], FRAME_SIZE)
+        tracker_of(scripted()).predict([], FRAME_SIZE)
 
 
 @pytest.mark.parametrize("chunk", [1, 8])
@@ -182,45 +189,27 @@ def test_a_frame_of_another_size_is_named(chunk):
     video = [*video_of(2), frame_of(2, (48, 80))]
     message = r"frame 2 has the size \(48, 80\), the first frame \(48, 64\)"
     with pytest.raises(ValueError, match=message):
-        predictor_of(scripted(), chunk=chunk).predict(video, FRAME_SIZE)
+        tracker_of(scripted(), chunk=chunk).predict(video, FRAME_SIZE)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk": 0}, r"TEST\.TRACKING\.CHUNK is 0"),
-        ({"score_pool": "median"}, r"TEST\.TRACKING\.SCORE_POOL is 'median'"),
+        ({"chunk": 0}, "chunk is 0"),
+        ({"labels_per_track": "first"}, "labels_per_track is 'first'"),
+        ({"score_pool": "median"}, "score_pool is 'median'"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        predictor_of(scripted(), **options)
+        tracker_of(scripted(), **options)
 
 
-def test_masks_kept_for_later_do_not_hold_the_maps_of_all_slots(kept_frames):
+def test_masks_kept_for_later_do_not_hold_the_maps_of_all_tracks(kept_frames):
     network = scripted(queries=4)
-    predictor_of(network, keep_slots=1).predict(video_of(6), FRAME_SIZE)
-    sizes = {frame.mask_logits.untyped_storage().nbytes() for frame in kept_frames}
-    assert sizes == {1 * 8 * 8 * 4}
-
-
-def test_the_predictor_reads_its_config(lively_model):
-    cfg = tiny_config(
-        TEST__TRACKING__CLIP_LEN=3,
-        TEST__TRACKING__CHUNK=5,
-        TEST__TRACKING__KEEP_SLOTS=7,
-        TEST__TRACKING__SCORE_POOL="max",
-        TEST__TRACKING__LABELS_PER_TRACK="all",
-        TEST__TRACKING__PRESENCE_THRESHOLD=0.25,
-        TEST__DETECTIONS_PER_IMAGE=12,
-        TEST__MASK_THRESHOLD=0.4,
-        TEST__MASK_RESCORE=False,
-    )
-    predictor = VideoPredictor(cfg, lively_model)
-    assert (predictor.stepper.clip_len, predictor.chunk, predictor.keep_slots) == (3, 5, 7)
-    assert (predictor.score_pool, predictor.labels_per_track) == ("max", "all")
-    assert (predictor.presence_threshold, predictor.max_detections) == (0.25, 12)
-    assert (predictor.mask_threshold, predictor.mask_rescore) == (0.4, False)
+    tracker_of(network, keep_tracks=1).predict(video_of(6), FRAME_SIZE)
+    assert all(frame.prediction.mask_logits.base is None for frame in kept_frames)
+    assert {frame.prediction.mask_logits.nbytes for frame in kept_frames} == {1 * 8 * 8 * 4}
 
 
 class CountingVideo:
@@ -250,7 +239,7 @@ class CountingVideo:
 def test_memory_of_frames_is_that_of_one_chunk():
     video = CountingVideo(23)
     network = ScriptedNetwork(torch.rand(23, 4, 3))
-    predictor_of(network, chunk=4).predict(video, FRAME_SIZE)
+    tracker_of(network, chunk=4).predict(video, FRAME_SIZE)
     assert video.reads == list(range(23))  # each frame once, in order
     assert video.most_alive <= 4
     assert video.alive == 0
@@ -260,9 +249,9 @@ def test_memory_of_frames_is_that_of_one_chunk():
 @pytest.mark.parametrize("part", ["mask_features", "scores", "kernels"])
 def test_a_frame_of_no_numbers_costs_that_frame_only(part, pool):
     network = scripted(length=5)
-    expected = predictor_of(network).predict(video_of(5), FRAME_SIZE)
+    expected = tracker_of(network).predict(video_of(5), FRAME_SIZE)
     getattr(network, part)[2] = float("nan")
-    result = predictor_of(network, score_pool=pool).predict(video_of(5), FRAME_SIZE)
+    result = tracker_of(network, score_pool=pool).predict(video_of(5), FRAME_SIZE)
     assert result["pred_ids"] == expected["pred_ids"]
     assert result["pred_labels"] == expected["pred_labels"]
     assert all(np.isfinite(result["pred_scores"]))
@@ -275,30 +264,28 @@ def test_nothing_is_reported_of_a_video_of_no_numbers():
     network = scripted(length=3)
     for part in (network.scores, network.kernels, network.mask_features):
         part.fill_(float("nan"))
-    result = predictor_of(network).predict(video_of(3), FRAME_SIZE)
+    result = tracker_of(network).predict(video_of(3), FRAME_SIZE)
     assert result["pred_scores"] == result["pred_rles"] == []
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_scores_are_averaged_in_single_precision(dtype):
-    # In bfloat16 a sum of many scores stops growing at 256 times the last digit.
-    scores = torch.full((200, 1, 1), 0.3, dtype=dtype)
+def test_half_precision_scores_are_averaged_in_single_precision():
+    scores = torch.full((200, 1, 1), 0.3, dtype=torch.float16)
     network = ScriptedNetwork(scores, torch.ones(200, 1, 1), columns(1).repeat(200, 1, 1, 1))
-    result = predictor_of(network, mask_rescore=False).predict(video_of(200), FRAME_SIZE)
+    result = tracker_of(network, mask_rescore=False).predict(video_of(200), FRAME_SIZE)
     assert result["pred_scores"] == pytest.approx([0.3], abs=2e-3)
 
 
 def test_frames_that_were_not_predicted_are_gaps_and_change_no_score():
     network = scripted(length=4)
-    predictor = predictor_of(network)
-    expected = predictor.predict(video_of(4), FRAME_SIZE)
-    collector = predictor.new_collector()
-    predictor.stepper.reset()
-    for index, frame in enumerate(predictor.stepper(video_of(4))):
+    tracker = tracker_of(network)
+    expected = tracker.predict(video_of(4), FRAME_SIZE)
+    tracks = tracker.new_video()
+    tracker.runner.reset()
+    for index, frame in enumerate(tracker.runner(video_of(4))):
         if index == 2:
-            collector.add(None)
-        collector.add(frame)
-    result = collector.result(FRAME_SIZE, FRAME_SIZE)
+            tracks.add(None)
+        tracks.add(frame)
+    result = tracks.result(FRAME_SIZE, FRAME_SIZE)
     assert result["length"] == 5
     assert result["pred_scores"] == expected["pred_scores"]
     for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
@@ -306,79 +293,16 @@ def test_frames_that_were_not_predicted_are_gaps_and_change_no_score():
 
 
 def test_a_video_of_gaps_only_is_refused():
-    collector = predictor_of(scripted()).new_collector()
-    collector.add(None)
+    tracks = tracker_of(scripted()).new_video()
+    tracks.add(None)
     with pytest.raises(ValueError, match="no frames"):
-        collector.result(FRAME_SIZE, FRAME_SIZE)
+        tracks.result(FRAME_SIZE, FRAME_SIZE)
 
 
 def test_frames_may_come_from_a_generator():
     network = scripted()
-    expected = predictor_of(network, chunk=4).predict(video_of(6), FRAME_SIZE)
-    result = predictor_of(network, chunk=4).predict((x for x in video_of(6)), FRAME_SIZE)
+    expected = tracker_of(network, chunk=4).predict(video_of(6), FRAME_SIZE)
+    result = tracker_of(network, chunk=4).predict((x for x in video_of(6)), FRAME_SIZE)
     assert result == expected
     with pytest.raises(ValueError, match="no frames"):
-        predictor_of(network).predict(iter(()), FRAME_SIZE)
-
-
-class SmallGpu:
-    """A network on a GPU with memory for so many key frames at once; counts attempts."""
-
-    def __init__(self, network: ScriptedNetwork, limit: int) -> None:
-        self.network = network
-        self.limit = limit
-        self.attempts: list[int] = []
-        self.reuse = network.reuse
-
-    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        self.attempts.append(len(frames))
-        if len(frames) > self.limit:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return self.network.keyframe(frames)
-
-
-@pytest.mark.parametrize(
-    ("limit", "attempts"),
-    [
-        (8, [8, 8, 3]),
-        (7, [8, 4, 4, 4, 4, 3]),
-        (3, [8, 4, *[2] * 9, 1]),
-        (1, [8, 4, 2, *[1] * 19]),
-    ],
-)
-def test_chunks_are_halved_where_a_gpu_has_no_memory_for_them(limit, attempts, caplog):
-    network = scripted(19).permuted([torch.randperm(4) for _ in range(19)])
-    expected = predictor_of(network).predict(video_of(19), FRAME_SIZE)
-    gpu = SmallGpu(network, limit)
-    video = CountingVideo(19)
-    predictor = predictor_of(gpu)
-    assert predictor.predict(video, FRAME_SIZE) == expected
-    assert gpu.attempts == attempts
-    assert video.reads == list(range(19))  # each frame once, in order
-    assert video.most_alive <= 8
-    halvings = sum(a > limit for a in attempts)
-    assert caplog.text.count("no memory for more frames at once") == halvings
-
-
-def test_a_failed_attempt_does_not_move_the_key_frames():
-    network = scripted(12)
-    gpu = SmallGpu(network, 1)
-    expected = predictor_of(network, clip_len=3).predict(video_of(12), FRAME_SIZE)
-    network.key_frames.clear()
-    assert predictor_of(gpu, clip_len=3).predict(video_of(12), FRAME_SIZE) == expected
-    assert network.key_frames == [[0], [3], [6], [9]]
-
-
-def test_no_memory_for_one_frame_is_an_error():
-    predictor = predictor_of(SmallGpu(scripted(), 0))
-    with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):
-        predictor.predict(video_of(3), FRAME_SIZE)
-
-
-def test_the_next_video_is_tried_with_whole_chunks_again():
-    gpu = SmallGpu(scripted(), 4)
-    predictor = predictor_of(gpu, chunk=6)
-    predictor.predict(video_of(6), FRAME_SIZE)
-    gpu.limit = 6
-    predictor.predict(video_of(6), FRAME_SIZE)
-    assert gpu.attempts == [6, 3, 3, 6]
+        tracker_of(network).predict(iter(()), FRAME_SIZE)

@@ -1,6 +1,6 @@
-"""Recorded videos whose objects and embeddings are written down, for tests of the association."""
+"""Recorded videos whose objects and kernels are written down, for tests of the association."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,9 +9,9 @@ SHOWN, BACKGROUND = 0.9, 0.05
 
 
 class RecordedFrame(NamedTuple):
-    """Embeddings (N, C) by feature and scores (N, 1) of a frame."""
+    """Kernels (N, D) and scores (N, 1) of a frame."""
 
-    embeddings: Mapping[str, torch.Tensor]
+    kernels: torch.Tensor
     scores: torch.Tensor
 
 
@@ -26,18 +26,18 @@ def record_script(script: Sequence[Sequence[int | None]], num_queries: int) -> l
         num_queries: N.
 
     Returns:
-        The frames; both features are alike.
+        The frames.
     """
     num_objects = len(script[0])
     directions = torch.eye(num_objects + num_queries)
     frames = []
     for queries in script:
-        embeddings = directions[num_objects:].clone()
+        kernels = directions[num_objects:].clone()
         scores = torch.full((num_queries, 1), BACKGROUND)
         for track, query in enumerate(queries):
             if query is not None:
-                embeddings[query], scores[query] = directions[track], SHOWN
-        frames.append(RecordedFrame({"kernel": embeddings, "query": embeddings}, scores))
+                kernels[query], scores[query] = directions[track], SHOWN
+        frames.append(RecordedFrame(kernels, scores))
     return frames
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
+from mobileinst_core.tracking.keyframes import VideoNetwork
+
 FRAME_SIZE = (48, 64)
-_STRIDE = 8
+_STRIDE, _UPSAMPLING = 8, 2
 
 
 def frame_of(number: int, size: tuple[int, int] = FRAME_SIZE) -> torch.Tensor:
@@ -25,12 +28,13 @@ class ScriptedNetwork:
     query has its own kernel and its own mask.
     """
 
+    mask_stride, mask_upsampling = _STRIDE, _UPSAMPLING
+
     def __init__(
         self,
         scores: torch.Tensor,
         kernels: torch.Tensor | None = None,
         mask_features: torch.Tensor | None = None,
-        queries: torch.Tensor | None = None,
     ) -> None:
         """Write down the answers.
 
@@ -38,27 +42,29 @@ class ScriptedNetwork:
             scores: (F, N, K).
             kernels: (F, N, D).
             mask_features: (F, D, h, w).
-            queries: (F, N, C); the kernels if None.
         """
         length, count, _ = scores.shape
         self.scores = scores
         self.kernels = torch.eye(count).repeat(length, 1, 1) if kernels is None else kernels
-        self.queries = self.kernels if queries is None else queries
         if mask_features is None:
             mask_features = columns(count).repeat(length, 1, 1, 1)
         self.mask_features = mask_features
         self.key_frames: list[list[int]] = []
         self.reused_frames: list[list[int]] = []
 
-    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Like ``MobileInst.keyframe``."""
+    def network(self) -> VideoNetwork:
+        """As tracking sees it."""
+        return VideoNetwork(self.keyframe, self.reuse, _STRIDE, _UPSAMPLING)
+
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
+        """The answers for key frames, as a :class:`VideoNetwork` gives them."""
         numbers = [int(frame[0, 0, 0]) for frame in frames]
         self.key_frames.append(numbers)
-        names = ("kernels", "queries", "scores", "mask_features")
+        names = ("kernels", "scores", "mask_features")
         return {name: _chosen(getattr(self, name), numbers) for name in names}
 
-    def reuse(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Like ``MobileInst.reuse``."""
+    def reuse(self, frames: Sequence[torch.Tensor]) -> np.ndarray:
+        """The answers for other frames."""
         numbers = [int(frame[0, 0, 0]) for frame in frames]
         self.reused_frames.append(numbers)
         return _chosen(self.mask_features, numbers)
@@ -69,15 +75,15 @@ class ScriptedNetwork:
             name: torch.stack(
                 [x[order] for x, order in zip(getattr(self, name), orders, strict=True)]
             )
-            for name in ("scores", "kernels", "queries")
+            for name in ("scores", "kernels")
         }
         return ScriptedNetwork(mask_features=self.mask_features, **shuffled)
 
 
-def _chosen(answers: torch.Tensor, numbers: list[int]) -> torch.Tensor:
+def _chosen(answers: torch.Tensor, numbers: list[int]) -> np.ndarray:
     # A list as an index makes PyTorch look for attributes by new strings, of which Python's cache
     # of attributes keeps some, and the memory of a stream is counted.
-    return torch.stack([answers[number] for number in numbers])
+    return torch.stack([answers[number] for number in numbers]).detach().numpy()
 
 
 def columns(count: int, size: tuple[int, int] = FRAME_SIZE) -> torch.Tensor:

@@ -1,0 +1,98 @@
+"""From the outputs of a network in PyTorch to Detectron2's instances."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+
+from mobileinst_core.postprocessing import PostProcessing
+
+from ..structures import to_array, to_instances
+
+__all__ = [
+    "build_postprocessing",
+    "instance_scores",
+    "mask_product",
+    "predict_instances",
+]
+
+
+def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+    """``M = K . X_mask`` (paper, eq. 1).
+
+    Args:
+        kernels: (B, N, D).
+        mask_features: (B, D, h, w).
+
+    Returns:
+        (B, N, h, w), mask logits.
+    """
+    return (kernels @ mask_features.flatten(2)).unflatten(2, mask_features.shape[-2:])
+
+
+def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor) -> torch.Tensor:
+    """``sqrt(class probability * objectness)`` (SparseInst, section 3.3).
+
+    Args:
+        class_logits: (..., N, K).
+        objectness_logits: (..., N).
+
+    Returns:
+        (..., N, K), in [0, 1].
+    """
+    return (class_logits.sigmoid() * objectness_logits.sigmoid()[..., None]).sqrt()
+
+
+def build_postprocessing(cfg: CfgNode) -> PostProcessing:
+    """The thresholds of a config.
+
+    Args:
+        cfg: reads ``TEST.SCORE_THRESHOLD``, ``TEST.MASK_THRESHOLD``, ``TEST.MASK_RESCORE`` and
+            ``TEST.DETECTIONS_PER_IMAGE``.
+
+    Returns:
+        What chooses results, of images and of videos.
+    """
+    return PostProcessing(
+        score_threshold=cfg.TEST.SCORE_THRESHOLD,
+        mask_threshold=cfg.TEST.MASK_THRESHOLD,
+        mask_rescore=cfg.TEST.MASK_RESCORE,
+        max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+    )
+
+
+def predict_instances(
+    postprocessing: PostProcessing,
+    scores: torch.Tensor,
+    mask_logits: torch.Tensor,
+    *,
+    image_size: tuple[int, int],
+    output_size: tuple[int, int],
+    mask_stride: int,
+    mask_upsampling: int = 1,
+) -> Instances:
+    """From the network's outputs for one image to its instances.
+
+    The work is done on the CPU, wherever the outputs are.
+
+    Args:
+        postprocessing: chooses.
+        scores: (N, K), in [0, 1].
+        mask_logits: (N, h, w), of the padded input.
+        image_size: (H, W) of the image inside the padded input.
+        output_size: (H, W) of the original image.
+        mask_stride: pixels of the padded input per pixel of the logits.
+        mask_upsampling: factor by which the logits are resized before the sigmoid.
+
+    Returns:
+        Instances of the original size, best first, as :func:`to_instances` packs them, where the
+        logits are.
+    """
+    detections = postprocessing.predict(
+        to_array(scores),
+        to_array(mask_logits),
+        image_size=image_size,
+        output_size=output_size,
+        mask_stride=mask_stride,
+        mask_upsampling=mask_upsampling,
+    )
+    return to_instances(detections, mask_logits.device)

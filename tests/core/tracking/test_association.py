@@ -1,0 +1,263 @@
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from mobileinst_core.tracking.association import associate, normalize
+from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
+from mobileinst_core.tracking.moving_average import MovingAverage
+from mobileinst_core.tracking.previous import PreviousKeyframe
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def kernels_of(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def scores_of(kernels: np.ndarray) -> np.ndarray:
+    """Scores that tell the queries apart."""
+    return np.repeat(np.arange(len(kernels), dtype=np.float32)[:, None], 3, axis=1)
+
+
+def reference_of(tracker: object) -> np.ndarray:
+    return tracker.state_dict()["reference"]
+
+
+def test_rows_are_divided_by_their_length(rng):
+    rows = kernels_of(rng, 5, 7)
+    rows[2] = 0
+    expected = rows / np.sqrt((rows.astype(np.float64) ** 2).sum(1, keepdims=True)).clip(1e-12)
+    np.testing.assert_allclose(normalize(rows), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_at_the_first_key_frame_tracks_are_queries(mode, rng):
+    kernels = kernels_of(rng, 6, 8)
+    assert build_tracker(mode).associate(kernels, scores_of(kernels)).tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_a_permutation_of_the_queries_is_recovered(mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 20, 16)
+    scores = scores_of(kernels)
+    tracker.associate(kernels, scores)
+    for _ in range(5):
+        order = rng.permutation(20)
+        noisy = kernels + 0.05 * kernels_of(rng, 20, 16)
+        assert np.array_equal(order[tracker.associate(noisy[order], scores[order])], np.arange(20))
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_only_the_direction_of_a_kernel_counts(mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 8, 16)
+    tracker.associate(kernels, scores_of(kernels))
+    scales = np.logspace(-3, 3, 8, dtype=np.float32)[:, None]
+    order = tracker.associate((kernels * scales)[::-1], scores_of(kernels)[::-1])
+    assert order.tolist() == list(range(7, -1, -1))
+
+
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_the_association_minimises_the_cosine_distance(count, rng):
+    first, second = kernels_of(rng, 2, count, 8)
+    order = associate(first, second)
+    cost = 1 - normalize(first) @ normalize(second).T
+    rows, found = linear_sum_assignment(cost)
+    assert cost[rows, order].sum() == pytest.approx(cost[rows, found].sum(), rel=1e-5)
+    assert sorted(order.tolist()) == list(range(count))
+
+
+def test_the_association_is_the_best_of_all_permutations(rng):
+    first, second = kernels_of(rng, 2, 5, 4)
+    similarity = normalize(first) @ normalize(second).T
+    tracks = np.arange(5)
+    best = max(similarity[tracks, list(p)].sum() for p in itertools.permutations(range(5)))
+    found = similarity[tracks, associate(first, second)].sum()
+    assert found == pytest.approx(best, rel=1e-5)
+
+
+def test_key_frames_are_compared_with_the_one_before_and_not_with_the_first():
+    # Each kernel turns a little at every key frame, in the end by 90 degrees: compared with the
+    # first frame the two would have changed places.
+    tracker = PreviousKeyframe()
+    for step in range(10):
+        radians = np.deg2rad(np.array([0.0, 90.0], np.float32) + 10 * step)
+        kernels = np.stack([np.cos(radians), np.sin(radians)], axis=1)
+        flip = step % 2 == 1
+        order = tracker.associate(kernels[::-1] if flip else kernels, scores_of(kernels))
+        assert order.tolist() == ([1, 0] if flip else [0, 1])
+        assert np.array_equal(reference_of(tracker), kernels)
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_zero_kernels_are_no_problem(mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 4, 8)
+    kernels[1] = 0
+    for _ in range(3):
+        order = tracker.associate(kernels, scores_of(kernels))
+        assert sorted(order.tolist()) == [0, 1, 2, 3]
+    order = tracker.associate(np.zeros((4, 8), np.float32), scores_of(kernels))
+    assert sorted(order.tolist()) == [0, 1, 2, 3]
+    assert np.isfinite(reference_of(tracker)).all()
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_a_reset_forgets_the_video(mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 6, 8)
+    tracker.associate(kernels, scores_of(kernels))
+    tracker.reset()
+    assert tracker.state_dict() == {}
+    assert tracker.associate(kernels[::-1], scores_of(kernels)).tolist() == list(range(6))
+
+
+def drifting(
+    rng: np.random.Generator, length: int, count: int = 6
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernels and scores of a video; the queries change places and the scores go up and down."""
+    kernels = kernels_of(rng, count, 8)
+    video = []
+    for _ in range(length):
+        kernels = kernels + 0.4 * kernels_of(rng, count, 8)
+        video.append((kernels[rng.permutation(count)], rng.random((count, 3), np.float32) ** 3))
+    return video
+
+
+def same_state(state: dict, other: dict) -> bool:
+    return state.keys() == other.keys() and all(
+        np.array_equal(value, other[key]) for key, value in state.items()
+    )
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+@pytest.mark.parametrize("begin", [0, 1, 5])
+def test_the_state_goes_on_in_another_tracker(mode, begin, rng):
+    video = drifting(rng, 10)
+    tracker, other = build_tracker(mode), build_tracker(mode)
+    for kernels, scores in video[:begin]:
+        tracker.associate(kernels, scores)
+    state = tracker.state_dict()
+    kept = pickle.loads(pickle.dumps(state))
+    other.load_state_dict(kept)
+    for kernels, scores in video[begin:]:
+        expected = tracker.associate(kernels, scores)
+        assert np.array_equal(other.associate(kernels, scores), expected)
+        assert same_state(other.state_dict(), tracker.state_dict())
+    # What was handed out stays as it was.
+    assert same_state(state, kept)
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_the_state_does_not_grow(mode, rng):
+    tracker = build_tracker(mode)
+    sizes = set()
+    for _ in range(20):
+        tracker.associate(kernels_of(rng, 100, 128), rng.random((100, 40), np.float32))
+        sizes.add(len(pickle.dumps(tracker.state_dict())))
+    assert len(sizes) == 1
+    assert sizes.pop() < 55_000
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("rows", [[2], [0, 1, 2, 3, 4, 5]])
+def test_identities_outlast_kernels_of_no_numbers(bad, rows, mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 6, 8)
+    tracker.associate(kernels, scores_of(kernels))
+    broken = kernels.copy()
+    broken[rows] = bad
+    assert sorted(tracker.associate(broken, scores_of(kernels)).tolist()) == list(range(6))
+    assert np.isfinite(reference_of(tracker)).all()
+    order = rng.permutation(6)
+    found = tracker.associate(kernels[order], scores_of(kernels)[order])
+    assert np.array_equal(order[found], np.arange(6))
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+@pytest.mark.parametrize("rows", [[2], [0, 1, 2, 3, 4, 5]])
+def test_a_video_may_begin_with_kernels_of_no_numbers(rows, mode, rng):
+    tracker = build_tracker(mode)
+    kernels = kernels_of(rng, 6, 8)
+    broken = kernels.copy()
+    broken[rows] = float("nan")
+    tracker.associate(broken, scores_of(kernels))
+    first = tracker.associate(kernels, scores_of(kernels))
+    assert np.isfinite(reference_of(tracker)).all()
+    assert np.array_equal(tracker.associate(kernels, scores_of(kernels)), first)
+
+
+@pytest.mark.parametrize("failed", ["kernels", "scores"])
+def test_a_failed_key_frame_changes_no_average(failed, rng):
+    tracker = MovingAverage(momentum=1.0)
+    for _ in range(2):
+        tracker.associate(kernels_of(rng, 6, 8), np.ones((6, 3), np.float32))
+    before = tracker.state_dict()
+    outputs = {"kernels": kernels_of(rng, 6, 8), "scores": np.ones((6, 3), np.float32)}
+    outputs[failed] *= float("nan")
+    tracker.associate(**outputs)
+    assert same_state(tracker.state_dict(), before)
+
+
+def test_by_default_each_key_frame_is_the_reference_of_the_next(rng):
+    tracker = build_tracker()
+    reference = None
+    for kernels, scores in drifting(rng, 10):
+        order = np.arange(6)
+        if reference is not None:
+            similarity = normalize(reference) @ normalize(kernels).T
+            order = linear_sum_assignment(-similarity)[1]
+        assert np.array_equal(tracker.associate(kernels, scores), order)
+        reference = kernels[order]
+        assert np.array_equal(reference_of(tracker), reference)
+
+
+def references(kernels: np.ndarray, scores: list[float], **options: float) -> np.ndarray:
+    """The average of a single track after each key frame, as unit vectors."""
+    tracker = MovingAverage(**options)
+    found = []
+    for kernel, score in zip(kernels, scores, strict=True):
+        tracker.associate(kernel[None], np.array([[0.01, score]], np.float32))
+        found.append(normalize(reference_of(tracker))[0])
+    return np.stack(found)
+
+
+def test_the_moving_average_is_over_confident_key_frames(rng):
+    kernels = kernels_of(rng, 6, 8)
+    units = normalize(kernels)
+    scores = [0.1, 0.5, 0.49, 0.9, 0.2, 0.5]
+    found = references(kernels, scores, momentum=0.25, update_threshold=0.5)
+    average = units[1]  # the first confident one overwrites what was there
+    expected = [units[0], average, average]
+    average = 0.75 * average + 0.25 * units[3]
+    expected += [average, average, 0.75 * average + 0.25 * units[5]]
+    np.testing.assert_allclose(found, normalize(np.stack(expected)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_last_confident_key_frame_alone_can_be_the_average(rng):
+    kernels = kernels_of(rng, 4, 8)
+    found = references(kernels, [0.9, 0.8, 0.1, 0.7], momentum=1.0)
+    np.testing.assert_allclose(found, normalize(kernels[[0, 1, 1, 3]]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "mean"}, r"mode is 'mean', choose one of \['prev', 'ema'\]"),
+        ({"ema_momentum": 0.0}, r"momentum is 0\.0"),
+        ({"ema_momentum": 1.1}, r"momentum is 1\.1"),
+        ({"update_threshold": -0.1}, r"update_threshold is -0\.1"),
+        ({"update_threshold": 1.1}, r"update_threshold is 1\.1"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_tracker(**options)

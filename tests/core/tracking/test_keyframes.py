@@ -1,0 +1,172 @@
+import copy
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from scripted_network import ScriptedNetwork, frame_of, video_of
+
+from mobileinst_core.tracking.keyframes import KeyframeRunner
+
+
+def scripted(length: int = 12, queries: int = 4) -> ScriptedNetwork:
+    """Random answers whose kernels change a little and keep their order."""
+    kernels = torch.randn(queries, 8) + 0.05 * torch.randn(length, queries, 8)
+    return ScriptedNetwork(torch.rand(length, queries, 3), kernels, torch.randn(length, 8, 8, 8))
+
+
+def runner_of(network: ScriptedNetwork, **options: object) -> KeyframeRunner:
+    return KeyframeRunner(network.network(), **options)
+
+
+@pytest.mark.parametrize("clip_len", [1, 3, 4])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 11])
+def test_every_clip_begins_with_a_key_frame(clip_len, chunk):
+    network = scripted()
+    runner = runner_of(network, clip_len=clip_len)
+    video = video_of(11)  # the last clip is not full
+    results = []
+    for start in range(0, 11, chunk):
+        results += runner(video[start : start + chunk])
+
+    expected = [t for t in range(11) if t % clip_len == 0]
+    assert [t for t, r in enumerate(results) if r.is_keyframe] == expected
+    assert list(chain.from_iterable(network.key_frames)) == expected
+    reused = list(chain.from_iterable(network.reused_frames))
+    assert reused == [t for t in range(11) if t % clip_len]
+    for t, result in enumerate(results):
+        key = t - t % clip_len
+        np.testing.assert_array_equal(result.scores, network.scores[key])
+        mask_logits = torch.einsum("nd,dhw->nhw", network.kernels[key], network.mask_features[t])
+        np.testing.assert_allclose(result.mask_logits, mask_logits, atol=1e-4, rtol=1e-4)
+        assert (result.mask_stride, result.mask_upsampling) == (8, 2)
+
+
+def test_a_network_without_frames_to_do_is_not_called():
+    network = scripted()
+    runner = runner_of(network, clip_len=3)
+    runner(video_of(1))
+    assert network.reused_frames == []
+    runner([frame_of(1), frame_of(2)])
+    assert network.key_frames == [[0]]
+    assert network.reused_frames == [[1, 2]]
+
+
+def test_frames_of_a_chunk_run_together():
+    network = scripted()
+    runner_of(network, clip_len=3)(video_of(8))
+    assert network.key_frames == [[0, 3, 6]]
+    assert network.reused_frames == [[1, 2, 4, 5, 7]]
+
+
+def test_a_forced_key_frame_starts_a_new_clip():
+    network = scripted()
+    runner = runner_of(network, clip_len=3)
+    flags = [runner([frame_of(t)], force_keyframe=t == 4)[0].is_keyframe for t in range(9)]
+    assert [t for t, key in enumerate(flags) if key] == [0, 3, 4, 7]
+
+
+def test_forcing_holds_for_the_first_frame_of_a_chunk():
+    network = scripted()
+    runner = runner_of(network, clip_len=4)
+    runner(video_of(2))
+    runner([frame_of(t) for t in range(2, 8)], force_keyframe=True)
+    assert network.key_frames == [[0], [2, 6]]
+
+
+def test_tracks_keep_their_kernels_when_queries_change_places():
+    network = scripted()
+    orders = [torch.randperm(4) for _ in range(12)]
+    shuffled = network.permuted(orders)
+    expected = runner_of(network, clip_len=2)(video_of(12))
+    results = runner_of(shuffled, clip_len=2)(video_of(12))
+    first = orders[0]  # tracks are numbered by the first frame's queries
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.scores, wanted.scores[first])
+        np.testing.assert_allclose(result.mask_logits, wanted.mask_logits[first], atol=1e-4)
+
+
+def test_a_reset_starts_a_new_video():
+    network = scripted()
+    network = network.permuted([torch.arange(4).roll(t) for t in range(12)])
+    runner = runner_of(network, clip_len=3)
+    runner([frame_of(5), frame_of(6)])
+    runner.reset()
+    results = runner(video_of(2))
+    assert network.key_frames == [[5], [0]]
+    expected = runner_of(network, clip_len=3)(video_of(2))
+    for result, wanted in zip(results, expected, strict=True):
+        assert np.array_equal(result.scores, wanted.scores)
+        assert np.array_equal(result.mask_logits, wanted.mask_logits)
+
+
+def test_the_state_goes_on_in_another_runner():
+    network = scripted()
+    shuffled = network.permuted([torch.randperm(4) for _ in range(12)])
+    whole = runner_of(shuffled, clip_len=3)(video_of(12))
+    begin, end = runner_of(shuffled, clip_len=3), runner_of(shuffled, clip_len=3)
+    begin(video_of(5))
+    end.load_state_dict(copy.deepcopy(begin.state_dict()))
+    for result, expected in zip(end(video_of(12)[5:]), whole[5:], strict=True):
+        assert result.is_keyframe == expected.is_keyframe
+        assert np.array_equal(result.scores, expected.scores)
+        assert np.array_equal(result.mask_logits, expected.mask_logits)
+
+
+def test_no_frames_give_no_results():
+    runner = runner_of(scripted())
+    assert runner([]) == []
+    assert runner(video_of(1))[0].is_keyframe
+
+
+def test_the_distance_of_key_frames_is_at_least_one():
+    with pytest.raises(ValueError, match="clip_len is 0, it must be at least 1"):
+        runner_of(scripted(), clip_len=0)
+
+
+@pytest.mark.parametrize("failing", ["keyframe", "reuse", "tracker", "masks"])
+def test_a_call_that_fails_changes_nothing_and_can_be_repeated(failing):
+    network = scripted().permuted([torch.randperm(4) for _ in range(12)])
+    expected = runner_of(network, clip_len=3)(video_of(12))
+    runner = runner_of(network, clip_len=3)
+    runner(video_of(2))
+
+    class Broken(ScriptedNetwork):
+        def keyframe(self, frames):
+            if failing == "keyframe":
+                raise OSError("no keyframe")
+            answers = super().keyframe(frames)
+            if failing == "tracker":  # the second key frame of the call
+                answers["kernels"] = answers["kernels"][:1]
+            if failing == "masks":
+                answers["mask_features"] = answers["mask_features"][:1]
+            return answers
+
+        def reuse(self, frames):
+            if failing == "reuse":
+                raise OSError("no reuse")
+            return super().reuse(frames)
+
+    runner.network = Broken(network.scores, network.kernels, network.mask_features).network()
+    with pytest.raises((OSError, IndexError)):
+        runner(video_of(12)[2:])
+    runner.network = network.network()
+    for result, wanted in zip(runner(video_of(12)[2:]), expected[2:], strict=True):
+        assert result.is_keyframe == wanted.is_keyframe
+        assert np.array_equal(result.scores, wanted.scores)
+        assert np.array_equal(result.mask_logits, wanted.mask_logits)
+
+
+def test_mask_features_are_only_read_by_the_mask_product():
+    network = scripted()
+    opaque = network.network()._replace(
+        keyframe=lambda frames: {
+            **network.keyframe(frames),
+            "mask_features": ["key"] * len(frames),
+        },
+        reuse=lambda frames: ["other"] * len(frames),
+        mask_product=lambda kernels, features: (kernels, features),
+    )
+    results = KeyframeRunner(opaque, clip_len=2)(video_of(3))
+    assert [result.mask_logits[1] for result in results] == ["key", "other", "key"]
+    assert np.array_equal(results[1].mask_logits[0], network.kernels[0])

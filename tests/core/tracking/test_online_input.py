@@ -1,0 +1,62 @@
+"""Live tracking: its frames and options, and which of them are refused."""
+
+import numpy as np
+import pytest
+import torch
+from scripted_stream import picture, script, tracker_of
+
+from mobileinst_core.tracking.online import _thumbnail
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((48, 64), np.uint8),
+        np.zeros((48, 64, 4), np.uint8),
+        np.zeros((48, 64, 3), np.float32),
+        np.zeros((3, 48, 64), np.uint8),
+    ],
+    ids=["grey", "alpha", "floats", "channels first"],
+)
+def test_frames_of_another_form_are_refused(frame):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        tracker_of(script([0.9])).step(frame)
+
+
+def test_a_refused_frame_does_not_disturb_the_stream():
+    tracker = tracker_of(script([0.9, 0.9, 0.9]), clip_len=3)
+    tracker.step(picture(0))
+    with pytest.raises(ValueError, match="uint8"):
+        tracker.step(np.zeros((48, 64), np.uint8))
+    assert tracker.step(picture(1)).ids.tolist() == [1]
+    assert tracker.step(picture(2)).periods.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"score_on": 0.2, "score_off": 0.4}, "score_off 0.4 and score_on 0.2"),
+        ({"score_on": 1.2}, "score_on 1.2"),
+        ({"smoothing": 1.0}, r"smoothing is 1\.0"),
+        ({"clip_len": 0}, "clip_len is 0"),
+        ({"scene_cut_threshold": -1.0}, r"scene_cut_threshold is -1\.0"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        tracker_of(script([0.9]), **options)
+
+
+@pytest.mark.parametrize("frame", [None, np.zeros((0, 64, 3), np.uint8)], ids=["none", "empty"])
+def test_a_frame_that_could_not_be_read_is_refused(frame):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 array"):
+        tracker_of(script([0.9])).step(frame)
+
+
+@pytest.mark.parametrize("size", [(18, 32), (480, 640), (45, 101), (10, 16), (1, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_thumbnails_are_means_of_bins(size, dtype):
+    image = (255 * torch.rand(3, *size)).numpy().astype(dtype)
+    grey = torch.from_numpy(image).float().mean(0, keepdim=True)
+    expected = torch.nn.functional.adaptive_avg_pool2d(grey, (18, 32))[0].numpy()
+    np.testing.assert_allclose(_thumbnail(image), expected, rtol=1e-5)

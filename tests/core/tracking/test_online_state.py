@@ -1,0 +1,186 @@
+"""The state of live tracking: it can be saved, it goes on elsewhere, and it does not grow."""
+
+import gc
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scripted_network import ScriptedNetwork
+from scripted_stream import picture, script, tracker_of
+
+from mobileinst_core.detections import Detections
+from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
+from mobileinst_core.tracking.online import OnlineTracker
+
+
+def saved(state: dict) -> bytes:
+    """A state in a file of arrays without pickles."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **state)
+    return buffer.getvalue()
+
+
+def through_a_file(state: dict) -> dict:
+    return dict(np.load(io.BytesIO(saved(state)), allow_pickle=False))
+
+
+def check_equal(shown: Detections, expected: Detections) -> None:
+    for name, value in vars(expected).items():
+        assert np.array_equal(getattr(shown, name), value), name
+
+
+def random_network(
+    length: int = 12, tracks: int = 4, classes: int = 3, channels: int = 4
+) -> ScriptedNetwork:
+    return ScriptedNetwork(
+        torch.rand(length, tracks, classes) ** 2,
+        torch.randn(length, tracks, channels),
+        torch.randn(length, channels, 8, 8),
+    )
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+@pytest.mark.parametrize("clip_len", [1, 3])
+@pytest.mark.parametrize("stop", [0, 1, 5])
+def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(mode, clip_len, stop):
+    network = random_network()
+
+    def new_stream() -> OnlineTracker:
+        return tracker_of(
+            network,
+            clip_len=clip_len,
+            tracker=build_tracker(mode, update_threshold=0.0),
+            mask_rescore=True,
+            smoothing=0.3,
+            score_on=0.25,
+            score_off=0.2,
+            max_lost=0,
+            scene_cut_threshold=0.5,
+        )
+
+    stream = new_stream()
+    for t in range(stop):
+        stream.step(picture(t))
+    state = stream.state_dict()
+    # The stream goes on before its state is saved: a state stays what it was.
+    expected = [(stream.step(picture(t)), stream.is_keyframe) for t in range(stop, 12)]
+    assert len({i for shown, _ in expected for i in shown.ids.tolist()}) > 3
+
+    other = new_stream()
+    other.load_state_dict(through_a_file(state))
+    assert other.frame_index == stop - 1
+    for t, (wanted, was_keyframe) in enumerate(expected, stop):
+        check_equal(other.step(picture(t)), wanted)
+        assert other.is_keyframe == was_keyframe
+    assert other.ids_alive() == stream.ids_alive()
+    assert saved(other.state_dict()) == saved(stream.state_dict())
+
+
+@pytest.mark.parametrize("stop", range(8))
+def test_nothing_that_identities_and_key_frames_depend_on_is_forgotten(stop):
+    on, off = 0.9, 0.0
+    network = script(
+        [on, off, off, on, off, off, off, on, on],
+        [off, on, on, off, on, off, on, off, on],
+        [0.4, on, 0.4, 0.4, 0.2, 0.4, 0.4, on, 0.4],
+    )
+    network.scores = torch.cat([network.scores, network.scores.roll(1, dims=0) * 0.9], dim=2)
+    options = {"clip_len": 2, "max_lost": 1, "smoothing": 0.3, "scene_cut_threshold": 15.0}
+    brightness = [0, 1, 2, 40, 41, 42, 80, 81, 120]
+
+    def follow(stream: OnlineTracker, frames: range) -> list[tuple]:
+        """What is shown, and whether it came from a key frame."""
+        results = []
+        for t in frames:
+            frame = picture(brightness[t])
+            frame[0, 0] = t  # the network looks here
+            shown = stream.step(frame)
+            numbers = (shown.ids, shown.periods, shown.scores)
+            results.append(([x.tolist() for x in numbers], stream.is_keyframe))
+        return results
+
+    stream, other = tracker_of(network, **options), tracker_of(network, **options)
+    follow(stream, range(stop))
+    other.load_state_dict(through_a_file(stream.state_dict()))
+    assert follow(other, range(stop, 9)) == follow(stream, range(stop, 9))
+
+
+def test_one_state_can_start_two_streams():
+    on, off = 0.9, 0.0
+    network = script([on, on, off, off, on], [off, off, on, off, on])
+    stream = tracker_of(network, max_lost=0)
+    stream.step(picture(0))
+    state = stream.state_dict()
+    for _ in range(2):
+        other = tracker_of(network, max_lost=0)
+        other.load_state_dict(state)
+        assert [other.step(picture(t)).ids.tolist() for t in (1, 2, 3, 4)] == [[1], [2], [], [3, 4]]
+
+
+def test_the_past_of_a_tracker_is_forgotten_when_a_state_is_loaded():
+    network = script([0.9] * 5, [0.8] * 5)
+    fresh, used = tracker_of(network, clip_len=3), tracker_of(network, clip_len=3)
+    start = fresh.state_dict()
+    for t in range(4):
+        used.step(picture(t))
+    used.load_state_dict(start)
+    assert (used.frame_index, used.is_keyframe, used.prediction) == (-1, False, None)
+    assert used.timings == {}
+    check_equal(used.step(picture(4)), fresh.step(picture(4)))
+    assert used.is_keyframe
+
+
+def test_what_is_no_state_is_refused_and_changes_nothing():
+    network = script([0.9, 0.9], [0.8, 0.8])
+    tracker = tracker_of(network)
+    tracker.step(picture(0))
+    with pytest.raises(ValueError, match=r"it lacks frame_index, since_keyframe, tracks\.next_id"):
+        tracker.load_state_dict({"model": np.zeros(3)})
+    assert tracker.step(picture(1)).periods.tolist() == [2, 2]
+
+
+def test_identities_are_alive_until_they_cannot_come_back():
+    on, off = 0.9, 0.0
+    tracker = tracker_of(script([on] * 6, [on, off, off, off, off, on]), max_lost=2)
+    assert tracker.ids_alive() == []
+    alive = []
+    for t in range(6):
+        tracker.step(picture(t))
+        alive.append(tracker.ids_alive())
+    assert alive == [[1, 2], [1, 2], [1, 2], [1], [1], [1, 3]]
+
+
+@pytest.mark.parametrize("mode", TRACKING_MODES)
+def test_memory_is_flat_over_many_steps(mode):
+    numbers = 128  # of different frames
+    network = ScriptedNetwork(
+        torch.rand(numbers, 4, 3) ** 3,
+        torch.randn(numbers, 4, 4),
+        torch.randn(numbers, 4, 8, 8),
+    )
+    tracker = build_tracker(mode)
+    stream = tracker_of(network, clip_len=2, max_lost=1, scene_cut_threshold=0.5, tracker=tracker)
+
+    def run(frames: range) -> None:
+        for t in frames:
+            stream.step(picture(t % numbers, (24, 32)))
+            network.key_frames.clear()
+            network.reused_frames.clear()
+
+    def in_memory() -> tuple[int, int]:
+        """Blocks of Python's allocator, of which every array has one, and bytes of the state."""
+        gc.collect()
+        blocks = sys.getallocatedblocks()
+        return blocks, len(saved(stream.state_dict()))
+
+    run(range(50))
+    in_memory()  # its own first call
+    run(range(50, 100))
+    blocks, state_size = in_memory()
+    run(range(100, 300))
+    after = in_memory()
+    assert stream.ids_alive()[-1] > 300 / 20  # much has come and gone
+    assert after[1] == state_size
+    assert after[0] - blocks < 100  # one per step would be 200 at least

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_config
+
+from mobileinst_core.detections import Detections
+from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_d2.modeling.postprocessing import (
+    build_postprocessing,
+    instance_scores,
+    mask_product,
+    predict_instances,
+)
+from mobileinst_d2.structures import to_array, to_instances
+
+
+def test_masks_are_kernels_times_mask_features():
+    kernels, features = torch.randn(2, 3, 4), torch.randn(2, 4, 5, 6)
+    expected = torch.zeros(2, 3, 5, 6)
+    for b in range(2):
+        for n in range(3):
+            expected[b, n] = sum(kernels[b, n, d] * features[b, d] for d in range(4))
+    torch.testing.assert_close(mask_product(kernels, features), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_are_the_geometric_mean_of_class_and_objectness():
+    class_logits, objectness_logits = torch.randn(2, 4, 3), torch.randn(2, 4)
+    scores = instance_scores(class_logits, objectness_logits)
+    for b, n, k in np.ndindex(2, 4, 3):
+        product = class_logits[b, n, k].sigmoid() * objectness_logits[b, n].sigmoid()
+        assert scores[b, n, k].item() == pytest.approx(product.item() ** 0.5, rel=1e-5)
+
+
+def test_the_thresholds_are_those_of_the_config():
+    cfg = tiny_config(
+        TEST__SCORE_THRESHOLD=0.1,
+        TEST__MASK_THRESHOLD=0.4,
+        TEST__MASK_RESCORE=False,
+        TEST__DETECTIONS_PER_IMAGE=12,
+    )
+    assert build_postprocessing(cfg) == PostProcessing(
+        score_threshold=0.1, mask_threshold=0.4, mask_rescore=False, max_detections=12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_outputs_of_a_network_become_instances(dtype):
+    scores = torch.rand(20, 3).to(dtype).requires_grad_()
+    logits = (torch.nn.functional.avg_pool2d(torch.randn(20, 16, 16), 5, 1, 2) * 20).to(dtype)
+    postprocessing = PostProcessing(score_threshold=0.3, max_detections=10)
+    options = {
+        "image_size": (60, 50),
+        "output_size": (90, 75),
+        "mask_stride": 4,
+        "mask_upsampling": 2,
+    }
+    instances = predict_instances(postprocessing, scores, logits, **options)
+    arrays = (x.detach().float().numpy() for x in (scores, logits))
+    expected = postprocessing.predict(*arrays, **options)
+    assert len(instances) == len(expected) == 10
+    assert instances.image_size == (90, 75)
+    assert np.array_equal(instances.pred_masks, expected.masks)
+    assert np.array_equal(instances.pred_boxes.tensor, expected.boxes)
+    assert np.array_equal(instances.scores, expected.scores)
+    assert np.array_equal(instances.pred_classes, expected.classes)
+    assert instances.pred_masks.dtype == torch.bool
+    assert instances.pred_classes.dtype == torch.int64
+    assert not instances.has("ID")
+
+
+def test_identities_become_lists():
+    detections = Detections(
+        masks=np.ones((2, 5, 6), bool),
+        boxes=np.zeros((2, 4), np.float32),
+        scores=np.ones(2, np.float32),
+        classes=np.array([0, 3]),
+        ids=np.array([4, 2]),
+        periods=np.array([1, 7]),
+    )
+    instances = to_instances(detections)
+    assert (instances.ID, instances.ID_period) == ([4, 2], [1, 7])
+    assert instances.lost_frame_count == [0, 0]
+    assert to_instances(detections[:0]).ID == []
+
+
+def test_arrays_have_single_precision_and_no_gradient():
+    tensor = torch.rand(3, dtype=torch.bfloat16, requires_grad=True)
+    array = to_array(tensor)
+    assert array.dtype == np.float32
+    assert array.tolist() == tensor.tolist()

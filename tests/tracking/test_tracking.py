@@ -1,0 +1,250 @@
+"""Tracking with models of Detectron2: config keys, tensors, and memory of GPUs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scripted_network import FRAME_SIZE, ScriptedNetwork, frame_of, video_of
+from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
+from torch import nn
+
+from mobileinst_core.tracking.moving_average import MovingAverage
+from mobileinst_core.tracking.previous import PreviousKeyframe
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
+
+
+def scripted(length: int = 6, queries: int = 4) -> ScriptedNetwork:
+    scores = torch.rand(length, queries, 3) * 0.05
+    for n in range(queries):
+        scores[:, n, n % 3] = 0.9 - 0.1 * n + 0.02 * torch.rand(length)
+    return ScriptedNetwork(scores)
+
+
+class TensorModel(nn.Module):
+    """A scripted network as a model in PyTorch."""
+
+    mask_stride, mask_upsampling = 8, 2
+
+    def __init__(self, network: ScriptedNetwork, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = nn.Parameter(torch.ones((), dtype=dtype))
+        self.seen: list[Any] = []
+
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        self.seen += frames
+        answers = self.network.keyframe(frames)
+        return {name: torch.from_numpy(x) * self.scale for name, x in answers.items()}
+
+    def reuse(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
+        self.seen += frames
+        return torch.from_numpy(self.network.reuse(frames)) * self.scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_model_in_pytorch_tracks_as_its_arrays_do(dtype):
+    network = scripted()
+    model = TensorModel(network, dtype).to(dtype)
+    cfg = tiny_config(TEST__TRACKING__CLIP_LEN=2)
+    expected = VideoPredictor(cfg, network).predict(video_of(6), FRAME_SIZE)
+    result = VideoPredictor(cfg, model).predict(video_of(6), FRAME_SIZE)
+    assert result["pred_ids"] == expected["pred_ids"]
+    assert result["pred_scores"] == pytest.approx(expected["pred_scores"], rel=1e-2)
+    assert result["pred_rles"] == expected["pred_rles"]
+
+
+def test_arrays_carry_no_gradient_and_frames_become_tensors():
+    model = TensorModel(scripted())
+    network = video_network(model)
+    outputs = network.keyframe([frame_of(0).numpy()])
+    assert {type(outputs[name]) for name in ("kernels", "scores")} == {np.ndarray}
+    assert not outputs["mask_features"].requires_grad
+    assert not network.reuse([frame_of(1)])[0].requires_grad
+    assert network.mask_product(outputs["kernels"][0], outputs["mask_features"][0]).shape[0] == 4
+    assert all(isinstance(frame, torch.Tensor) for frame in model.seen)
+
+
+def test_a_network_stays_what_it_is():
+    network = scripted().network()
+    assert video_network(network) is network
+
+
+def test_videos_are_predicted_in_the_form_of_the_loaders():
+    network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
+    video = {"image": video_of(6), "height": 48, "width": 64, "video_id": 1}
+    other = {**video, "image": video_of(6)[::-1], "video_id": 2}
+    predictor = VideoPredictor(tiny_config(), network)
+    results = predictor([other, video])
+    assert [r.pop("video_id") for r in results] == [2, 1]
+    assert results[1] == predictor.predict(video_of(6), FRAME_SIZE)
+
+
+def test_video_prediction_reads_its_config(lively_model):
+    cfg = tiny_config(
+        TEST__TRACKING__CLIP_LEN=3,
+        TEST__TRACKING__CHUNK=5,
+        TEST__TRACKING__KEEP_TRACKS=7,
+        TEST__TRACKING__SCORE_POOL="max",
+        TEST__TRACKING__LABELS_PER_TRACK="all",
+        TEST__TRACKING__PRESENCE_THRESHOLD=0.25,
+        TEST__DETECTIONS_PER_IMAGE=12,
+        TEST__MASK_THRESHOLD=0.4,
+        TEST__MASK_RESCORE=False,
+    )
+    predictor = VideoPredictor(cfg, lively_model)
+    assert (predictor.runner.clip_len, predictor.chunk, predictor.keep_tracks) == (3, 5, 7)
+    assert (predictor.score_pool, predictor.labels_per_track) == ("max", "all")
+    postprocessing = predictor.postprocessing
+    assert (predictor.presence_threshold, postprocessing.max_detections) == (0.25, 12)
+    assert (postprocessing.mask_threshold, postprocessing.mask_rescore) == (0.4, False)
+
+
+def test_live_tracking_reads_its_config():
+    cfg = tiny_config(
+        TEST__STREAMING__SCORE_ON=0.7,
+        TEST__STREAMING__SCORE_OFF=0.6,
+        TEST__STREAMING__MAX_LOST=3,
+        TEST__STREAMING__MAX_INSTANCES=4,
+        TEST__STREAMING__SMOOTHING=0.5,
+        TEST__STREAMING__CLASS_MARGIN=0.2,
+        TEST__STREAMING__SCENE_CUT_THRESHOLD=25.0,
+        TEST__TRACKING__CLIP_LEN=6,
+        TEST__MASK_THRESHOLD=0.4,
+    )
+    predictor = StreamingPredictor(cfg, build_tiny_model())
+    tracks = predictor.tracks
+    assert (tracks.score_on, tracks.score_off) == (0.7, 0.6)
+    assert (tracks.max_lost, predictor.max_instances) == (3, 4)
+    assert (tracks.smoothing, tracks.class_margin) == (0.5, 0.2)
+    assert predictor.scene_cut_threshold == 25.0
+    assert predictor.runner.clip_len == 6
+    assert predictor.postprocessing.mask_threshold == 0.4
+
+
+@pytest.mark.parametrize("front_end", [VideoPredictor, StreamingPredictor])
+def test_the_association_is_read_from_the_config(front_end):
+    cfg = tiny_config(
+        TEST__TRACKING__MODE="ema",
+        TEST__TRACKING__EMA_MOMENTUM=0.7,
+        TEST__TRACKING__UPDATE_THRESHOLD=0.6,
+    )
+    model = build_tiny_model()
+    tracker = front_end(cfg, model).runner.tracker
+    assert isinstance(tracker, MovingAverage)
+    assert (tracker.momentum, tracker.update_threshold) == (0.7, 0.6)
+    default = front_end(tiny_config(), model).runner.tracker
+    assert isinstance(default, PreviousKeyframe)
+
+
+def test_two_front_ends_of_one_config_share_no_state():
+    cfg, model = tiny_config(), build_tiny_model()
+    trackers = [end(cfg, model).runner.tracker for end in (VideoPredictor, StreamingPredictor)]
+    assert trackers[0] is not trackers[1]
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
+def test_frames_are_prepared_as_in_evaluation(image_format):
+    seen = []
+    model = build_lively_model()
+    keyframe = model.keyframe
+    model.keyframe = lambda frames: seen.extend(frames) or keyframe(frames)
+    predictor = StreamingPredictor(tiny_config(INPUT__FORMAT=image_format), model)
+    frame = np.zeros((192, 256, 3), np.uint8)
+    frame[..., 0] = 200  # blue, as OpenCV reads frames
+    predictor.step(frame)
+    (image,) = seen
+    assert image.shape == (3, 96, 128)  # INPUT.MIN_SIZE_TEST
+    assert image.dtype == torch.uint8
+    assert [int(channel.max()) for channel in image] == (
+        [0, 0, 200] if image_format == "RGB" else [200, 0, 0]
+    )
+
+
+def test_live_tracking_gives_instances():
+    predictor = StreamingPredictor(
+        tiny_config(TEST__TRACKING__CLIP_LEN=2, TEST__STREAMING__SCORE_ON=0.3), build_lively_model()
+    )
+    for t, size in enumerate([(96, 128), (96, 128), (120, 90), (60, 80)]):
+        frame = noise_image(*size, t).permute(1, 2, 0).numpy()
+        result = predictor.step(frame)
+        assert len(result) > 0
+        assert result.image_size == result.pred_masks.shape[1:] == size
+        assert len(result.ID) == len(result.ID_period) == len(result.scores) == len(result)
+
+
+def test_a_model_in_training_mode_is_refused():
+    predictor = StreamingPredictor(tiny_config(), build_tiny_model())
+    with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
+        predictor.step(np.zeros((48, 64, 3), np.uint8))
+
+
+class SmallGpu:
+    """A network on a GPU with memory for so many key frames at once; counts attempts."""
+
+    mask_stride, mask_upsampling = 8, 2
+
+    def __init__(self, network: ScriptedNetwork, limit: int) -> None:
+        self.network = network
+        self.limit = limit
+        self.attempts: list[int] = []
+        self.reuse = network.reuse
+
+    def keyframe(self, frames: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:
+        self.attempts.append(len(frames))
+        if len(frames) > self.limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return self.network.keyframe(frames)
+
+
+def predictor_of(network: object, **options: int) -> VideoPredictor:
+    return VideoPredictor(
+        tiny_config(**{f"TEST__TRACKING__{name}": x for name, x in options.items()}), network
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "attempts"),
+    [
+        (8, [8, 8, 3]),
+        (7, [8, 4, 4, 4, 4, 3]),
+        (3, [8, 4, *[2] * 9, 1]),
+        (1, [8, 4, 2, *[1] * 19]),
+    ],
+)
+def test_chunks_are_halved_where_a_gpu_has_no_memory_for_them(limit, attempts, caplog):
+    network = scripted(19).permuted([torch.randperm(4) for _ in range(19)])
+    expected = predictor_of(network).predict(video_of(19), FRAME_SIZE)
+    gpu = SmallGpu(network, limit)
+    reads = []
+    frames = (reads.append(t) or frame_of(t) for t in range(19))
+    assert predictor_of(gpu).predict(frames, FRAME_SIZE) == expected
+    assert gpu.attempts == attempts
+    assert reads == list(range(19))  # each frame once, in order
+    halvings = sum(a > limit for a in attempts)
+    assert caplog.text.count("no memory for more frames at once") == halvings
+
+
+def test_a_failed_attempt_does_not_move_the_key_frames():
+    network = scripted(12)
+    gpu = SmallGpu(network, 1)
+    expected = predictor_of(network, CLIP_LEN=3).predict(video_of(12), FRAME_SIZE)
+    network.key_frames.clear()
+    assert predictor_of(gpu, CLIP_LEN=3).predict(video_of(12), FRAME_SIZE) == expected
+    assert network.key_frames == [[0], [3], [6], [9]]
+
+
+def test_no_memory_for_one_frame_is_an_error():
+    predictor = predictor_of(SmallGpu(scripted(), 0))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):
+        predictor.predict(video_of(3), FRAME_SIZE)
+
+
+def test_the_next_video_is_tried_with_whole_chunks_again():
+    gpu = SmallGpu(scripted(), 4)
+    predictor = predictor_of(gpu, CHUNK=6)
+    predictor.predict(video_of(6), FRAME_SIZE)
+    gpu.limit = 6
+    predictor.predict(video_of(6), FRAME_SIZE)
+    assert gpu.attempts == [6, 3, 3, 6]
