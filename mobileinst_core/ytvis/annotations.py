@@ -19,8 +19,8 @@ from .entries import (
     has_keys,
     is_finite,
     is_integer,
+    numbered_entries,
     read_categories,
-    report_no_list,
     stop_at_error,
 )
 
@@ -103,18 +103,12 @@ class AnnotationFile:
     def track_entries(self) -> Iterator[TrackEntry]:
         """The tracks, checked but for masks and boxes, in the order of the file."""
         report, group = self._report, "annotations"
-        annotations = self._annotations if self.has_tracks else []
-        if not isinstance(annotations, list):
-            report_no_list(annotations, "annotation", group, report)
+        if not self.has_tracks:
             return
-        ids: set[int] = set()
-        for position, entry in enumerate(annotations):
-            name = f"annotation at position {position}"
-            if not has_keys(entry, (), name, group, report):
-                continue
-            track_id = _read_track_id(entry, name, ids, report)
-            if track_id is not None:
-                name = f"annotation {track_id}"
+        # The official evaluation loses tracks without an id of their own; ours does not.
+        for name, track_id, entry in numbered_entries(
+            self._annotations, "annotation", group, report, ids_in_metric=False
+        ):
             track = read_track_entry(entry, name, self.videos, self.categories, report)
             is_crowd = entry.get("iscrowd")
             if is_crowd not in (0, 1, None):
@@ -254,23 +248,6 @@ def _read_video(video_id: int, entry: dict, report: Report) -> Video | None:
     if wrong or not has_length:
         return None
     return Video(video_id, *(int(size) for size in sizes.values()), names)
-
-
-def _read_track_id(entry: dict, name: str, known: set[int], report: Report) -> int | None:
-    """The id of a track, which is added to those known; None if it has none of its own."""
-    message, track_id = None, entry.get("id")
-    if "id" not in entry:
-        message = f"{name} has no 'id'"
-    elif not is_integer(track_id):
-        message = f"annotation ids must be integers, got {track_id!r}"
-    elif track_id in known:
-        message = f"the annotation id {track_id} occurs more than once"
-    if message:
-        # The official evaluation loses such a track; ours numbers them anew.
-        report(Finding("annotations", message, in_metric=False))
-        return None
-    known.add(track_id)
-    return int(track_id)
 
 
 def _read_masks(track: TrackEntry, report: Report) -> list[dict[str, Any] | None]:

@@ -5,7 +5,7 @@ Readers report a fault and go on with the rest; the report decides whether to st
 
 import numbers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ __all__ = [
     "has_keys",
     "is_finite",
     "is_integer",
+    "numbered_entries",
     "read_categories",
-    "report_no_list",
     "stop_at_error",
 ]
 
@@ -81,7 +81,7 @@ def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[i
     """The usable entries of a list by their ``id``, in the order of the file.
 
     Args:
-        entries: part of a file that should be a list of mappings.
+        entries: see :func:`numbered_entries`, as for the rest.
         what: the name of one entry in messages.
         group: see :class:`Finding`.
         report: takes what is wrong.
@@ -89,20 +89,48 @@ def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[i
     Returns:
         The first entry of each id.
     """
+    numbered = numbered_entries(entries, what, group, report)
+    return {key: entry for _, key, entry in numbered if key is not None}
+
+
+def numbered_entries(
+    entries: Any, what: str, group: str, report: Report, *, ids_in_metric: bool = True
+) -> Iterator[tuple[str, int | None, dict]]:
+    """The entries of a list with their ids, in the order of the file.
+
+    Args:
+        entries: part of a file that should be a list of mappings.
+        what: the name of one entry in messages.
+        group: see :class:`Finding`.
+        report: takes what is wrong.
+        ids_in_metric: whether the metric looks at the ids.
+
+    Yields:
+        For each entry that is a mapping: its name in messages, its id (None if it has none of its
+        own), and the entry.
+    """
     if not isinstance(entries, list) or not entries:
-        report_no_list(entries, what, group, report)
-        return {}
-    found: dict[int, dict] = {}
+        kind = f"not a {type(entries).__name__}" if entries else f"not {entries!r}"
+        report(Finding(group, f"there must be a list with at least one {what}, {kind}"))
+        return
+    known: set[int] = set()
     for position, entry in enumerate(entries):
-        if not has_keys(entry, ("id",), f"{what} at position {position}", group, report):
+        name, message = f"{what} at position {position}", None
+        if not has_keys(entry, (), name, group, report):
             continue
-        if not is_integer(entry["id"]):
-            report(Finding(group, f"{what} ids must be integers, got {entry['id']!r}"))
-        elif entry["id"] in found:
-            report(Finding(group, f"the {what} id {entry['id']} occurs more than once"))
+        key = entry.get("id")
+        if "id" not in entry:
+            message = f"{name} has no 'id'"
+        elif not is_integer(key):
+            message = f"{what} ids must be integers, got {key!r}"
+        elif key in known:
+            message = f"the {what} id {key} occurs more than once"
+        if message is None:
+            known.add(int(key))
+            yield f"{what} {int(key)}", int(key), entry
         else:
-            found[int(entry["id"])] = entry
-    return found
+            report(Finding(group, message, in_metric=ids_in_metric))
+            yield name, None, entry
 
 
 def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: Report) -> bool:
@@ -137,9 +165,3 @@ def is_finite(value: Any) -> bool:
     # Python's integers have no end.
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max
-
-
-def report_no_list(entries: Any, what: str, group: str, report: Report) -> None:
-    """Report that a part of a file is no list, or an empty one; see `entries_by_id`."""
-    kind = f"not a {type(entries).__name__}" if entries else f"not {entries!r}"
-    report(Finding(group, f"there must be a list with at least one {what}, {kind}"))
