@@ -14,7 +14,7 @@ help:
 
 setup: $(READY)
 
-$(READY): setup.py mobileinst_core/requirements.txt constraints.txt $(wildcard tools/*install_detectron2*.py tools/detectron2_*.py)
+$(READY): setup.py mobileinst_core/requirements.txt constraints.txt $(wildcard mobileinst_core/*detectron2*.py)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -e ".[test]" -c constraints.txt
 	$(BIN)/python tools/install_detectron2.py

@@ -66,6 +66,8 @@ setup(
         "console_scripts": [
             "mobileinst-train = mobileinst_d2.commands.train:invoke_main",
             "mobileinst-export = mobileinst_d2.commands.export:main",
+            "mobileinst-evaluate = mobileinst_core.ytvis.evaluate:main",
+            "mobileinst-install-detectron2 = mobileinst_core.install_detectron2:main",
         ]
     },
     install_requires=[

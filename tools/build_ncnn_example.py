@@ -21,23 +21,18 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detectron2_wheel import InstallError, SourceArchive
-from install_detectron2 import fetch_sdist, say
-
 from mobileinst_core.command import command
 from mobileinst_core.errors import UserError
+from mobileinst_core.install_detectron2 import fetch_archive, say
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-SOURCE = SourceArchive(
-    source="ncnn",
-    source_version="1.0.20261020",
-    sha256="ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200",
-)
+VERSION = "1.0.20261020"
+SHA256 = "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"
 
 NCNN_OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
-    "NCNN_VERSION": SOURCE.source_version.rpartition(".")[2],
+    "NCNN_VERSION": VERSION.rpartition(".")[2],
     "NCNN_BUILD_TOOLS": "OFF",
     "NCNN_BUILD_EXAMPLES": "OFF",
     "NCNN_BUILD_BENCHMARK": "OFF",
@@ -102,17 +97,16 @@ def build_ncnn(scratch: Path, target: Path, quick: bool) -> None:
         FetchError: the source archive cannot be fetched.
         UserError: CMake or the compiler fail.
     """
-    say(f"fetching the source of ncnn {SOURCE.source_version}")
+    say(f"fetching the source of ncnn {VERSION}")
     try:
-        content = fetch_sdist(SOURCE)
-    except InstallError as error:
+        content = fetch_archive("ncnn", VERSION, SHA256)
+    except UserError as error:
         raise FetchError(
-            f"pip cannot fetch the source of ncnn {SOURCE.source_version}: give an installed ncnn "
-            "with --ncnn"
+            f"pip cannot fetch the source of ncnn {VERSION}: give an installed ncnn with --ncnn"
         ) from error
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(scratch, filter="data")
-    source = scratch / f"{SOURCE.source}-{SOURCE.source_version}"
+    source = scratch / f"ncnn-{VERSION}"
     options = {**NCNN_OPTIONS, "CMAKE_INSTALL_PREFIX": str(target.resolve())}
     if quick:
         listing = (source / "src" / "CMakeLists.txt").read_text(encoding="utf-8")

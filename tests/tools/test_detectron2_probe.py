@@ -3,8 +3,10 @@ import sys
 import venv
 
 import pytest
-from detectron2_probe import PARTS, Environment, probe
 
+from mobileinst_core.install_detectron2 import Environment, probe
+
+PARTS = ("config", "data", "engine", "evaluation", "layers", "modeling", "structures", "checkpoint")
 WORKING_TORCH = {
     "torch.py": "def zeros(*size):\n    return size\n",
     "torchvision.py": "class ops:\n    nms = staticmethod(lambda *arguments: arguments)\n",

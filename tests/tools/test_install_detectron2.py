@@ -1,18 +1,29 @@
 import dataclasses
 import hashlib
+import importlib.util
+import io
 import os
 import subprocess
 import sys
+import tarfile
+import zipfile
 
-import install_detectron2
 import pytest
-from detectron2_archives import FILES, make_recipe, make_sdist
-from detectron2_edits import BUILD
-from detectron2_probe import Environment
-from detectron2_wheel import InstallError
-from install_detectron2 import fetch_sdist, has_pip, main
 
-needs_pip = pytest.mark.skipif(not has_pip(), reason="this Python has no pip")
+from mobileinst_core import install_detectron2
+from mobileinst_core.detectron2_patch import BUILD
+from mobileinst_core.errors import UserError
+from mobileinst_core.install_detectron2 import (
+    Environment,
+    apply_patch,
+    build_source,
+    fetch_archive,
+    main,
+)
+
+needs_pip = pytest.mark.skipif(
+    importlib.util.find_spec("pip") is None, reason="this Python has no pip"
+)
 
 OURS = Environment(path="/site/detectron2", version=f"0.6+pure.{BUILD}")
 OLDER = dataclasses.replace(OURS, version=f"0.6+pure.{BUILD - 1}")
@@ -40,25 +51,93 @@ class Machine:
         return self.pip_works
 
 
+FILES = {
+    "LICENSE": "the licence\n",
+    "PKG-INFO": "Metadata-Version: 2.1\nName: small-source\nVersion: 1.0\n",
+    # Fetching must not run this.
+    "setup.py": "raise SystemExit('setup.py was executed')\n",
+    "small/__init__.py": "from .old import answer\n",
+    "small/old.py": "answer = old(6) * old(7)\n",
+    "small/configs/base.yaml": "KEY: 1\n",
+    "projects/Extra/extra/__init__.py": "name = 'extra'\n",
+}
+
+
+def make_sdist(files=FILES):
+    """Bytes of a .tar.gz with one top folder, a folder entry and a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        folder = tarfile.TarInfo("small-source-1.0")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for path, text in files.items():
+            member = tarfile.TarInfo(f"small-source-1.0/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+        link = tarfile.TarInfo("small-source-1.0/small/link.py")
+        link.type, link.linkname = tarfile.SYMTYPE, "old.py"
+        archive.addfile(link)
+    return buffer.getvalue()
+
+
+SDIST = make_sdist()
+SOURCE = ("small-source", "1.0", hashlib.sha256(SDIST).hexdigest())
+
+
+@pytest.fixture(autouse=True)
+def small_source(monkeypatch):
+    """A small archive in place of Detectron2's."""
+    for name, value in {
+        "SOURCE": SOURCE,
+        "PACKAGES": {"small": "small", "projects/Extra/extra": "small/projects/extra"},
+        "PATCH": {"small/old.py": {"old(": "int("}},
+        "NEW_FILES": {"small/added.py": "added = True\n"},
+        "DEPENDENCIES": (),
+    }.items():
+        monkeypatch.setattr(install_detectron2, name, value)
+
+
 @pytest.fixture
-def run_on(monkeypatch, tmp_path):
-    """Runs the command on a played machine, with a small archive in place of Detectron2's."""
-    sdist = make_sdist()
-    archive = tmp_path / "source.tar.gz"
-    archive.write_bytes(sdist)
-    save_wheel = install_detectron2.save_wheel
+def archive(tmp_path):
+    path = tmp_path / "source.tar.gz"
+    path.write_bytes(SDIST)
+    return path
+
+
+@pytest.fixture
+def run_on(monkeypatch, archive):
+    """Runs the command on a played machine."""
 
     def run(machine, *arguments):
         monkeypatch.setattr(install_detectron2, "probe", machine.probe)
         monkeypatch.setattr(install_detectron2, "run_pip", machine.run_pip)
-        monkeypatch.setattr(
-            install_detectron2,
-            "save_wheel",
-            lambda folder, file: save_wheel(folder, file, make_recipe(sdist)),
-        )
         return main([*arguments, "--sdist", str(archive)])
 
     return run
+
+
+def test_the_source_is_patched_and_says_so(tmp_path):
+    build_source(SDIST, tmp_path)
+    files = {p.relative_to(tmp_path).as_posix(): p for p in tmp_path.rglob("*") if p.is_file()}
+    assert set(files) == {
+        "LICENSE",
+        "pyproject.toml",
+        "small/__init__.py",
+        "small/added.py",
+        "small/old.py",
+        "small/configs/base.yaml",
+        "small/projects/extra/__init__.py",
+    }
+    code, note = files["small/old.py"].read_text().split("\n", 1)
+    assert code == "answer = int(6) * int(7)"
+    assert note.startswith("\n# Modified by the mobileinst_d2 project")
+    assert files["small/__init__.py"].read_text() == FILES["small/__init__.py"]
+
+
+def test_a_fragment_that_is_not_there_stops(tmp_path):
+    (tmp_path / "a.py").write_text("one\n")
+    with pytest.raises(UserError, match=r"a\.py has no 'two'"):
+        apply_patch(tmp_path, {"a.py": {"two": "three"}})
 
 
 @pytest.mark.parametrize("environment", [OFFICIAL, OURS, NEWER, Environment(path="/source")])
@@ -86,9 +165,8 @@ def test_broken_detectron2_is_not_touched(run_on, capsys, environment, arguments
 def test_missing_and_older_builds_are_installed(run_on, capsys, environment):
     machine = Machine(environment)
     assert run_on(machine) == 0
-    ((command, wheel),) = machine.calls
-    assert command == "install"
-    assert wheel.endswith("small-1.0+pure.1-py3-none-any.whl")
+    (call,) = machine.calls
+    assert call[0] == "install"
     assert capsys.readouterr().out.endswith("at /site/detectron2: it works\n")
 
 
@@ -128,46 +206,40 @@ def test_check_changes_nothing(run_on, capsys):
     assert "Detectron2 0.6 (with C++ operators)" in capsys.readouterr().out
 
 
-def test_wheel_only_builds(run_on, capsys, tmp_path):
-    machine = Machine(before=None)
-    assert run_on(machine, "--wheel", str(tmp_path / "new" / "folder")) == 0
+@needs_pip
+@pytest.mark.skipif(importlib.util.find_spec("setuptools") is None, reason="no setuptools")
+def test_the_wheel_is_built_and_can_be_installed(archive, tmp_path, monkeypatch):
+    project = install_detectron2._PROJECT.replace('["detectron2", "detectron2.*"]', '["small*"]')
+    monkeypatch.setattr(install_detectron2, "_PROJECT", project)
+    assert main(["--wheel", str(tmp_path / "new" / "folder"), "--sdist", str(archive)]) == 0
     (wheel,) = (tmp_path / "new" / "folder").iterdir()
-    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in capsys.readouterr().out
-    assert machine.calls == []
-    assert len(machine.environments) == 2
+    assert wheel.name == f"detectron2-0.6+pure.{BUILD}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / "site")
+    names = {p.relative_to(tmp_path / "site").as_posix() for p in tmp_path.glob("site/**/*")}
+    assert {"small/added.py", "small/configs/base.yaml", "small/projects/extra"} <= names
+    assert any(name.endswith("LICENSE") for name in names)
+    code = "import small, small.projects.extra; print(small.answer)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["42"], done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot read"), (b"not Detectron2", "SHA-256")],
+    [(None, "No such file"), (b"not Detectron2", "SHA-256")],
 )
-def test_bad_archive_stops_the_script(tmp_path, content, words):
-    archive = tmp_path / "archive.tar.gz"
-    if content is not None:
-        archive.write_bytes(content)
-    script = install_detectron2.__file__
-    done = subprocess.run(
-        [sys.executable, script, "--wheel", tmp_path / "out", "--sdist", archive],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert words in done.stderr
-    assert str(archive) in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_unwritable_folder_is_reported(run_on, capsys, tmp_path):
-    (tmp_path / "file").touch()
-    assert run_on(Machine(before=None), "--wheel", str(tmp_path / "file")) == 1
-    assert "cannot write" in capsys.readouterr().err
+def test_bad_archive_stops_the_command(run_on, archive, fails, content, words):
+    archive.unlink() if content is None else archive.write_bytes(content)
+    machine = Machine(Environment())
+    fails(rf"(?s)^error: (?=.*{words}).*{archive.name}", run_on, machine)
+    assert machine.calls == []
 
 
 def test_python_without_pip_is_told_so(monkeypatch):
-    monkeypatch.setattr(install_detectron2, "has_pip", lambda: False)
-    with pytest.raises(InstallError, match="has no pip"):
+    monkeypatch.setattr(install_detectron2, "_has", lambda _: False)
+    with pytest.raises(UserError, match="has no pip"):
         install_detectron2.run_pip("install")
 
 
@@ -188,21 +260,19 @@ def registry(tmp_path, monkeypatch):
 
 @needs_pip
 def test_fetching_runs_nothing_of_the_archive(registry):
-    sdist = make_sdist()
-    (registry / "small-source-1.0.tar.gz").write_bytes(sdist)
+    (registry / "small-source-1.0.tar.gz").write_bytes(SDIST)
     assert "was executed" in FILES["setup.py"]
-    assert fetch_sdist(make_recipe(sdist)) == sdist
+    assert fetch_archive(*SOURCE) == SDIST
 
 
 @needs_pip
 def test_fetching_stops_at_another_archive(registry):
     (registry / "small-source-1.0.tar.gz").write_bytes(make_sdist({"setup.py": ""}))
-    with pytest.raises(InstallError, match=r"could not fetch small-source==1\.0"):
-        fetch_sdist(make_recipe(make_sdist()))
+    with pytest.raises(UserError, match=r"could not fetch small-source==1\.0"):
+        fetch_archive(*SOURCE)
 
 
 @needs_pip
-def test_fetching_without_a_registry_names_the_ways_out(registry, monkeypatch):
+def test_fetching_without_a_registry_names_the_ways_out(registry, monkeypatch, fails):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(InstallError, match=r"--wheel DIR.*--sdist FILE.*facebookresearch"):
-        fetch_sdist(make_recipe(make_sdist()))
+    fails(r"--wheel DIR.*--sdist FILE.*facebookresearch", main, ["--wheel", "gone"])
