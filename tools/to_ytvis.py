@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs="*",
         metavar="ID",
-        help="values that are no object, or none (default: 255 in pictures of 8 bits)",
+        help="values that are no object, or none (default: 255 in images of 8 bits)",
     )
     labelme = commands.add_parser("labelme", help="JSON files of LabelMe beside the frames")
     for kind in (masks, labelme):

@@ -93,5 +93,5 @@ def frame_ious(reference: Sequence[RLE | None], found: Sequence[RLE | None]) -> 
 def _tracks(result: Mapping[str, Any]):
     """Identity, and score and masks of the tracks of a video."""
     names = ("pred_ids", "pred_labels", "pred_scores", "pred_rles")
-    for slot, label, score, masks in zip(*(result[name] for name in names), strict=True):
-        yield (slot, label), (score, masks)
+    for track, label, score, masks in zip(*(result[name] for name in names), strict=True):
+        yield (track, label), (score, masks)

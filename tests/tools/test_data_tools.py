@@ -133,7 +133,7 @@ def test_validate_exit_codes_for_other_files(tmp_path, capsys):
 
 
 def write_masks(content, folder):
-    """Pictures of object numbers and their class file, as people annotate them."""
+    """Images of object numbers and their class file, as people annotate them."""
     names = {category["id"]: category["name"] for category in content["categories"]}
     classes = {"classes": list(names.values()), "videos": {}}
     for video in content["videos"]:
@@ -230,12 +230,12 @@ def test_labelme_and_its_options(tmp_path, generated, fails):
 
 
 def test_values_to_ignore(tmp_path, fails):
-    for folder, name, picture in (
+    for folder, name, image in (
         ("images", "0.jpg", np.zeros((8, 8, 3))),
         ("masks", "0.png", np.full((8, 8), 255)),
     ):
         (tmp_path / folder / "v").mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / folder / "v" / name), picture.astype(np.uint8))
+        cv2.imwrite(str(tmp_path / folder / "v" / name), image.astype(np.uint8))
     arguments = ["masks", "--masks", str(tmp_path / "masks"), "--images", str(tmp_path / "images")]
     output = tmp_path / "out.json"
     fails(r"--ignore", to_ytvis.main, [*arguments, "--output", str(output)])

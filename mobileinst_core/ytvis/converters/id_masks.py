@@ -1,4 +1,4 @@
-"""Videos from pictures whose pixels hold the number of the object that they show, as in DAVIS."""
+"""Videos from images whose pixels hold the number of the object that they show, as in DAVIS."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ __all__ = ["IdMaskVideos", "read_id_mask"]
 
 _SUFFIX = ".png"
 _BACKGROUND = 0
-# In pictures of 8 bits this marks pixels that nobody annotated.
+# In images of 8 bits this marks pixels that nobody annotated.
 _VOID = 255
 _DEFAULT_CLASS = "object"
 
@@ -26,7 +26,7 @@ _DEFAULT_CLASS = "object"
 class IdMaskVideos:
     """Folders of PNG files, one file per annotated frame and one folder per video.
 
-    See :func:`read_id_mask` for the kinds of pictures, and :func:`~.folders.list_frames` for
+    See :func:`read_id_mask` for the kinds of images, and :func:`~.folders.list_frames` for
     where images and masks lie. An object is the pixels of one number in all frames of a video.
     """
 
@@ -39,14 +39,14 @@ class IdMaskVideos:
         ignore: Collection[int] | None = None,
         keep_unannotated: bool = False,
     ) -> None:
-        """Find the files; no picture is read.
+        """Find the files; no image is read.
 
         Args:
             mask_root: folder of the masks.
             image_root: folder of the images.
             class_file: names the classes of the objects, see :func:`~.folders.read_class_file`;
                 its ``videos`` may be absent if there is one class. None = the one class "object".
-            ignore: numbers that are no object; 0 never is. None = 255 in pictures of 8 bits.
+            ignore: numbers that are no object; 0 never is. None = 255 in images of 8 bits.
             keep_unannotated: see :func:`~.folders.list_frames`.
 
         Raises:
@@ -130,16 +130,16 @@ class IdMaskVideos:
 
 
 def read_id_mask(path: str | os.PathLike) -> np.ndarray:
-    """Read the object numbers of a picture.
+    """Read the object numbers of an image.
 
-    They are the indices of a picture with a palette, the values of a grey one of 8 or 16 bits, and
+    They are the indices of an image with a palette, the values of a grey one of 8 or 16 bits, and
     red + 256 green + 65536 blue of one in colour, so that each colour is one object.
 
     Args:
-        path: the picture.
+        path: the image.
 
     Returns:
-        (H, W) integers, 0 = background; uint8 if the picture has 8 bits per pixel.
+        (H, W) integers, 0 = background; uint8 if the image has 8 bits per pixel.
 
     Raises:
         UserError: it cannot be read, or is of another kind.
@@ -158,5 +158,5 @@ def read_id_mask(path: str | os.PathLike) -> np.ndarray:
         red, green, blue = np.moveaxis(pixels[:, :, :3].astype(np.int32), 2, 0)
         return red + 256 * green + 65536 * blue
     raise UserError(
-        f"{path} is a picture of mode {mode}; masks must have a palette, grey values or colours"
+        f"{path} is an image of mode {mode}; masks must have a palette, grey values or colours"
     )

@@ -170,12 +170,12 @@ def _circle(centre: np.ndarray, edge: np.ndarray) -> np.ndarray:
 
 
 def _paste(shape: dict, corner: np.ndarray, height: int, width: int) -> dict:
-    """The mask of a picture in base64, whose upper left pixel lies at a corner (x, y)."""
+    """The mask of an image in base64, whose upper left pixel lies at a corner (x, y)."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or ""))) as image:
             part = np.asarray(image) != 0
     except (UnidentifiedImageError, OSError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(f"'mask' is no picture in base64: {error}") from error
+        raise UserError(f"'mask' is no image in base64: {error}") from error
     left, top = np.round(corner).astype(int)
     mask = np.zeros((height, width), dtype=bool)
     inside = mask[max(top, 0) : top + part.shape[0], max(left, 0) : left + part.shape[1]]

@@ -8,14 +8,14 @@ from mobileinst_core.ytvis.agreement import TrackAgreement
 
 
 def rle(columns):
-    """The first columns of a 10x10 picture."""
+    """The first columns of a 10x10 image."""
     mask = np.zeros((10, 10), np.uint8, order="F")
     mask[:, :columns] = 1
     return mask_util.encode(mask)
 
 
 def result(*tracks):
-    """Tracks given as slot, class, score and columns per frame, None = not visible."""
+    """Tracks given as id, class, score and columns per frame, None = not visible."""
     return {
         "pred_ids": [track[0] for track in tracks],
         "pred_labels": [track[1] for track in tracks],
@@ -48,7 +48,7 @@ def test_masks_are_compared_frame_by_frame():
 
 
 @pytest.mark.parametrize("other", [(1, 3, 0.9, [5]), (0, 2, 0.9, [5])])
-def test_another_slot_or_class_is_another_identity(other):
+def test_another_id_or_class_is_another_identity(other):
     found = summary(result((0, 3, 0.9, [5])), result(other))
     assert (found["tracks"], found["same_tracks"]) == (1, 0)
 

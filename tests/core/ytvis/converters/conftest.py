@@ -24,16 +24,16 @@ def write_frames(tmp_path):
 
 @pytest.fixture
 def write_mask(tmp_path):
-    """Function that writes the picture ``masks/<video>/<name>.png`` of an array."""
+    """Function that writes the image ``masks/<video>/<name>.png`` of an array."""
 
     def write(video, name, pixels, mode=None):
         path = tmp_path / "masks" / video / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(np.asarray(pixels))
+        image = Image.fromarray(np.asarray(pixels))
         if mode == "P":
-            picture = picture.convert("L")
-            picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200])
-        picture.save(path)
+            image = image.convert("L")
+            image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+        image.save(path)
         return path
 
     return write

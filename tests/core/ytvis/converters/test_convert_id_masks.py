@@ -1,4 +1,4 @@
-"""Pictures of object numbers: kinds of pictures, classes, and frames that nobody annotated."""
+"""Images of object numbers: kinds of images, classes, and frames that nobody annotated."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from mobileinst_core.ytvis.validation import check_content
 SIZE = (12, 16)
 
 
-def picture(**boxes):
-    """Numbers of objects: picture(n1=(rows, columns)) sets a corner of that size to 1."""
+def id_map(**boxes):
+    """Numbers of objects: id_map(n1=(rows, columns)) sets a corner of that size to 1."""
     ids = np.zeros(SIZE, np.uint8)
     for name, (rows, columns) in boxes.items():
         ids[:rows, :columns] = int(name[1:])
@@ -39,7 +39,7 @@ def areas(content):
 
 def test_objects_are_numbers(convert, write_frames, write_mask):
     write_frames("v", ["9.jpg", "10.jpg"])
-    first, second = picture(n7=(6, 5), n2=(3, 4)), picture(n7=(1, 1))
+    first, second = id_map(n7=(6, 5), n2=(3, 4)), id_map(n7=(1, 1))
     write_mask("v", "9", first)
     write_mask("v", "10", second)
     content = convert()
@@ -61,26 +61,26 @@ def encode(ids, kind):
 
 
 @pytest.mark.parametrize("kind", ["P", "grey", "16 bits", "colour", "alpha"])
-def test_kinds_of_pictures(convert, write_frames, write_mask, kind):
+def test_kinds_of_images(convert, write_frames, write_mask, kind):
     write_frames("v", ["0.jpg"])
-    ids = picture(n3=(6, 5), n2=(3, 5), n1=(1, 5))
+    ids = id_map(n3=(6, 5), n2=(3, 5), n1=(1, 5))
     write_mask("v", "0", encode(ids, kind), mode=kind)
     content = convert()
     assert sorted(a for (a,) in areas(content)) == [5, 10, 15]
 
 
-def test_values_of_pictures(write_mask):
+def test_values_of_images(write_mask):
     colour = np.zeros((*SIZE, 3), np.uint8)
     colour[0, 0] = (1, 2, 3)
     assert read_id_mask(write_mask("v", "rgb", colour))[0, 0] == 1 + 2 * 256 + 3 * 65536
     deep = np.full(SIZE, 40000, np.uint16)
     assert read_id_mask(write_mask("v", "deep", deep)).max() == 40000
-    assert read_id_mask(write_mask("v", "bits", picture(n1=(2, 2)) > 0)).sum() == 4
+    assert read_id_mask(write_mask("v", "bits", id_map(n1=(2, 2)) > 0)).sum() == 4
 
 
 def test_ignored_values(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
-    ids = picture(n255=(6, 5), n2=(3, 5), n1=(1, 5))
+    ids = id_map(n255=(6, 5), n2=(3, 5), n1=(1, 5))
     write_mask("v", "0", ids)
     assert areas(convert()) == [[5], [10]]
     assert areas(convert(ignore=[2])) == [[5], [15]]
@@ -91,7 +91,7 @@ def test_ignored_values(convert, write_frames, write_mask):
 
 def test_white_on_black_is_explained(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
-    write_mask("v", "0", picture(n255=(2, 2)))
+    write_mask("v", "0", id_map(n255=(2, 2)))
     with pytest.raises(UserError, match=r"video v hold nothing but background.*--ignore"):
         convert()
     assert areas(convert(ignore=())) == [[4]]
@@ -100,7 +100,7 @@ def test_white_on_black_is_explained(convert, write_frames, write_mask):
 def test_frames_without_mask_are_left_out_or_empty(convert, write_frames, write_mask, caplog):
     write_frames("v", ["0.jpg", "1.jpg", "2.jpg"])
     write_frames("without", ["0.jpg"])
-    write_mask("v", "1", picture(n1=(2, 2)))
+    write_mask("v", "1", id_map(n1=(2, 2)))
     content = convert()
     assert [v["file_names"] for v in content["videos"]] == [["v/1.jpg"]]
     assert "2 of 3 frames have no annotation file and are left out" in caplog.text
@@ -113,7 +113,7 @@ def test_frames_without_mask_are_left_out_or_empty(convert, write_frames, write_
 
 def test_a_video_without_objects_is_kept(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
-    write_mask("v", "0", picture())
+    write_mask("v", "0", id_map())
     content = convert()
     assert (len(content["videos"]), content["annotations"]) == (1, [])
 
@@ -121,7 +121,7 @@ def test_a_video_without_objects_is_kept(convert, write_frames, write_mask):
 def test_folders_in_folders_and_one_folder(convert, write_frames, write_mask, tmp_path):
     for video in ("set2/v", "set10/v", "set10"):
         write_frames(video, ["0.jpg"])
-        write_mask(video, "0", picture(n1=(2, 2)))
+        write_mask(video, "0", id_map(n1=(2, 2)))
     names = [v["file_names"][0] for v in convert()["videos"]]
     assert names == ["set2/v/0.jpg", "set10/0.jpg", "set10/v/0.jpg"]
     source = IdMaskVideos(tmp_path / "masks/set2/v", tmp_path / "images/set2/v")
@@ -132,7 +132,7 @@ def test_folders_in_folders_and_one_folder(convert, write_frames, write_mask, tm
 def test_classes(convert, write_frames, write_mask, write_file, suffix):
     for video in ("a", "b"):
         write_frames(video, ["0.jpg"])
-        write_mask(video, "0", picture(n2=(6, 5), n1=(1, 5)))
+        write_mask(video, "0", id_map(n2=(6, 5), n1=(1, 5)))
     text = {
         "yaml": "classes: [cat, dog, owl]\nvideos:\n  a: {1: dog, 2: cat}\n  b: {1: dog, 2: dog}\n",
         "json": '{"classes": ["cat", "dog", "owl"], "videos": {"a": {"1": "dog", "2": "cat"}, '
@@ -145,7 +145,7 @@ def test_classes(convert, write_frames, write_mask, write_file, suffix):
 
 def test_one_class_needs_no_list_of_objects(convert, write_frames, write_mask, write_file):
     write_frames("v", ["0.jpg"])
-    write_mask("v", "0", picture(n1=(2, 2)))
+    write_mask("v", "0", id_map(n1=(2, 2)))
     content = convert(class_file=write_file("classes.yaml", "classes: [cup]"))
     assert content["categories"] == [{"id": 1, "name": "cup"}]
     with pytest.raises(UserError, match="object 1 of video v has no class"):
@@ -180,14 +180,14 @@ def test_missing_parts_are_named(convert, write_frames, write_mask, tmp_path):
     (tmp_path / "masks").mkdir()
     with pytest.raises(UserError, match=r"there is no \*\.png in .*masks"):
         convert()
-    write_mask("v", "1", picture(n1=(2, 2)))
+    write_mask("v", "1", id_map(n1=(2, 2)))
     with pytest.raises(UserError, match=r"no image in .*v belongs to .*v.1\.png"):
         convert()
     write_frames("v", ["1.jpg", "1.png"])
     with pytest.raises(UserError, match=r"1\.jpg and 1\.png are two images of one frame"):
         convert()
     (tmp_path / "images/v/1.png").unlink()
-    write_mask("w", "0", picture(n1=(2, 2)))
+    write_mask("w", "0", id_map(n1=(2, 2)))
     with pytest.raises(UserError, match=r"the images of .*masks.w should lie in .*images.w"):
         convert()
 
@@ -209,13 +209,13 @@ def test_images_are_turned_as_the_loader_turns_them(convert, write_frames, write
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", SIZE).save(root / "v/0.jpg", exif=exif)
-    write_mask("v", "0", picture(n1=(2, 2)))
+    write_mask("v", "0", id_map(n1=(2, 2)))
     assert convert()["videos"][0]["width"] == 16
 
 
 def test_damaged_files_are_named(convert, write_frames, write_mask, tmp_path):
     root = write_frames("v", ["0.jpg"])
-    path = write_mask("v", "0", picture(n1=(2, 2)))
+    path = write_mask("v", "0", id_map(n1=(2, 2)))
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"cannot read the mask .*0\.png"):
         convert()
@@ -224,9 +224,9 @@ def test_damaged_files_are_named(convert, write_frames, write_mask, tmp_path):
         convert()
 
 
-def test_other_pictures_are_refused(convert, write_frames, write_mask):
+def test_other_images_are_refused(convert, write_frames, write_mask):
     write_frames("v", ["0.jpg"])
-    path = write_mask("v", "0", picture())
+    path = write_mask("v", "0", id_map())
     Image.new("LA", SIZE[::-1]).save(path)
-    with pytest.raises(UserError, match=r"0\.png is a picture of mode LA"):
+    with pytest.raises(UserError, match=r"0\.png is an image of mode LA"):
         convert()

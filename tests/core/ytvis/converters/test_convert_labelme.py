@@ -192,8 +192,8 @@ def test_sizes_may_be_absent(annotate, convert):
         (shape("cat", kind="polygon"), "a polygon of 2 points has no area"),
         (shape("cat", kind="line"), "type 'line' with 2 points has no area"),
         (shape("cat", kind="circle", points=[[1, 2]]), "type 'circle' with 1 points"),
-        (shape("cat", kind="mask"), "'mask' is no picture in base64"),
-        (shape("cat", kind="mask", mask="AAAA"), "'mask' is no picture in base64"),
+        (shape("cat", kind="mask"), "'mask' is no image in base64"),
+        (shape("cat", kind="mask", mask="AAAA"), "'mask' is no image in base64"),
         (
             shape("cat", kind="mask", points=[[50, 0]], mask=encoded(np.ones((5, 20), bool))),
             r"'mask' of shape \(5, 20\) at x 50, y 0 leaves the image",
