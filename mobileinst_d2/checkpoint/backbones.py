@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -54,6 +55,7 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:
         load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
     elif cfg.MODEL.TIMM.PRETRAINED and isinstance(backbone, TimmBackbone):
         load_timm_weights(backbone)
+        _check_pixel_statistics(cfg, backbone)
     else:
         return False
     return True
@@ -84,6 +86,23 @@ def load_timm_weights(backbone: TimmBackbone) -> None:
             "connection, set MODEL.TIMM.PRETRAINED False and name a file in MODEL.BACKBONE.WEIGHTS."
         ) from error
     load_backbone_content(backbone, public.state_dict(), f"timm's {backbone.name}")
+
+
+def _check_pixel_statistics(cfg: CfgNode, backbone: TimmBackbone) -> None:
+    """Say so where timm's weights were trained with another normalisation of the pixels."""
+    import timm
+
+    public = timm.get_pretrained_cfg(backbone.name)
+    for key, values in (("PIXEL_MEAN", public.mean), ("PIXEL_STD", public.std)):
+        expected = [255 * value for value in values]
+        if not np.allclose(cfg.MODEL[key], expected, atol=0.5):
+            logger.warning(
+                "timm's %s was trained with MODEL.%s %s (RGB), and the config has %s.",
+                backbone.name,
+                key,
+                [round(value, 3) for value in expected],
+                list(cfg.MODEL[key]),
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -298,7 +298,7 @@ def timm_hub(monkeypatch):
     return asked
 
 
-def test_timms_own_weights_are_loaded_where_they_are_asked_for(timm_hub):
+def test_timms_own_weights_are_loaded_where_they_are_asked_for(timm_hub, caplog):
     name = "mobilenetv4_conv_small.e2400_r224_in1k"
     options = {"MODEL__BACKBONE__NAME": "TimmBackbone", "MODEL__TIMM__NAME": name}
     cfg = tiny_config(MODEL__TIMM__PRETRAINED=True, **options)
@@ -308,6 +308,11 @@ def test_timms_own_weights_are_loaded_where_they_are_asked_for(timm_hub):
     assert load_pretrained_backbone(cfg, model)
     assert timm_hub == [name]
     assert not torch.equal(model.backbone.network.conv_stem.weight, before)
+    assert "PIXEL" not in caplog.text
+    other = tiny_config(MODEL__TIMM__PRETRAINED=True, MODEL__PIXEL_STD=[1.0, 1.0, 1.0], **options)
+    load_pretrained_backbone(other, model)
+    assert timm_hub.pop() == name
+    assert "trained with MODEL.PIXEL_STD [58.395, 57.12, 57.375] (RGB)" in caplog.text
     assert not load_pretrained_backbone(tiny_config(**options), model)
     assert not load_pretrained_backbone(cfg, build_tiny_model())  # TopFormer
     assert timm_hub == [name]

@@ -345,6 +345,19 @@ def test_whole_models_in_other_wrappings_are_loaded_whole(tmp_path, wrap, prefix
     assert same(new.state_dict(), old.state_dict())
 
 
+def test_what_a_new_training_starts_with_is_for_new_trainings_alone(tmp_path):
+    model, started = nn.Linear(2, 2), []
+    checkpointer = TrainingCheckpointer(model, str(tmp_path), start=started.append)
+    for resume in (False, True):  # there is nothing to resume yet
+        checkpointer.resume_or_load("", resume=resume)
+        assert started.pop() is model
+    checkpointer.save("model_0000001")
+    whole = str(tmp_path / "model_0000001.pth")
+    checkpointer.resume_or_load("", resume=True)
+    checkpointer.resume_or_load(whole, resume=False)
+    assert started == []
+
+
 def test_a_training_starts_from_a_public_file(tmp_path):
     # The toy's backbone is of no known network: its own names are looked for.
     state = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
