@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from .errors import ConfigError
+
 __all__ = ["check_option"]
 
 
@@ -14,8 +16,8 @@ def check_option(name: str, value: str, options: Iterable[str]) -> None:
         options: the known values.
 
     Raises:
-        ValueError: naming argument, value and the known values.
+        ConfigError: naming argument, value and the known values.
     """
     options = list(options)
     if value not in options:
-        raise ValueError(f"{name} is {value!r}, choose one of {options}")
+        raise ConfigError(f"{name} is {value!r}, choose one of {options}")

@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError
-from mobileinst_d2.benchmark import (
+from mobileinst_d2.analysis import (
     PAPER_ROWS,
     PAPER_SIZE,
     PAPER_TOLERANCE,

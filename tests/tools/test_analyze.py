@@ -3,7 +3,7 @@ import json
 import analyze
 import pytest
 
-from mobileinst_d2.benchmark import ModelCost, PaperRow
+from mobileinst_d2.analysis import ModelCost, PaperRow
 
 # Tables 6, 3 and 5 of the paper, in the order of the tool.
 PUBLISHED = [

@@ -6,7 +6,7 @@ AR100 only, without areas and checks; the two must be the same.
 
 Example::
 
-    python tools/benchmark_evaluation.py --videos 100
+    python benchmarks/evaluation.py --videos 100
 """
 
 import argparse
@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_util
+from reporting import describe_machine, markdown_table, median_seconds
 
 from mobileinst_core.arguments import whole_number
+from mobileinst_core.command import command
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
-from mobileinst_d2.benchmark.machine import describe_machine
-from mobileinst_d2.benchmark.medians import median_seconds
-from mobileinst_d2.benchmark.table import markdown_table
 
 NUM_CATEGORIES = 40
 # Share of predictions that follow an annotated object, and of those, of the right category.
@@ -184,6 +183,7 @@ def plain_curve(videos: list[tuple], positives: int, threshold: float) -> tuple[
     return statistics.fmean(interpolated), found / positives
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status is not 0 if the two ways differ."""
     args = parse_args(argv)

@@ -8,7 +8,7 @@ moving shapes are made for it, of the size and length of YouTube-VIS.
 
 Example::
 
-    python tools/benchmark_data.py --dataset ytvis_2019_train --json data.json
+    python benchmarks/training_data.py --dataset ytvis_2019_train --json data.json
 """
 
 import argparse
@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from reporting import describe_machine
 from tabulate import tabulate
 
 from mobileinst_core.arguments import whole_number
-from mobileinst_core.errors import UserError
+from mobileinst_core.command import command
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
-from mobileinst_d2.benchmark.machine import describe_machine
 from mobileinst_d2.data import ClipMapper, build_train_loader
 from mobileinst_d2.data.build import ClipDataset
 from mobileinst_d2.data.datasets import (
@@ -298,20 +298,20 @@ def report(found: dict) -> str:
     return "\n\n".join([title, *texts])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit status is 0."""
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+    """
     args = parse_args(argv)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    try:
-        found = measure(setup_cfg(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"]), args)
-    except (ConfigError, OSError, UserError, ValueError) as error:
-        print(f"benchmark_data.py: error: {error}", file=sys.stderr)
-        return 2
+    found = measure(setup_cfg(args.config_file, [*args.opts, "MODEL.DEVICE", "cpu"]), args)
     print(report(found))
     if args.json:
         write_json(args.json, found)
-    return 0
 
 
 if __name__ == "__main__":

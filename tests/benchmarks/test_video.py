@@ -1,10 +1,9 @@
 import json
 import sys
 
-import benchmark_video
 import pytest
-
-from mobileinst_d2.benchmark.video import FrameCost, LiveCost, WholeVideoCost
+import video
+from video import FrameCost, LiveCost, WholeVideoCost
 
 RANDOM = ("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
 
@@ -12,8 +11,8 @@ RANDOM = ("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
 @pytest.fixture
 def here(monkeypatch) -> None:
     """Measure in this process."""
-    monkeypatch.setattr(benchmark_video, "in_new_process", lambda function, *args: function(*args))
-    monkeypatch.setattr(benchmark_video, "LIVE_WARM_UP", 2)
+    monkeypatch.setattr(video, "in_new_process", lambda function, *args: function(*args))
+    monkeypatch.setattr(video, "LIVE_WARM_UP", 2)
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def command(repository) -> list[str]:
 def test_every_part_is_measured(command, tmp_path, capsys):
     file = tmp_path / "new" / "video.json"
     command += ["--frames", "5", "--steps", "4", "--pairs", "2", "--json", str(file)]
-    assert benchmark_video.main([*command, *RANDOM, "TEST.DETECTIONS_PER_IMAGE", "3"]) == 0
+    assert video.main([*command, *RANDOM, "TEST.DETECTIONS_PER_IMAGE", "3"]) == 0
     found = json.loads(file.read_text(encoding="utf-8"))
     assert found["size"] == [72, 96]
     assert "torch" in found["machine"]
@@ -56,7 +55,7 @@ def test_every_part_is_measured(command, tmp_path, capsys):
 def test_a_part_can_be_left_out(command, capsys, tmp_path):
     file = tmp_path / "video.json"
     command += ["--frames", "0", "--steps", "0", "--pairs", "1", "--json", str(file)]
-    assert benchmark_video.main([*command, *RANDOM]) == 0
+    assert video.main([*command, *RANDOM]) == 0
     assert {"whole_video", "live"}.isdisjoint(json.loads(file.read_text(encoding="utf-8")))
     out = capsys.readouterr().out
     assert "| whole video" not in out
@@ -64,7 +63,7 @@ def test_a_part_can_be_left_out(command, capsys, tmp_path):
 
 
 def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
-    rows = benchmark_video.frames_table(FrameCost(0.3, 0.1), FrameCost(0.2, 0.1))
+    rows = video.frames_table(FrameCost(0.3, 0.1), FrameCost(0.2, 0.1))
     assert rows == [
         ("reuse frame", "100.0", "0.333", "100.0", "0.500"),
         ("T = 1 (key frame)", "300.0", "1.000", "200.0", "1.000"),
@@ -75,7 +74,7 @@ def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
 
 def test_a_video_without_masks_has_a_table():
     cost = WholeVideoCost(3, 1.5, 2**20, 3 * 2**20, tracks=0, masks=0, mask_bytes=0)
-    table = dict(benchmark_video.whole_video_table(cost))
+    table = dict(video.whole_video_table(cost))
     assert table["**peak beyond the model**"] == "**2 MiB**"
     assert table["frames per second"] == "2.00"
 
@@ -89,15 +88,19 @@ def test_a_video_without_masks_has_a_table():
         (["--json", "FILE/video.json"], "FILE"),
     ],
 )
-def test_what_cannot_be_measured_is_known_at_once(change, message, command, tmp_path, monkeypatch):
+def test_what_cannot_be_measured_is_known_at_once(
+    change, message, command, tmp_path, monkeypatch, fails
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").touch()
-    monkeypatch.setattr(benchmark_video, "in_new_process", None)  # nothing is measured
-    with pytest.raises(SystemExit, match=message):
-        benchmark_video.main([*command, *change])
+    monkeypatch.setattr(video, "in_new_process", None)  # nothing is measured
+    fails(message, video.main, [*command, *change])
 
 
 @pytest.mark.usefixtures("here")
-def test_an_option_that_does_not_exist_is_named(command):
-    with pytest.raises(SystemExit, match=r"error: TEST\.TRACKING\.MODE is 'nonsense'"):
-        benchmark_video.main([*command, *RANDOM, "TEST.TRACKING.MODE", "nonsense"])
+def test_an_option_that_does_not_exist_is_named(command, fails):
+    fails(
+        r"error: TEST\.TRACKING\.MODE is 'nonsense'",
+        video.main,
+        [*command, *RANDOM, "TEST.TRACKING.MODE", "nonsense"],
+    )

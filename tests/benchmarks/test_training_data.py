@@ -2,10 +2,10 @@
 
 import json
 
-import benchmark_data
 import numpy as np
 import pytest
 import torch
+import training_data
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2.data import ClipMapper
@@ -20,11 +20,11 @@ SMALL = ["INPUT.MIN_SIZE_TRAIN", "[40]", "SOLVER.IMS_PER_BATCH", "2"]
 @pytest.fixture(autouse=True)
 def shapes(monkeypatch, tmp_path):
     """Makes the benchmark small; the folder of a data set of the same kind."""
-    monkeypatch.setattr(benchmark_data, "SHAPES_VIDEOS", 2)
-    monkeypatch.setattr(benchmark_data, "SHAPES_FRAMES", 5)
-    monkeypatch.setattr(benchmark_data, "SHAPES_SIZE", (48, 64))
-    monkeypatch.setattr(benchmark_data.cv2, "setNumThreads", lambda _: None)
-    monkeypatch.setattr(benchmark_data.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(training_data, "SHAPES_VIDEOS", 2)
+    monkeypatch.setattr(training_data, "SHAPES_FRAMES", 5)
+    monkeypatch.setattr(training_data, "SHAPES_SIZE", (48, 64))
+    monkeypatch.setattr(training_data.cv2, "setNumThreads", lambda _: None)
+    monkeypatch.setattr(training_data.torch, "set_num_threads", lambda _: None)
     datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
     yield make_moving_shapes(tmp_path, num_videos=3, num_frames=6, height=48, width=64) / "train"
     for catalog, before in ((DatasetCatalog, datasets), (MetadataCatalog, metadata)):
@@ -33,9 +33,9 @@ def shapes(monkeypatch, tmp_path):
 
 
 def test_both_mappers_make_the_same_clips(shapes):
-    cfg = setup_cfg(benchmark_data.CONFIG, ["MODEL.DEVICE", "cpu", *SMALL])
+    cfg = setup_cfg(training_data.CONFIG, ["MODEL.DEVICE", "cpu", *SMALL])
     own = ClipMapper(cfg, is_train=True)
-    other = benchmark_data.DecodeAllMapper(own)
+    other = training_data.DecodeAllMapper(own)
     dataset = ClipDataset(
         load_ytvis_json(shapes / "instances.json", shapes / "JPEGImages"), "frame"
     )
@@ -52,27 +52,11 @@ def test_both_mappers_make_the_same_clips(shapes):
             assert torch.equal(a.gt_classes, b.gt_classes)
 
 
-def test_every_mask_of_the_video_is_decoded_by_the_other_mapper_only(shapes, monkeypatch):
-    cfg = setup_cfg(benchmark_data.CONFIG, ["MODEL.DEVICE", "cpu", *SMALL])
-    (record, *_) = load_ytvis_json(shapes / "instances.json", shapes / "JPEGImages")
-    decoded = []
-
-    def counting(segmentations, size, decode=benchmark_data.decode_masks):
-        decoded.extend(segmentations)
-        return decode(segmentations, size)
-
-    monkeypatch.setattr(benchmark_data, "decode_masks", counting)
-    mapper = ClipMapper(cfg, is_train=True)
-    benchmark_data.DecodeAllMapper(mapper)({**record, "reference_frame": 0})
-    assert len(decoded) == sum(len(track["segmentations"]) for track in record["tracks"])
-    assert "masks" not in record["tracks"][0]
-
-
 def test_shapes_are_made_measured_and_forgotten(capsys, tmp_path):
     arguments = ["--clips", "4", "--repeats", "2", "--workers", "1"]
     file = tmp_path / "found.json"
-    assert benchmark_data.main([*arguments, "--json", str(file), *SMALL]) == 0
-    assert benchmark_data.SHAPES not in DatasetCatalog
+    assert training_data.main([*arguments, "--json", str(file), *SMALL]) == 0
+    assert training_data.SHAPES not in DatasetCatalog
     printed = capsys.readouterr().out
     assert "2 videos, 10 frames" in printed
     assert "medians of 2 x 4 clips" in printed
@@ -83,12 +67,12 @@ def test_shapes_are_made_measured_and_forgotten(capsys, tmp_path):
     assert min(found["seconds_per_clip"].values()) > 0
     assert set(found["frames_per_second"]) == {"0", "1"}
     assert found["machine"] in printed
-    assert benchmark_data.main([*arguments, *SMALL]) == 0
+    assert training_data.main([*arguments, *SMALL]) == 0
 
 
 def test_any_video_data_set_can_be_measured(shapes, capsys):
     register_ytvis_instances("mine", {}, shapes / "instances.json", shapes / "JPEGImages")
-    assert benchmark_data.main(["--dataset", "mine", "--clips", "2", "--repeats", "1", *SMALL]) == 0
+    assert training_data.main(["--dataset", "mine", "--clips", "2", "--repeats", "1", *SMALL]) == 0
     assert "mine: 3 videos, 18 frames" in capsys.readouterr().out
     assert "mine" in DatasetCatalog
 
@@ -96,48 +80,23 @@ def test_any_video_data_set_can_be_measured(shapes, capsys):
 @pytest.mark.parametrize(
     ("dataset", "message"), [("nothing", "no data set 'nothing'"), ("coco_2017_val", "no videos")]
 )
-def test_other_data_sets_are_refused(dataset, message, capsys):
-    assert benchmark_data.main(["--dataset", dataset]) == 2
-    assert message in capsys.readouterr().err
+def test_other_data_sets_are_refused(dataset, message, fails):
+    fails(message, training_data.main, ["--dataset", dataset])
 
 
-def test_a_data_set_without_ground_truth_is_refused(shapes, tmp_path, capsys):
+def test_a_data_set_without_ground_truth_is_refused(shapes, tmp_path, fails):
     content = json.loads((shapes / "instances.json").read_text())
     content["annotations"] = None
     (tmp_path / "bare.json").write_text(json.dumps(content))
     register_ytvis_instances("bare", {}, tmp_path / "bare.json", shapes / "JPEGImages")
-    assert benchmark_data.main(["--dataset", "bare"]) == 2
-    assert "bare has no ground truth" in capsys.readouterr().err
-
-
-def test_medians_and_ratio_are_of_the_turns_after_the_first(monkeypatch, shapes):
-    class Clock:
-        now = 0.0
-
-        def perf_counter(self):
-            return self.now
-
-    clock, durations = Clock(), iter([50.0, 60.0, 1.0, 8.0, 3.0, 6.0, 2.0, 7.0])
-
-    class Slow:
-        def __init__(self, *_, **__):
-            pass
-
-        def __call__(self, _):
-            clock.now += next(durations)
-
-    monkeypatch.setattr(benchmark_data, "time", clock)
-    monkeypatch.setattr(benchmark_data, "ClipMapper", Slow)
-    monkeypatch.setattr(benchmark_data, "DecodeAllMapper", Slow)
-    found = benchmark_data.measure_mappers(None, [None], clips=1, repeats=3)
-    assert found == {"ClipMapper": 2.0, "decode all": 7.0}
+    fails("bare has no ground truth", training_data.main, ["--dataset", "bare"])
 
 
 def test_memory_grows_by_what_a_worker_needs_for_itself():
     kept = []
-    grown = benchmark_data.worker_memory(lambda: kept.append(bytearray(32 * 2**20)))
+    grown = training_data.worker_memory(lambda: kept.append(bytearray(32 * 2**20)))
     if grown is None:
         pytest.skip("not Linux")
     assert 30 * 2**20 < grown < 40 * 2**20
     assert kept == []
-    assert benchmark_data.worker_memory(lambda: None) < 4 * 2**20
+    assert training_data.worker_memory(lambda: None) < 4 * 2**20

@@ -7,7 +7,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from mobileinst_d2 import add_mobileinst_config
-from mobileinst_d2.benchmark import PAPER_ROWS, PAPER_SIZE, ModelCost, measure_cost
+from mobileinst_d2.analysis import PAPER_ROWS, PAPER_SIZE, ModelCost, measure_cost
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mobileinst"
 MASKS = "MODEL.MASK_DECODER"

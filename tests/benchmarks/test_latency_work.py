@@ -1,32 +1,35 @@
 import sys
 
 import cv2
+import latency_models
 import numpy as np
 import pytest
 import torch
-from small_network import SIZE, build_small_network, small_config
-from tiny_models import build_tiny_model, tiny_config
-from torch import nn
-
-from mobileinst_d2.benchmark import candidates
-from mobileinst_d2.benchmark.candidates import (
+from latency_models import (
+    PARTS,
     ConfigCandidate,
     ExportedCandidate,
     PackageCandidate,
+    PartCandidate,
     randomise_norms,
 )
-from mobileinst_d2.benchmark.graphs import (
+from latency_rounds import Comparison
+from latency_work import (
     PreparedGraph,
     Timing,
     count_candidate,
+    measure_live_stages,
     prepare_candidate,
     prepare_graph,
     time_call,
     time_graph,
+    time_stages,
 )
-from mobileinst_d2.benchmark.latency import Comparison
-from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
-from mobileinst_d2.benchmark.stages import measure_live_stages, time_stages
+from small_network import SIZE, build_small_network, small_config
+from tiny_models import build_tiny_model, tiny_config
+from torch import nn
+
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.export import ExportError, export_model
 
 
@@ -178,7 +181,7 @@ def test_post_processing_and_association_are_timed():
 
 
 def test_a_package_that_is_missing_is_named_with_its_licence(monkeypatch):
-    monkeypatch.setattr(candidates.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(latency_models.importlib.util, "find_spec", lambda name: None)
     candidate = PackageCandidate("yolo11n-seg")
     candidate.check()
     with pytest.raises(ModuleNotFoundError, match=r"AGPL-3\.0\): pip install .*ultralytics"):
@@ -188,7 +191,7 @@ def test_a_package_that_is_missing_is_named_with_its_licence(monkeypatch):
 
 def test_a_package_model_that_does_not_exist_is_refused():
     PackageCandidate("maskrcnn_resnet50_fpn").check()
-    with pytest.raises(ValueError, match=r"no package model resnet50: .*yolo26n-seg.*mask"):
+    with pytest.raises(ConfigError, match=r"no package model resnet50: .*yolo26n-seg.*mask"):
         PackageCandidate("resnet50").check()
 
 

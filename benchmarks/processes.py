@@ -1,18 +1,22 @@
-"""Functions in processes of their own: one thread, one core, and a crash ends that process only."""
+"""Functions in processes of their own, pinned and with one thread, and the memory of processes."""
 
+import ctypes
+import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-__all__ = ["ONE_THREAD", "WorkerError", "available_cores", "default_core", "run_in_worker"]
+from mobileinst_core.errors import UserError
 
 Result = TypeVar("Result")
 
@@ -30,12 +34,12 @@ ONE_THREAD = dict.fromkeys(
 )
 
 # Imported once, by the process that all workers are copies of.
-_PRELOADED = [f"mobileinst_d2.benchmark.{name}" for name in ("isolation", "latency", "stages")]
+_PRELOADED = ["processes", "latency_work"]
 _TIME_TO_END = 10  # seconds, when the result is there
 _SHOWN_LINES, _SHOWN_CHARACTERS = 2, 300
 
 
-class WorkerError(RuntimeError):
+class WorkerError(UserError):
     """A function failed in its process, or took the process down; the message says how."""
 
 
@@ -152,3 +156,57 @@ def _describe_crash(exit_code: int | None, log: Path) -> str:
     lines = [x for x in log.read_text(errors="replace").splitlines() if x.strip()]
     last = f": {lines[-1].strip()[:_SHOWN_CHARACTERS]}" if lines else ""
     return f"the process crashed ({end}){last}"
+
+
+_STATUS = Path("/proc/self/status")
+
+
+class ResidentMemory(NamedTuple):
+    """Memory of this process that is in RAM, in bytes.
+
+    Attributes:
+        now: at the moment.
+        peak: the most since the process began.
+    """
+
+    now: int
+    peak: int
+
+
+def resident_memory() -> ResidentMemory:
+    """Measure this process.
+
+    What was freed is given back to the system before: allocators keep it for later, more or less
+    of it from one moment to the next, by tens of megabytes.
+
+    Returns:
+        What the kernel says.
+
+    Raises:
+        OSError: if this is not Linux.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # of the GNU C library
+        trim(0)
+    try:
+        status = _STATUS.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError as error:
+        raise OSError(f"memory can be measured on Linux only: there is no {_STATUS}") from error
+    kibibytes = (re.search(rf"^{key}:\s+(\d+) kB$", status, re.M)[1] for key in ("VmRSS", "VmHWM"))
+    return ResidentMemory(*(int(x) * 1024 for x in kibibytes))
+
+
+def in_new_process(function: Callable[..., Result], *args: object) -> Result:
+    """Call a function in a process of its own, which has no peak of anything before.
+
+    Args:
+        function: of a module, so that the process can import it.
+        args: its arguments, which can be pickled.
+
+    Returns:
+        What it returns; exceptions come through too.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from single_module import Only
 
 from mobileinst_d2 import add_mobileinst_config
-from mobileinst_d2.benchmark import measure_cost
+from mobileinst_d2.analysis import measure_cost
 from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
 BACKBONE_SIZES = ((224, 224), (512, 512), (640, 896))

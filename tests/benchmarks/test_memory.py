@@ -3,9 +3,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
-
-from mobileinst_d2.benchmark import memory
 
 MIB = 2**20
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
@@ -14,12 +13,12 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measure
 @on_linux
 @pytest.mark.parametrize("block", [64 * MIB, 64 * 1024], ids=["one block", "many blocks"])
 def test_what_is_held_is_counted_and_what_is_freed_is_not(block):
-    before = memory.resident_memory()
+    before = processes.resident_memory()
     held = [np.ones(block, np.uint8) for _ in range(64 * MIB // block)]
-    during = memory.resident_memory()
+    during = processes.resident_memory()
     assert 60 * MIB < during.now - before.now < 90 * MIB
     held.clear()
-    after = memory.resident_memory()
+    after = processes.resident_memory()
     assert abs(after.now - before.now) < 10 * MIB
     # The kernel notes the peak in steps of some pages.
     assert after.peak > during.now - MIB
@@ -27,12 +26,12 @@ def test_what_is_held_is_counted_and_what_is_freed_is_not(block):
 
 
 def test_other_systems_are_told_that_memory_cannot_be_measured(monkeypatch):
-    monkeypatch.setattr(memory, "_STATUS", Path("missing"))
+    monkeypatch.setattr(processes, "_STATUS", Path("missing"))
     with pytest.raises(OSError, match="on Linux only: there is no missing"):
-        memory.resident_memory()
+        processes.resident_memory()
 
 
 def test_a_function_runs_in_a_process_of_its_own():
-    assert memory.in_new_process(os.getpid) != os.getpid()
+    assert processes.in_new_process(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="invalid literal"):
-        memory.in_new_process(int, "seven")
+        processes.in_new_process(int, "seven")

@@ -3,7 +3,7 @@
 import json
 import re
 
-import benchmark_evaluation
+import evaluation
 import pytest
 
 SMALL = ["--videos", "4", "--frames", "3", "--tracks", "3", "--size", "48", "64", "--repeats", "1"]
@@ -11,12 +11,12 @@ SMALL = ["--videos", "4", "--frames", "3", "--tracks", "3", "--size", "48", "64"
 
 @pytest.fixture
 def files(tmp_path):
-    args = benchmark_evaluation.parse_args([*SMALL, "--predictions", "12"])
-    return benchmark_evaluation.make_files(tmp_path, args)
+    args = evaluation.parse_args([*SMALL, "--predictions", "12"])
+    return evaluation.make_files(tmp_path, args)
 
 
 def test_every_way_is_measured(capsys):
-    assert benchmark_evaluation.main(SMALL) == 0
+    assert evaluation.main(SMALL) == 0
     printed = capsys.readouterr().out
     assert "4 videos of 3 frames 64x48, each with 3 annotated tracks of 2 classes" in printed
     for name in ("evaluate_ytvis", "the command, with its start", "plain loops"):
@@ -31,13 +31,13 @@ def test_the_files_hold_what_they_should(files):
 
 
 def test_the_metrics_are_worth_comparing(files):
-    average_precision, recall = benchmark_evaluation.evaluate_plainly(*files)
+    average_precision, recall = evaluation.evaluate_plainly(*files)
     assert 0 < average_precision < recall < 100
 
 
 def test_a_difference_is_an_error(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_evaluation, "plain_iou", lambda first, second: 1.0)
-    assert benchmark_evaluation.main(SMALL) == 1
+    monkeypatch.setattr(evaluation, "plain_iou", lambda first, second: 1.0)
+    assert evaluation.main(SMALL) == 1
     assert "AP and AR100 differ" in capsys.readouterr().err
 
 
@@ -51,5 +51,5 @@ def test_a_difference_is_an_error(monkeypatch, capsys):
 )
 def test_nonsense_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        benchmark_evaluation.main(arguments)
+        evaluation.main(arguments)
     assert message in capsys.readouterr().err

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from latency_work import measure_peak
+from processes import ONE_THREAD, WorkerError, default_core, run_in_worker
 
 from mobileinst_core.termination import tidy_up_on_termination
-from mobileinst_d2.benchmark.isolation import ONE_THREAD, WorkerError, default_core, run_in_worker
-from mobileinst_d2.benchmark.peak import measure_peak
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and affinity of POSIX")
 
@@ -112,16 +112,20 @@ def test_what_is_told_to_end_ends_its_worker_first(tmp_path):
 @needs_proc
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path, repository):
     code = (
-        "import sys, pathlib, test_isolation as t\n"
-        "from mobileinst_d2.benchmark import isolation\n"
-        "isolation._PRELOADED.clear()\n"  # takes seconds
+        "import sys, pathlib, test_processes as t\n"
+        "import processes\n"
+        "processes._PRELOADED.clear()\n"  # takes seconds
         "t.run_in_worker(t.work_and_sleep, pathlib.Path(sys.argv[1]))"
     )
-    folders = [str(repository), str(Path(__file__).parent)]
+    folders = map(str, (repository, repository / "benchmarks", Path(__file__).parent))
     parent = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "told")],
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(tmp_path)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(folders),
+            "TMPDIR": str(tmp_path),
+        },
     )
     try:
         wait_until(lambda: (tmp_path / "told").exists() or parent.poll() is not None)
@@ -141,7 +145,7 @@ def test_what_workers_print_is_not_shown(capfd):
 def test_the_peak_is_measured_in_several_ways(monkeypatch):
     # Behaviour only: what comes out depends on the machine and on what else it does.
     for name, value in (("_MATRIX", 64), ("_CHANNELS", 8), ("_SIDE", 16)):
-        monkeypatch.setattr(f"mobileinst_d2.benchmark.peak.{name}", value)
+        monkeypatch.setattr(f"latency_work.{name}", value)
     rates = measure_peak()
     assert {"matrix product, PyTorch", "3x3 convolution, PyTorch"} <= set(rates)
     assert all(rate > 0 for rate in rates.values())

@@ -12,7 +12,7 @@ from tiny_models import build_tiny_model
 from torch import nn
 
 from mobileinst_d2 import add_mobileinst_config
-from mobileinst_d2.benchmark import ModelCost, measure_cost
+from mobileinst_d2.analysis import ModelCost, measure_cost
 from mobileinst_d2.modeling.layers import MultiHeadAttention
 
 # The largest test image, 640x864, padded to a multiple of 64.

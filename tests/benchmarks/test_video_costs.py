@@ -3,12 +3,12 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+import video
 from detectron2.structures import Instances
+from processes import ResidentMemory
 from tiny_models import build_tiny_model, noise_image, tiny_config
+from video import FrameCost, moving_picture, shape_masks
 
-from mobileinst_d2.benchmark import video
-from mobileinst_d2.benchmark.memory import ResidentMemory
-from mobileinst_d2.benchmark.video import FrameCost, moving_picture, shape_masks
 from mobileinst_d2.modeling.postprocessing import mask_product
 from mobileinst_d2.tracking import VideoPredictor, video_network
 

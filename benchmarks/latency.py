@@ -8,9 +8,9 @@ machines, and those only roughly. Weights are random, except in exported folders
 
 Examples::
 
-    python tools/benchmark.py --package yolo11n-seg yolo26n-seg maskrcnn_resnet50_fpn \\
+    python benchmarks/latency.py --package yolo11n-seg yolo26n-seg maskrcnn_resnet50_fpn \\
         --config-file configs/mobileinst/mobileinst_topformer-b_coco.yaml --breakdown
-    python tools/benchmark.py --exported output/onnx output/ncnn --live output/onnx output/ncnn
+    python benchmarks/latency.py --exported output/onnx output/ncnn --live output/onnx output/ncnn
 """
 
 import argparse
@@ -24,29 +24,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mobileinst_core.arguments import whole_number
-from mobileinst_core.files import replacing, write_json
-from mobileinst_core.runtime.manifest import read_manifest
-from mobileinst_core.runtime.runners import ExportError
-from mobileinst_core.termination import tidy_up_on_termination
-from mobileinst_d2.benchmark.candidates import (
+from latency_models import (
+    PARTS,
     Candidate,
     ConfigCandidate,
     ExportedCandidate,
     PackageCandidate,
+    PartCandidate,
 )
-from mobileinst_d2.benchmark.graphs import RUNTIMES
-from mobileinst_d2.benchmark.isolation import (
-    WorkerError,
-    available_cores,
-    default_core,
-    run_in_worker,
-)
-from mobileinst_d2.benchmark.latency import Comparison, TimedRounds
-from mobileinst_d2.benchmark.machine import describe_machine
-from mobileinst_d2.benchmark.parts import PARTS, PartCandidate
-from mobileinst_d2.benchmark.stages import LiveRounds, measure_live_stages, time_stages
-from mobileinst_d2.benchmark.table import (
+from latency_rounds import (
+    Comparison,
+    TimedRounds,
     breakdown_table,
     comparison_numbers,
     live_numbers,
@@ -55,7 +43,21 @@ from mobileinst_d2.benchmark.table import (
     ratio_table,
     rounds_numbers,
 )
-from mobileinst_d2.engine.setup import ConfigError, setup_cfg
+from latency_work import RUNTIMES, LiveRounds, measure_live_stages, time_stages
+from processes import (
+    WorkerError,
+    available_cores,
+    default_core,
+    run_in_worker,
+)
+from reporting import describe_machine
+
+from mobileinst_core.arguments import whole_number
+from mobileinst_core.command import command
+from mobileinst_core.files import replacing, write_json
+from mobileinst_core.runtime.manifest import read_manifest
+from mobileinst_core.termination import tidy_up_on_termination
+from mobileinst_d2.engine.setup import setup_cfg
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")
 # Seconds after which a process is taken for stuck.
@@ -306,34 +308,33 @@ def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
         report.add("live", "\n\n".join(filter(None, sections)), live_numbers(lives))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit status is 0 also where some models failed."""
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print; models that fail are dashes in the tables.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+    """
     args = parse_args(argv)
     tidy_up_on_termination()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     core = default_core() if args.cpu is None else args.cpu
     run = functools.partial(run_in_worker, core=core, timeout=TIME_LIMIT)
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        candidates = find_candidates(args)
-        report = Report(args, core, shlex.join(["python", "tools/benchmark.py", *arguments]))
-        with tempfile.TemporaryDirectory() as settings:
-            # Ultralytics shall not connect, nor write into the home folder when it is imported.
-            os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": settings}
-            wholes = [x for x in candidates if args.breakdown and isinstance(x, ConfigCandidate)]
-            # The breakdown of a single model times that model too.
-            if len(candidates) > 1 or len(wholes) < len(candidates):
-                compare(args, candidates, run, report)
-            for whole in wholes:
-                break_down(args, whole, run, report)
-            if args.live:
-                track_live(args, run, report)
-    except (ConfigError, ExportError, OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("error: interrupted; the files have the rounds before") from None
+    candidates = find_candidates(args)
+    report = Report(args, core, shlex.join(["python", "benchmarks/latency.py", *arguments]))
+    with tempfile.TemporaryDirectory() as settings:
+        # Ultralytics shall not connect, nor write into the home folder when it is imported.
+        os.environ |= {"YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": settings}
+        wholes = [x for x in candidates if args.breakdown and isinstance(x, ConfigCandidate)]
+        # The breakdown of a single model times that model too.
+        if len(candidates) > 1 or len(wholes) < len(candidates):
+            compare(args, candidates, run, report)
+        for whole in wholes:
+            break_down(args, whole, run, report)
+        if args.live:
+            track_live(args, run, report)
     print(report.text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""What a measurement was made on, median times of calls, and tables."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+
+def describe_machine() -> str:
+    """Processor, number of its cores that this process may use, and versions, in one line."""
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        # Linux knows the name that platform does not tell.
+        names = [x for x in information.read_text().splitlines() if x.startswith("model name")]
+        processor = names[0].partition(":")[2].strip() if names else processor
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count()
+    return (
+        f"{processor}, cores: {cores}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
+
+
+def median_seconds(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Time calls that take turns, as the load of a machine changes.
+
+    Args:
+        calls: what to time, by name.
+        repeats: rounds that count, after one that warms up.
+        clock: of wall-clock time, or ``time.process_time``.
+
+    Returns:
+        The median time of each in seconds.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            seconds[name].append(clock() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with names on the left and numbers on the right.
+
+    Args:
+        headers: of the columns.
+        rows: cells of each row.
+
+    Returns:
+        Markdown.
+    """
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True)
