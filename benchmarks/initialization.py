@@ -50,7 +50,7 @@ def default_configs() -> list[Path]:
         cfg = load_config(file)
         network = (cfg.MODEL.BACKBONE, cfg.MODEL.TOPFORMER, cfg.MODEL.SEAFORMER)
         others = (cfg.MODEL.TIMM,) if "TIMM" in cfg.MODEL else ()
-        heads = (cfg.MODEL.MASK_DECODER, cfg.MODEL.INSTANCE_DECODER)
+        heads = (cfg.MODEL.MOBILEINST.MASK_DECODER, cfg.MODEL.MOBILEINST.INSTANCE_DECODER)
         found.setdefault(str((*network, *others, *heads)), file)
     return list(found.values())
 

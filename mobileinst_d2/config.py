@@ -1,11 +1,12 @@
-"""Every configuration key that this project adds to Detectron2's, with its default.
+"""The configuration keys that this project adds to Detectron2's, with their defaults.
 
-The values marked *open* are choices that the paper does not settle; the reasons for the
-defaults stand in ``docs/deviations.md``.
+Here are those that all systems share; those of one system stand beside its model. *Open* are
+choices that the paper does not settle; ``docs/deviations.md`` has the reasons.
 """
 
 from detectron2.config import CfgNode as CN
 
+from .modeling.meta_arch.mobileinst_config import add_mobileinst_model_config
 from .utils.config_keys import keep_existing_keys
 
 __all__ = ["add_mobileinst_config"]
@@ -31,10 +32,7 @@ def add_mobileinst_config(cfg: CN) -> None:
     cfg.MODEL.WARM_START_CLASSES = ""
 
     _add_backbone_config(cfg)
-    _add_mask_decoder_config(cfg)
-    _add_instance_decoder_config(cfg)
-    _add_loss_config(cfg)
-    _add_mobileinst_config(cfg)
+    add_mobileinst_model_config(cfg)
     _add_data_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
@@ -48,28 +46,21 @@ def _add_backbone_config(cfg: CN) -> None:
     # folded into its convolutions; 0 = left as they are. Training would break such a network.
     cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM = 64
 
+    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
+    cfg.MODEL.BACKBONE.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
+    # Normalisation: "BN" | "SyncBN" | "FrozenBN", or others of Detectron2 but for TimmBackbone.
+    cfg.MODEL.BACKBONE.NORM = "BN"
+    # Stochastic depth of the last transformer block of TopFormer, and of each stage of SeaFormer;
+    # earlier blocks get proportionally less.
+    cfg.MODEL.BACKBONE.DROP_PATH = 0.1
+
     cfg.MODEL.TOPFORMER = CN()
     # "tiny" | "small" | "base"; the paper's model is "base".
     cfg.MODEL.TOPFORMER.VARIANT = "base"
-    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.TOPFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
-    # Open: channels of x3, x4 and x5; 0 = the variant's (128, 192, 256).
-    cfg.MODEL.TOPFORMER.SIM_CHANNELS = 0
-    # Stochastic depth of the last transformer block; earlier blocks get proportionally less.
-    cfg.MODEL.TOPFORMER.DROP_PATH = 0.1
-    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
-    cfg.MODEL.TOPFORMER.NORM = "BN"
 
     cfg.MODEL.SEAFORMER = CN()
     # Open: "tiny" | "small" | "base" | "large"; the paper names no size.
     cfg.MODEL.SEAFORMER.VARIANT = "base"
-    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.SEAFORMER.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
-    # Stochastic depth of the last transformer block of each stage; earlier blocks get
-    # proportionally less.
-    cfg.MODEL.SEAFORMER.DROP_PATH = 0.1
-    # Normalisation of every convolution: "BN", "SyncBN", "FrozenBN", ...
-    cfg.MODEL.SEAFORMER.NORM = "BN"
 
     cfg.MODEL.TIMM = CN()
     # TimmBackbone: any network of timm that gives features at strides 8, 16 and 32. The paper's
@@ -78,140 +69,14 @@ def _add_backbone_config(cfg: CN) -> None:
     # Start a training from the weights that timm publishes for the network; MODEL.WEIGHTS and
     # MODEL.BACKBONE.WEIGHTS go before.
     cfg.MODEL.TIMM.PRETRAINED = False
-    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.TIMM.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
     # Open: how x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
     # "pool" (2x2 average).
     cfg.MODEL.TIMM.GLOBAL_FEATURE = "conv"
-    # What the network's batch norms become: "BN" | "SyncBN" | "FrozenBN".
-    cfg.MODEL.TIMM.NORM = "BN"
 
     cfg.MODEL.MOBILE_FPN = CN()
     # What build_mobile_fpn_backbone, for Detectron2's own detectors, puts MODEL.FPN on:
     # "TopFormer" | "SeaFormer" | "TimmBackbone".
     cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TopFormer"
-
-
-def _add_mask_decoder_config(cfg: CN) -> None:
-    cfg.MODEL.MASK_DECODER = CN()
-    # Name in MASK_DECODER_REGISTRY: SemanticEnhancedMaskDecoder, or SparseInst's encoder as
-    # FPNPPMMaskDecoder (Table 6). The latter has no LAYOUT, PYRAMID_ORDER, ENHANCERS, DOWNSAMPLE.
-    cfg.MODEL.MASK_DECODER.NAME = "SemanticEnhancedMaskDecoder"
-    # Backbone features from fine to coarse, the local pyramid of the mask decoder.
-    cfg.MODEL.MASK_DECODER.IN_FEATURES = ["x3", "x4", "x5"]
-    # Backbone feature with the global semantics (X_G), for the enhancers and the global decoder.
-    cfg.MODEL.MASK_DECODER.GLOBAL_FEATURE = "x6"
-    # Width of the pyramid and of the mask feature X_mask.
-    cfg.MODEL.MASK_DECODER.HIDDEN_DIM = 256
-    # Open: arrangement of the pyramid: "two_rounds" (top-down, then bottom-up, then merged) or
-    # "zigzag" (one path down and up twice, without laterals).
-    cfg.MODEL.MASK_DECODER.LAYOUT = "two_rounds"
-    # Open: "sum_conv" convolves after each sum, as an FPN does; "conv_sum" before.
-    cfg.MODEL.MASK_DECODER.PYRAMID_ORDER = "sum_conv"
-    # Normalisation of the mask convolutions, the enhancers and the global decoder's input.
-    cfg.MODEL.MASK_DECODER.NORM = "BN"
-    # Open: normalisation of the 3x3 pyramid convolutions and of the fusion ("" = none, with a
-    # bias).
-    cfg.MODEL.MASK_DECODER.PYRAMID_NORM = "BN"
-    # Open: normalisation of the 1x1 laterals ("" = none, with a bias).
-    cfg.MODEL.MASK_DECODER.LATERAL_NORM = ""
-    # Semantic enhancers at 1/32 (Table 6, last two rows): any of "input" (on the coarsest
-    # lateral) and "output" (on the coarsest map after the rounds); [] = none. Open: the places.
-    cfg.MODEL.MASK_DECODER.ENHANCERS = ["input", "output"]
-    # Open: gate of the enhancers: "hsigmoid" | "sigmoid" | "none" (only add).
-    cfg.MODEL.MASK_DECODER.ENHANCER_GATE = "hsigmoid"
-    # Open: how the bottom-up round goes down: "nearest" | "max" | "bilinear" | "conv".
-    cfg.MODEL.MASK_DECODER.DOWNSAMPLE = "nearest"
-    # Not in the paper: strides, of 8, 16 and 32, at which the 3x3 convolutions of pyramid and mask
-    # branch are depthwise-separable; () = none.
-    cfg.MODEL.MASK_DECODER.SEPARABLE_STRIDES = ()
-    # 3x3 convolutions between the fused pyramid and X_mask (the "Nx conv" of Table 6).
-    cfg.MODEL.MASK_DECODER.NUM_MASK_CONVS = 1
-    # Open: append the two normalised coordinates to the input of the mask convolutions.
-    cfg.MODEL.MASK_DECODER.COORD_FEATURES = False
-    # Channels of each pooled map of FPNPPMMaskDecoder; 0 = no pyramid pooling, a plain FPN.
-    cfg.MODEL.MASK_DECODER.PPM_DIM = 512
-    # Rows and columns of those pooled maps.
-    cfg.MODEL.MASK_DECODER.PPM_BINS = [1, 2, 3, 6]
-
-
-def _add_instance_decoder_config(cfg: CN) -> None:
-    cfg.MODEL.INSTANCE_DECODER = CN()
-    # Name in INSTANCE_DECODER_REGISTRY.
-    cfg.MODEL.INSTANCE_DECODER.NAME = "DualTransformerInstanceDecoder"
-    # Number of instance queries.
-    cfg.MODEL.INSTANCE_DECODER.NUM_QUERIES = 100
-    # Width of the queries; equal to MASK_DECODER.HIDDEN_DIM, as X_mask is the local memory.
-    cfg.MODEL.INSTANCE_DECODER.HIDDEN_DIM = 256
-    # Attention heads of each decoder layer.
-    cfg.MODEL.INSTANCE_DECODER.NUM_HEADS = 8
-    # Decoder layers in order, each "global" or "local" (Table 3).
-    cfg.MODEL.INSTANCE_DECODER.LAYERS = ["global", "local"]
-    # Open: what the local tokens are pooled from: "x_mask", or "fused" (before the mask convs).
-    cfg.MODEL.INSTANCE_DECODER.LOCAL_SOURCE = "x_mask"
-    # Pooling to the local tokens: "max" | "avg" | "none" (Table 5).
-    cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL = "max"
-    # Window and stride of that pooling.
-    cfg.MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE = 8
-    # Open: width of the one feed-forward network after the decoders (0 = none).
-    cfg.MODEL.INSTANCE_DECODER.FFN_DIM = 1024
-    # Open: channels of a mask kernel. Equal to HIDDEN_DIM = no projection of X_mask.
-    cfg.MODEL.INSTANCE_DECODER.KERNEL_DIM = 128
-    # Open: linear layers of the kernel head (1, or an MLP).
-    cfg.MODEL.INSTANCE_DECODER.KERNEL_MLP_LAYERS = 1
-    # Open: order inside a decoder layer: "cross_self" | "self_cross".
-    cfg.MODEL.INSTANCE_DECODER.ATTENTION_ORDER = "cross_self"
-    # Open: layer norm before (True) or after (False) each attention.
-    cfg.MODEL.INSTANCE_DECODER.PRE_NORM = False
-    # Open: learned positional embedding of the queries.
-    cfg.MODEL.INSTANCE_DECODER.QUERY_POSITION = True
-    # Open: add the sine position to the values too, not only to the keys.
-    cfg.MODEL.INSTANCE_DECODER.POSITION_ON_VALUES = False
-    # Dropout of attention and feed-forward network.
-    cfg.MODEL.INSTANCE_DECODER.DROPOUT = 0.0
-    # Class probability at the start of training (focal prior).
-    cfg.MODEL.INSTANCE_DECODER.PRIOR_PROB = 0.01
-
-
-def _add_loss_config(cfg: CN) -> None:
-    cfg.MODEL.MATCHER = CN()
-    # Matching score = dice^MASK_POWER * class probability^CLASS_POWER.
-    cfg.MODEL.MATCHER.MASK_POWER = 0.8
-    cfg.MODEL.MATCHER.CLASS_POWER = 0.2
-
-    cfg.MODEL.CRITERION = CN()
-    # lambda_c: sigmoid focal loss of the classes.
-    cfg.MODEL.CRITERION.CLASS_WEIGHT = 2.0
-    # lambda_mask, on the dice term and ...
-    cfg.MODEL.CRITERION.DICE_WEIGHT = 2.0
-    # ... on the pixel-wise binary cross-entropy. Open: the paper's 2 or SparseInst's code's 5.
-    cfg.MODEL.CRITERION.MASK_WEIGHT = 2.0
-    # lambda_obj: IoU-aware objectness.
-    cfg.MODEL.CRITERION.OBJECTNESS_WEIGHT = 1.0
-    # Weight of positives in the focal loss; negatives get 1 - FOCAL_ALPHA.
-    cfg.MODEL.CRITERION.FOCAL_ALPHA = 0.25
-    # Exponent of the focal loss that turns down easy examples.
-    cfg.MODEL.CRITERION.FOCAL_GAMMA = 2.0
-    # Mask probability from which a pixel counts in the objectness target IoU.
-    cfg.MODEL.CRITERION.OBJECTNESS_MASK_THRESHOLD = 0.4
-
-
-def _add_mobileinst_config(cfg: CN) -> None:
-    cfg.MODEL.MOBILEINST = CN()
-
-    # Temporal training by query passing (paper, section 3.5). Needs clips of two frames or more.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING = CN()
-    # Train with the mask losses of passed queries when the data are clips.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.ENABLED = True
-    # Open: which object supervises a passed query: "shared" (the assignment found in the target
-    # frame), "identity" (the object it matched in the source frame), "own" (a matching of its own).
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.MATCH = "shared"
-    # Open: stop the gradient into the global decoder of the source frame.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.DETACH = False
-    # Open: pass from each frame of a pair to the other, not only from the first to the second.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.TWO_WAY = False
-    # Open: factor on the mask losses of passed queries.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.WEIGHT = 1.0
 
 
 def _add_data_config(cfg: CN) -> None:

@@ -18,7 +18,7 @@ class SmallNetwork(VideoSegmentor):
         super().__init__(
             mask_stride=8, mask_upsampling=2, size_divisibility=64, **self.from_config(cfg)
         )
-        num_queries, width = cfg.MODEL.INSTANCE_DECODER.NUM_QUERIES, 16
+        num_queries, width = cfg.MODEL.MOBILEINST.INSTANCE_DECODER.NUM_QUERIES, 16
         self.conv = nn.Conv2d(3, width, 9, stride=8, padding=4)
         self.refine = nn.Conv2d(width, width, 3, padding=1)
         self.query = nn.Parameter(torch.randn(1, num_queries, width))

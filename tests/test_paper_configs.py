@@ -38,10 +38,10 @@ COMMON = {
     "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
     "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
     "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
-    "MODEL.CRITERION.CLASS_WEIGHT": 2.0,
-    "MODEL.CRITERION.DICE_WEIGHT": 2.0,
-    "MODEL.CRITERION.MASK_WEIGHT": 2.0,
-    "MODEL.CRITERION.OBJECTNESS_WEIGHT": 1.0,
+    "MODEL.MOBILEINST.LOSS.CLASS_WEIGHT": 2.0,
+    "MODEL.MOBILEINST.LOSS.DICE_WEIGHT": 2.0,
+    "MODEL.MOBILEINST.LOSS.MASK_WEIGHT": 2.0,
+    "MODEL.MOBILEINST.LOSS.OBJECTNESS_WEIGHT": 1.0,
     "TEST.AUG.ENABLED": False,
     "TEST.SCORE_THRESHOLD": 0.005,
     "TEST.MASK_THRESHOLD": 0.45,
@@ -181,9 +181,10 @@ def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 OURS, CLIPS = "mobileinst_topformer-b_no-enhancer_coco", "mobileinst_topformer-b_ytvis21"
-DECODER, MASKS = "MODEL.INSTANCE_DECODER", "MODEL.MASK_DECODER"
+MODEL = "MODEL.MOBILEINST"
+DECODER, MASKS = f"{MODEL}.INSTANCE_DECODER", f"{MODEL}.MASK_DECODER"
 # Our own faster models, and in what they differ.
-WIDTH_128 = {f"{MASKS}.HIDDEN_DIM": 128, f"{DECODER}.HIDDEN_DIM": 128}
+WIDTH_128 = {f"{MODEL}.HIDDEN_DIM": 128}
 SEPARABLE = {f"{MASKS}.SEPARABLE_STRIDES": (8,)}
 PASSING, CLIP_LEN = "MODEL.MOBILEINST.QUERY_PASSING.ENABLED", "TEST.TRACKING.CLIP_LEN"
 NO_ENHANCER = {f"{MASKS}.ENHANCERS": []}
@@ -191,7 +192,7 @@ LITERAL = {
     f"{MASKS}.PYRAMID_NORM": "",
     f"{MASKS}.DOWNSAMPLE": "bilinear",
     f"{DECODER}.FFN_DIM": 0,
-    f"{DECODER}.KERNEL_DIM": 256,
+    f"{MODEL}.KERNEL_DIM": 256,
     f"{DECODER}.KERNEL_MLP_LAYERS": 3,
 }
 FPN = {f"{MASKS}.NAME": "FPNPPMMaskDecoder"}
@@ -286,7 +287,7 @@ def test_models_on_networks_of_timm_differ_in_the_backbone_alone(backbone, netwo
 
 def test_the_two_toy_models_are_those_of_the_family():
     network = ("MODEL.BACKBONE.NAME", *WIDTH_128, *SEPARABLE)
-    network += (f"{DECODER}.NUM_HEADS", f"{DECODER}.FFN_DIM", f"{DECODER}.KERNEL_DIM")
+    network += (f"{DECODER}.NUM_HEADS", f"{DECODER}.FFN_DIM", f"{MODEL}.KERNEL_DIM")
     for toy, name, backbone in (
         ("full", "mobileinst_topformer-b_coco", "MODEL.TOPFORMER.VARIANT"),
         ("small", "mobileinst_mobilenetv4-s_128_dw_coco", "MODEL.TIMM.NAME"),

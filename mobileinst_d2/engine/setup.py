@@ -21,6 +21,23 @@ __all__ = ["ConfigError", "setup_cfg"]
 
 logger = logging.getLogger(__name__)
 
+# Beginnings of keys that have moved, and what they are now; the first that fits counts.
+_MOVED = (
+    ("MODEL.MASK_DECODER.HIDDEN_DIM", "MODEL.MOBILEINST.HIDDEN_DIM"),
+    ("MODEL.INSTANCE_DECODER.HIDDEN_DIM", "MODEL.MOBILEINST.HIDDEN_DIM"),
+    ("MODEL.INSTANCE_DECODER.KERNEL_DIM", "MODEL.MOBILEINST.KERNEL_DIM"),
+    ("MODEL.MASK_DECODER.NORM", "MODEL.MOBILEINST.NORM"),
+    ("MODEL.MASK_DECODER.IN_FEATURES", "MODEL.MOBILEINST.BACKBONE_FEATURES"),
+    ("MODEL.MASK_DECODER.GLOBAL_FEATURE", "MODEL.MOBILEINST.BACKBONE_FEATURES"),
+    ("MODEL.MASK_DECODER.", "MODEL.MOBILEINST.MASK_DECODER."),
+    ("MODEL.INSTANCE_DECODER.", "MODEL.MOBILEINST.INSTANCE_DECODER."),
+    ("MODEL.MATCHER.", "MODEL.MOBILEINST.LOSS.MATCHER_"),
+    ("MODEL.CRITERION.", "MODEL.MOBILEINST.LOSS."),
+    ("MODEL.TOPFORMER.", "MODEL.BACKBONE."),
+    ("MODEL.SEAFORMER.", "MODEL.BACKBONE."),
+    ("MODEL.TIMM.", "MODEL.BACKBONE."),
+)
+
 
 def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
     """Build the config of a run, and register the data sets that it lists.
@@ -131,6 +148,10 @@ def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
     known = list(_keys(cfg))
     parts = []
     for key in unknown:
+        moved = [new + key.removeprefix(old) for old, new in _MOVED if key.startswith(old)]
+        if moved and moved[0] in known:
+            parts.append(f"there is no config key {key!r}; it is {moved[0]!r} now")
+            continue
         close = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)
         parts.append(f"there is no config key {key!r}; the closest is {close[0]!r}")
     return "; ".join(parts) + "."

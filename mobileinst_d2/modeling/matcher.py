@@ -1,7 +1,6 @@
 """One-to-one assignment of queries to objects."""
 
 import torch
-from detectron2.config import CfgNode, configurable
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
@@ -17,7 +16,6 @@ class HungarianMatcher(nn.Module):
     The paper takes SparseInst's matching (section 3.6).
     """
 
-    @configurable
     def __init__(self, *, mask_power: float = 0.8, class_power: float = 0.2) -> None:
         """Build the matcher.
 
@@ -28,14 +26,6 @@ class HungarianMatcher(nn.Module):
         super().__init__()
         self.mask_power = mask_power
         self.class_power = class_power
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        """Keyword arguments from ``cfg.MODEL.MATCHER``."""
-        return {
-            "mask_power": cfg.MODEL.MATCHER.MASK_POWER,
-            "class_power": cfg.MODEL.MATCHER.CLASS_POWER,
-        }
 
     @torch.no_grad()
     def forward(

@@ -10,7 +10,7 @@ from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.analysis import PAPER_ROWS, PAPER_SIZE, ModelCost, measure_cost
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mobileinst"
-MASKS = "MODEL.MASK_DECODER"
+MASKS = "MODEL.MOBILEINST.MASK_DECODER"
 # The published numbers of the literal design contain the masks brought to the size of the input:
 # 100 of them, 4 per pixel. That is post-processing, which is not in our count.
 FULL_RESOLUTION = 100 * PAPER_SIZE[0] * PAPER_SIZE[1] * 4 / 1e9

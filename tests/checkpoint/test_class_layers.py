@@ -143,7 +143,7 @@ def test_equal_numbers_without_a_source_are_loaded_as_they_are(start, trained_on
 
 
 def test_a_class_layer_of_another_width_is_left_out(start, caplog):
-    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 30}
+    options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 30}
     state = marked_state(80)
     state[WEIGHT] = torch.zeros(80, 3)
     with caplog.at_level(logging.WARNING):
@@ -154,7 +154,7 @@ def test_a_class_layer_of_another_width_is_left_out(start, caplog):
 
 def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
     # 40 queries, 40 classes: only the class layer is permuted.
-    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 40}
+    options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 40}
     old = build_tiny_model(seed=1, MODEL__NUM_CLASSES=40, **options).state_dict()
     state, _ = start(old, "ytvis_2021_train", "ytvis_2019_train", **options)
     assert sum(value.ndim > 0 and value.shape[0] == 40 for value in old.values()) > 2
@@ -162,7 +162,7 @@ def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
 
 
 def test_other_differences_stay_a_warning_at_the_start(start, caplog):
-    options = {"MODEL__INSTANCE_DECODER__NUM_QUERIES": 30}
+    options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 30}
     with caplog.at_level(logging.WARNING):
         start(marked_state(80), "ytvis_2019_train", "coco_2017_train", **options)
     assert "Skip loading parameter 'instance_decoder.quer" in caplog.text

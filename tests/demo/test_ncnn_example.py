@@ -24,7 +24,7 @@ NAMES = ["ant", 'a "bee"', "löwe 🦁", "back\\slash"]
 # another one or a threshold that rounding could decide.
 SEED = 16
 SETTINGS = {
-    "MODEL__INSTANCE_DECODER__NUM_QUERIES": 8,
+    "MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 8,
     "INPUT__FIXED_SIZE_TEST": SIZE,
     "TEST__TRACKING__CLIP_LEN": 2,
     "TEST__STREAMING__SCORE_ON": 0.6,

@@ -25,7 +25,7 @@ def test_file_then_overrides(write):
     path = write("_BASE_: base.yaml\nSOLVER:\n  MAX_ITER: 6\n")
     cfg = setup_cfg(path, ["SOLVER.IMS_PER_BATCH", "3"])
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH) == (6, 0.5, 3)
-    assert cfg.MODEL.MASK_DECODER.HIDDEN_DIM == 256
+    assert cfg.MODEL.MOBILEINST.HIDDEN_DIM == 256
     assert not cfg.is_frozen()
 
 
@@ -60,6 +60,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
     ("opts", "message"),
     [
         (["MODEL.NUM_CLASES", "3"], r"'MODEL\.NUM_CLASES'; the closest is 'MODEL\.NUM_CLASSES'"),
+        (["MODEL.MATCHER.CLASS_POWER", "1"], r"it is 'MODEL\.MOBILEINST\.LOSS\.MATCHER_CLASS_P"),
         (["model.num_classes", "3"], r"closest is 'MODEL\.NUM_CLASSES'"),
         (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
         (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must stand before"),

@@ -2,7 +2,6 @@ import itertools
 
 import pytest
 import torch
-from tiny_models import tiny_config
 
 from mobileinst_d2.modeling.matcher import HungarianMatcher
 from mobileinst_d2.modeling.targets import FrameTargets
@@ -43,10 +42,7 @@ def best_total(scores: torch.Tensor) -> float:
 @pytest.mark.parametrize("powers", [(0.8, 0.2), (0.0, 1.0)])
 def test_the_assignment_maximises_the_matching_score(queries, objects, powers):
     mask_power, class_power = powers
-    cfg = tiny_config(
-        MODEL__MATCHER__MASK_POWER=mask_power, MODEL__MATCHER__CLASS_POWER=class_power
-    )
-    matcher = HungarianMatcher(cfg)
+    matcher = HungarianMatcher(mask_power=mask_power, class_power=class_power)
     for _ in range(5):
         class_logits, mask_logits, target = random_case(queries, objects)
         ((rows, columns),) = matcher(class_logits[None], mask_logits[None], [target])

@@ -24,7 +24,7 @@ class MobileBackbone(Backbone):
     """
 
     def __init__(
-        self, channels: Mapping[str, int], out_features: Sequence[str], *, norm: str, section: str
+        self, channels: Mapping[str, int], out_features: Sequence[str], *, norm: str
     ) -> None:
         """Declare the outputs.
 
@@ -32,20 +32,18 @@ class MobileBackbone(Backbone):
             channels: channels of each of the four outputs.
             out_features: the outputs to return, in this order.
             norm: normalisation of the convolutions, one of ``BATCH_NORMS``.
-            section: section of ``cfg.MODEL`` with the settings, for messages.
 
         Raises:
             ValueError: if the normalisation or an output is unknown, an output is named twice, or
                 none is named.
         """
         super().__init__()
-        check_option(f"MODEL.{section}.NORM", norm, BATCH_NORMS)
-        key = f"MODEL.{section}.OUT_FEATURES"
+        check_option("norm", norm, BATCH_NORMS)
         for name in out_features:
-            check_option(f"an entry of {key}", name, _STRIDES)
+            check_option("an entry of out_features", name, _STRIDES)
         if not out_features or len(set(out_features)) < len(out_features):
             raise ValueError(
-                f"{key} is {list(out_features)}: name each wanted output once, at least one"
+                f"out_features is {list(out_features)}: name each wanted output once, at least one"
             )
         self._out_features = list(out_features)
         self._out_feature_strides = {name: _STRIDES[name] for name in out_features}

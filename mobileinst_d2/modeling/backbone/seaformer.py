@@ -203,12 +203,12 @@ class SeaFormer(MobileBackbone):
         Raises:
             ValueError: if ``variant`` or an output is unknown.
         """
-        check_option("MODEL.SEAFORMER.VARIANT", variant, SEAFORMER_VARIANTS)
+        check_option("variant", variant, SEAFORMER_VARIANTS)
         sizes = SEAFORMER_VARIANTS[variant]
         channels = {
             name: blocks[-1][2] for name, blocks in zip(_STAGE_OUTPUTS, sizes.stages, strict=True)
         }
-        super().__init__(channels, out_features, norm=norm, section="SEAFORMER")
+        super().__init__(channels, out_features, norm=norm)
         # Names of the modules of each stage. Stages and transformers are numbered from 1.
         self.stages: list[list[str]] = []
         in_channels = sizes.stem_channels
@@ -228,14 +228,13 @@ class SeaFormer(MobileBackbone):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Keyword arguments from ``cfg.MODEL.SEAFORMER``."""
+        """Keyword arguments from ``cfg.MODEL.SEAFORMER`` and ``cfg.MODEL.BACKBONE``."""
         check_image_channels("SeaFormer", input_shape)
-        node = cfg.MODEL.SEAFORMER
         return {
-            "variant": node.VARIANT,
-            "out_features": node.OUT_FEATURES,
-            "drop_path": node.DROP_PATH,
-            "norm": node.NORM,
+            "variant": cfg.MODEL.SEAFORMER.VARIANT,
+            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
+            "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
+            "norm": cfg.MODEL.BACKBONE.NORM,
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -59,11 +59,11 @@ class TimmBackbone(MobileBackbone):
             ValueError: if timm has no such network, it gives no features at strides 8, 16 and 32,
                 or another argument is unknown.
         """
-        check_option("MODEL.TIMM.GLOBAL_FEATURE", global_feature, _GLOBAL_FEATURES)
-        check_option("MODEL.TIMM.NORM", norm, _NORMS)
+        check_option("global_feature", global_feature, _GLOBAL_FEATURES)
+        check_option("norm", norm, _NORMS)
         network, indices, channels = _build_network(name, out_features)
         channels["x6"] = channels["x5"]
-        super().__init__(channels, out_features, norm=norm, section="TIMM")
+        super().__init__(channels, out_features, norm=norm)
         self.name = name
         # Which of the network's maps each output is.
         self.indices = indices
@@ -78,14 +78,13 @@ class TimmBackbone(MobileBackbone):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Keyword arguments from ``cfg.MODEL.TIMM``."""
+        """Keyword arguments from ``cfg.MODEL.TIMM`` and ``cfg.MODEL.BACKBONE``."""
         check_image_channels("TimmBackbone", input_shape)
-        node = cfg.MODEL.TIMM
         return {
-            "name": node.NAME,
-            "out_features": node.OUT_FEATURES,
-            "global_feature": node.GLOBAL_FEATURE,
-            "norm": node.NORM,
+            "name": cfg.MODEL.TIMM.NAME,
+            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
+            "global_feature": cfg.MODEL.TIMM.GLOBAL_FEATURE,
+            "norm": cfg.MODEL.BACKBONE.NORM,
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -119,9 +118,7 @@ def _build_network(
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.0)
-        raise ValueError(
-            f"MODEL.TIMM.NAME: timm has no network {name!r}; the closest are {', '.join(close)}"
-        )
+        raise ValueError(f"timm has no network {name!r}; the closest are {', '.join(close)}")
     settings = timm.get_pretrained_cfg(name)
     if settings is not None and settings.fixed_input_size:
         size = "x".join(map(str, settings.input_size[1:]))

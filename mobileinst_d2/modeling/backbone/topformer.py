@@ -184,12 +184,12 @@ class TopFormer(MobileBackbone):
         Raises:
             ValueError: if ``variant`` or an output is unknown.
         """
-        check_option("MODEL.TOPFORMER.VARIANT", variant, TOPFORMER_VARIANTS)
+        check_option("variant", variant, TOPFORMER_VARIANTS)
         sizes = TOPFORMER_VARIANTS[variant]
         width = sum(sizes.token_channels)
         sim_channels = sim_channels or sizes.sim_channels
         channels = dict.fromkeys(("x3", "x4", "x5"), sim_channels) | {"x6": width}
-        super().__init__(channels, out_features, norm=norm, section="TOPFORMER")
+        super().__init__(channels, out_features, norm=norm)
         self.token_channels = sizes.token_channels
 
         self.tpm = TokenPyramid(sizes, norm)
@@ -214,15 +214,13 @@ class TopFormer(MobileBackbone):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Keyword arguments from ``cfg.MODEL.TOPFORMER``."""
+        """Keyword arguments from ``cfg.MODEL.TOPFORMER`` and ``cfg.MODEL.BACKBONE``."""
         check_image_channels("TopFormer", input_shape)
-        node = cfg.MODEL.TOPFORMER
         return {
-            "variant": node.VARIANT,
-            "out_features": node.OUT_FEATURES,
-            "sim_channels": node.SIM_CHANNELS,
-            "drop_path": node.DROP_PATH,
-            "norm": node.NORM,
+            "variant": cfg.MODEL.TOPFORMER.VARIANT,
+            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
+            "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
+            "norm": cfg.MODEL.BACKBONE.NORM,
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -40,7 +40,7 @@ class InstancePredictions(NamedTuple):
 
 
 def build_instance_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """Build ``cfg.MODEL.INSTANCE_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
-    name = cfg.MODEL.INSTANCE_DECODER.NAME
-    check_option("MODEL.INSTANCE_DECODER.NAME", name, dict(INSTANCE_DECODER_REGISTRY))
+    """Build the one that ``cfg.MODEL.MOBILEINST`` names, for a backbone's ``input_shape``."""
+    name = cfg.MODEL.MOBILEINST.INSTANCE_DECODER.NAME
+    check_option("MODEL.MOBILEINST.INSTANCE_DECODER.NAME", name, dict(INSTANCE_DECODER_REGISTRY))
     return INSTANCE_DECODER_REGISTRY.get(name)(cfg, input_shape)

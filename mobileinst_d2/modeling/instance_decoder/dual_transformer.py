@@ -19,42 +19,30 @@ __all__ = ["DualTransformerInstanceDecoder"]
 
 _LAYER_KINDS = ("global", "local")
 _POOLS = ("max", "avg", "none")
-_SOURCES = ("x_mask", "fused")
 # Inputs have at least 64 pixels per side, X_mask is at 1/8.
 _MAX_POOL_SIZE = 8
-_ORDERS = ("cross_self", "self_cross")
 # Standard deviations at the start of training; docs/deviations.md has the measurements.
 _CLASS_LOGIT_STD = 0.58
 _MASK_LOGIT_STD = 0.5
 
 
 class DecoderLayer(nn.Module):
-    """Cross-attention to image tokens and self-attention between queries; no feed-forward part."""
+    """Cross-attention to image tokens, then self-attention between queries; no feed-forward part.
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        *,
-        order: str,
-        pre_norm: bool,
-        position_on_values: bool,
-        dropout: float,
-    ) -> None:
+    Order, positions and layer norms are those of Mask2Former.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        self.cross_first = order == "cross_self"
-        self.pre_norm = pre_norm
-        self.position_on_values = position_on_values
-        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.cross_attention = MultiHeadAttention(dim, num_heads)
         self.cross_norm = nn.LayerNorm(dim)
-        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.self_attention = MultiHeadAttention(dim, num_heads)
         self.self_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
         queries: torch.Tensor,
-        query_position: torch.Tensor | None,
+        query_position: torch.Tensor,
         tokens: torch.Tensor,
         position: torch.Tensor,
     ) -> torch.Tensor:
@@ -62,51 +50,34 @@ class DecoderLayer(nn.Module):
 
         Args:
             queries: (B, N, C).
-            query_position: (N, C), or None.
+            query_position: (N, C).
             tokens: (B, M, C).
             position: (M, C).
 
         Returns:
             (B, N, C).
         """
-
-        def cross(x: torch.Tensor) -> torch.Tensor:
-            placed = tokens + position
-            values = placed if self.position_on_values else tokens
-            return self.cross_attention(_add(x, query_position), placed, values)
-
-        def self_(x: torch.Tensor) -> torch.Tensor:
-            placed = _add(x, query_position)
-            return self.self_attention(placed, placed, x)
-
-        steps = [(cross, self.cross_norm), (self_, self.self_norm)]
-        for attend, norm in steps if self.cross_first else reversed(steps):
-            if self.pre_norm:
-                queries = queries + self.dropout(attend(norm(queries)))
-            else:
-                queries = norm(queries + self.dropout(attend(queries)))
-        return queries
+        read = self.cross_attention(queries + query_position, tokens + position, tokens)
+        queries = self.cross_norm(queries + read)
+        placed = queries + query_position
+        return self.self_norm(queries + self.self_attention(placed, placed, queries))
 
 
 class FeedForward(nn.Module):
     """Two linear layers with a residual and a layer norm."""
 
-    def __init__(self, dim: int, hidden: int, *, pre_norm: bool, dropout: float) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.pre_norm = pre_norm
         self.linear1 = nn.Linear(dim, hidden)
         self.linear2 = nn.Linear(hidden, dim)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
         for layer in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, C) -> (B, N, C)."""
-        hidden = self.linear1(self.norm(x) if self.pre_norm else x).relu()
-        x = x + self.dropout(self.linear2(self.dropout(hidden)))
-        return x if self.pre_norm else self.norm(x)
+        return self.norm(x + self.linear2(self.linear1(x).relu()))
 
 
 @INSTANCE_DECODER_REGISTRY.register()
@@ -123,17 +94,11 @@ class DualTransformerInstanceDecoder(nn.Module):
         hidden_dim: int = 256,
         num_heads: int = 8,
         layers: Sequence[str] = ("global", "local"),
-        local_source: str = "x_mask",
         local_pool: str = "max",
         local_pool_size: int = 8,
         ffn_dim: int = 1024,
         kernel_dim: int = 128,
         kernel_mlp_layers: int = 1,
-        attention_order: str = "cross_self",
-        pre_norm: bool = False,
-        query_position: bool = True,
-        position_on_values: bool = False,
-        dropout: float = 0.0,
         prior_prob: float = 0.01,
         norm: str = "BN",
     ) -> None:
@@ -143,20 +108,14 @@ class DualTransformerInstanceDecoder(nn.Module):
             global_channels: channels of the global feature.
             num_classes: number of classes K.
             num_queries: number of queries N.
-            hidden_dim: width C of queries and tokens; the local source has as many channels.
+            hidden_dim: width C of queries and tokens; X_mask has as many channels.
             num_heads: attention heads.
             layers: "global" or "local" for each decoder layer, in order.
-            local_source: "x_mask" or "fused", the map that local tokens are pooled from.
-            local_pool: "max", "avg" or "none".
+            local_pool: "max", "avg" or "none", from X_mask to the local tokens.
             local_pool_size: window and stride of the pooling.
             ffn_dim: width of the feed-forward network after the layers; 0 = none.
             kernel_dim: width D of a kernel.
             kernel_mlp_layers: linear layers of the kernel head.
-            attention_order: "cross_self" or "self_cross".
-            pre_norm: layer norm before each attention, with one more at the end, or after.
-            query_position: learn a position for the queries.
-            position_on_values: add positions to values too.
-            dropout: dropout rate.
             prior_prob: class probability at the start of training.
             norm: normalisation of the projection of the global feature.
 
@@ -165,49 +124,29 @@ class DualTransformerInstanceDecoder(nn.Module):
         """
         super().__init__()
         for kind in layers:
-            check_option("MODEL.INSTANCE_DECODER.LAYERS", kind, _LAYER_KINDS)
-        check_option("MODEL.INSTANCE_DECODER.LOCAL_POOL", local_pool, _POOLS)
-        check_option("MODEL.INSTANCE_DECODER.LOCAL_SOURCE", local_source, _SOURCES)
-        check_option("MODEL.INSTANCE_DECODER.ATTENTION_ORDER", attention_order, _ORDERS)
+            check_option("an entry of layers", kind, _LAYER_KINDS)
+        check_option("local_pool", local_pool, _POOLS)
         if not layers:
-            raise ValueError("MODEL.INSTANCE_DECODER.LAYERS is empty, name at least one layer")
+            raise ValueError("layers is empty, name at least one")
         if kernel_mlp_layers < 1:
-            raise ValueError(
-                f"MODEL.INSTANCE_DECODER.KERNEL_MLP_LAYERS is {kernel_mlp_layers}, at least 1"
-            )
+            raise ValueError(f"kernel_mlp_layers is {kernel_mlp_layers}, at least 1")
         if local_pool != "none" and not 1 <= local_pool_size <= _MAX_POOL_SIZE:
             raise ValueError(
-                f"MODEL.INSTANCE_DECODER.LOCAL_POOL_SIZE is {local_pool_size}, choose 1 to "
-                f"{_MAX_POOL_SIZE}: larger windows leave nothing of the smallest input"
+                f"local_pool_size is {local_pool_size}, choose 1 to {_MAX_POOL_SIZE}: larger "
+                "windows leave nothing of the smallest input"
             )
         self.layer_kinds = list(layers)
-        self.local_source = local_source
         self.local_pool = local_pool
         self.local_pool_size = local_pool_size
 
         self.queries = nn.Embedding(num_queries, hidden_dim)
-        self.query_position = nn.Embedding(num_queries, hidden_dim) if query_position else None
+        self.query_position = nn.Embedding(num_queries, hidden_dim)
         self.global_projection = (
             ConvNorm(global_channels, hidden_dim, norm=norm) if "global" in layers else None
         )
         self.positions = nn.ModuleDict({f"{kind}_map": SinePosition() for kind in layers})
-        self.layers = nn.ModuleList(
-            DecoderLayer(
-                hidden_dim,
-                num_heads,
-                order=attention_order,
-                pre_norm=pre_norm,
-                position_on_values=position_on_values,
-                dropout=dropout,
-            )
-            for _ in layers
-        )
-        self.ffn = (
-            FeedForward(hidden_dim, ffn_dim, pre_norm=pre_norm, dropout=dropout)
-            if ffn_dim
-            else None
-        )
-        self.final_norm = nn.LayerNorm(hidden_dim) if pre_norm else None
+        self.layers = nn.ModuleList(DecoderLayer(hidden_dim, num_heads) for _ in layers)
+        self.ffn = FeedForward(hidden_dim, ffn_dim) if ffn_dim else None
         self.class_head = nn.Linear(hidden_dim, num_classes)
         self.objectness_head = nn.Linear(hidden_dim, 1)
         widths = [hidden_dim] * kernel_mlp_layers + [kernel_dim]
@@ -219,35 +158,22 @@ class DualTransformerInstanceDecoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Keyword arguments from ``cfg.MODEL.INSTANCE_DECODER``."""
-        node = cfg.MODEL.INSTANCE_DECODER
-        masks = cfg.MODEL.MASK_DECODER
-        if node.HIDDEN_DIM != masks.HIDDEN_DIM:
-            raise ValueError(
-                f"MODEL.INSTANCE_DECODER.HIDDEN_DIM is {node.HIDDEN_DIM} and "
-                f"MODEL.MASK_DECODER.HIDDEN_DIM is {masks.HIDDEN_DIM}: make them equal, the "
-                "pooled mask feature is read without a projection"
-            )
+        """Keyword arguments from ``cfg.MODEL.MOBILEINST``."""
+        model = cfg.MODEL.MOBILEINST
+        node = model.INSTANCE_DECODER
         return {
-            "global_channels": feature_channels(input_shape, [masks.GLOBAL_FEATURE])[0],
+            "global_channels": feature_channels(input_shape, model.BACKBONE_FEATURES)[-1],
             "num_classes": cfg.MODEL.NUM_CLASSES,
             "num_queries": node.NUM_QUERIES,
-            "hidden_dim": node.HIDDEN_DIM,
+            "hidden_dim": model.HIDDEN_DIM,
             "num_heads": node.NUM_HEADS,
             "layers": node.LAYERS,
-            "local_source": node.LOCAL_SOURCE,
             "local_pool": node.LOCAL_POOL,
             "local_pool_size": node.LOCAL_POOL_SIZE,
             "ffn_dim": node.FFN_DIM,
-            "kernel_dim": node.KERNEL_DIM,
+            "kernel_dim": model.KERNEL_DIM,
             "kernel_mlp_layers": node.KERNEL_MLP_LAYERS,
-            "attention_order": node.ATTENTION_ORDER,
-            "pre_norm": node.PRE_NORM,
-            "query_position": node.QUERY_POSITION,
-            "position_on_values": node.POSITION_ON_VALUES,
-            "dropout": node.DROPOUT,
-            "prior_prob": node.PRIOR_PROB,
-            "norm": masks.NORM,
+            "norm": model.NORM,
         }
 
     def _init_heads(self, prior_prob: float) -> None:
@@ -310,8 +236,8 @@ class DualTransformerInstanceDecoder(nn.Module):
         """
         if len(self.layers) < 2:
             raise ValueError(
-                "query passing needs MODEL.INSTANCE_DECODER.LAYERS of two layers or more, got "
-                f"{self.layer_kinds}; or set MODEL.MOBILEINST.QUERY_PASSING.ENABLED False"
+                f"query passing needs two layers or more, and there is {self.layer_kinds}; or set "
+                "MODEL.MOBILEINST.QUERY_PASSING.ENABLED False"
             )
         kind = self.layer_kinds[-1]
         memories = self._memories(mask_output, x_global, {kind})
@@ -325,7 +251,7 @@ class DualTransformerInstanceDecoder(nn.Module):
         if "global" in kinds:
             maps["global"] = self.global_projection(x_global)
         if "local" in kinds:
-            x = mask_output.x_mask if self.local_source == "x_mask" else mask_output.fused
+            x = mask_output.x_mask
             if self.local_pool == "max":
                 x = F.max_pool2d(x, self.local_pool_size, stride=self.local_pool_size)
             elif self.local_pool == "avg":
@@ -339,14 +265,11 @@ class DualTransformerInstanceDecoder(nn.Module):
     def _attend(
         self, layer: nn.Module, queries: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor]
     ) -> torch.Tensor:
-        position = None if self.query_position is None else self.query_position.weight
-        return layer(queries, position, *memory)
+        return layer(queries, self.query_position.weight, *memory)
 
     def _predict(self, queries: torch.Tensor, passing: torch.Tensor) -> InstancePredictions:
         if self.ffn is not None:
             queries = self.ffn(queries)
-        if self.final_norm is not None:
-            queries = self.final_norm(queries)
         return InstancePredictions(
             class_logits=self.class_head(queries),
             objectness_logits=self.objectness_head(queries).squeeze(2),
@@ -354,7 +277,3 @@ class DualTransformerInstanceDecoder(nn.Module):
             queries=queries,
             passing_queries=passing,
         )
-
-
-def _add(x: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
-    return x if position is None else x + position

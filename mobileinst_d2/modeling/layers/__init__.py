@@ -14,12 +14,11 @@ from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import BinAveragePool, average_pool
 from .position import CoordinateChannels, SinePosition, sine_position
 from .resize import bilinear_resize
-from .semantic_injection import INJECTION_GATES, SemanticInjection
+from .semantic_injection import SemanticInjection
 from .size_constant import SizeConstant, fix_size_constants
 
 __all__ = [
     "BATCH_NORMS",
-    "INJECTION_GATES",
     "NORMS",
     "BatchNorm2d",
     "BinAveragePool",

@@ -12,13 +12,12 @@ class MultiHeadAttention(nn.Module):
     It is written out: not every runtime knows attention as one operation.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         """Build the layer.
 
         Args:
             dim: width of queries, keys, values and output.
             num_heads: number of heads; divides ``dim``.
-            dropout: dropout of the attention weights in training.
 
         Raises:
             ValueError: if ``num_heads`` does not divide ``dim``.
@@ -27,7 +26,6 @@ class MultiHeadAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"the width {dim} is not divisible by {num_heads} attention heads")
         self.num_heads = num_heads
-        self.dropout = nn.Dropout(dropout)
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(dim, dim)
         self.v_proj = nn.Linear(dim, dim)
@@ -52,7 +50,7 @@ class MultiHeadAttention(nn.Module):
         v = self._split_heads(self.v_proj(value))
         # Scaled before the product, which half precision might not hold.
         logits = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # b, heads, n, m
-        out = self.dropout(logits.softmax(dim=3)) @ v  # b, heads, n, d
+        out = logits.softmax(dim=3) @ v  # b, heads, n, d
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: torch.Tensor) -> torch.Tensor:

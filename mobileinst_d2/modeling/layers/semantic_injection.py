@@ -7,30 +7,18 @@ from torch import nn
 from .conv_norm import ConvNorm
 from .resize import bilinear_resize
 
-__all__ = ["INJECTION_GATES", "SemanticInjection"]
-
-INJECTION_GATES = {
-    "hsigmoid": F.hardsigmoid,
-    "sigmoid": torch.sigmoid,
-    "none": None,
-}
+__all__ = ["SemanticInjection"]
 
 
 class SemanticInjection(nn.Module):
-    """``local(x) * up(gate(act(g))) + up(embed(g))``.
+    """``local(x) * up(hsigmoid(act(g))) + up(embed(g))``.
 
     TopFormer's semantics injection module, and the semantic enhancer of MobileInst's mask decoder
     (section 3.3).
     """
 
     def __init__(
-        self,
-        local_channels: int,
-        global_channels: int,
-        out_channels: int,
-        *,
-        norm: str = "BN",
-        gate: str = "hsigmoid",
+        self, local_channels: int, global_channels: int, out_channels: int, *, norm: str = "BN"
     ) -> None:
         """Build the module.
 
@@ -39,19 +27,11 @@ class SemanticInjection(nn.Module):
             global_channels: channels of the global feature.
             out_channels: channels of the result.
             norm: normalisation of the three 1x1 convolutions.
-            gate: "hsigmoid", "sigmoid", or "none" for an addition without a gate.
-
-        Raises:
-            ValueError: if ``gate`` is unknown.
         """
         super().__init__()
-        if gate not in INJECTION_GATES:
-            raise ValueError(f"unknown gate {gate!r}, choose one of {sorted(INJECTION_GATES)}")
-        self.gate = INJECTION_GATES[gate]
         self.local_embedding = ConvNorm(local_channels, out_channels, norm=norm)
         self.global_embedding = ConvNorm(global_channels, out_channels, norm=norm)
-        if self.gate is not None:
-            self.global_act = ConvNorm(global_channels, out_channels, norm=norm)
+        self.global_act = ConvNorm(global_channels, out_channels, norm=norm)
 
     def forward(self, x_local: torch.Tensor, x_global: torch.Tensor) -> torch.Tensor:
         """Inject.
@@ -64,7 +44,6 @@ class SemanticInjection(nn.Module):
             (B, out_channels, H, W).
         """
         size = x_local.shape[-2:]
-        out = self.local_embedding(x_local)
-        if self.gate is not None:
-            out = out * bilinear_resize(self.gate(self.global_act(x_global)), size)
-        return out + bilinear_resize(self.global_embedding(x_global), size)
+        gate = bilinear_resize(F.hardsigmoid(self.global_act(x_global)), size)
+        shift = bilinear_resize(self.global_embedding(x_global), size)
+        return self.local_embedding(x_local) * gate + shift

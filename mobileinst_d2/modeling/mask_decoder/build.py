@@ -44,9 +44,9 @@ class MaskDecoderOutput(NamedTuple):
 
 
 def build_mask_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """Build ``cfg.MODEL.MASK_DECODER.NAME`` for a backbone with outputs ``input_shape``."""
-    name = cfg.MODEL.MASK_DECODER.NAME
-    check_option("MODEL.MASK_DECODER.NAME", name, dict(MASK_DECODER_REGISTRY))
+    """Build the one that ``cfg.MODEL.MOBILEINST`` names, for a backbone's ``input_shape``."""
+    name = cfg.MODEL.MOBILEINST.MASK_DECODER.NAME
+    check_option("MODEL.MOBILEINST.MASK_DECODER.NAME", name, dict(MASK_DECODER_REGISTRY))
     return MASK_DECODER_REGISTRY.get(name)(cfg, input_shape)
 
 
@@ -66,8 +66,7 @@ def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) ->
     missing = set(names) - set(input_shape)
     if missing:
         raise ValueError(
-            "MODEL.MASK_DECODER.IN_FEATURES with MODEL.MASK_DECODER.GLOBAL_FEATURE needs the "
-            f"features {sorted(missing)}, the backbone gives {sorted(input_shape)}"
+            f"the features {sorted(missing)} are needed, the backbone gives {sorted(input_shape)}"
         )
     return [input_shape[name].channels for name in names]
 
@@ -90,5 +89,5 @@ def separable_levels(
     """
     present = [input_shape[name].stride for name in names]
     for stride in strides:
-        check_option("an entry of MODEL.MASK_DECODER.SEPARABLE_STRIDES", stride, present)
+        check_option("an entry of separable_strides", stride, present)
     return [level for level, stride in enumerate(present) if stride in strides]

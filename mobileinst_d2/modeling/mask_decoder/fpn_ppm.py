@@ -32,11 +32,9 @@ class PyramidPooling(nn.Module):
         """
         super().__init__()
         if pooled_dim < 1:
-            raise ValueError(f"MODEL.MASK_DECODER.PPM_DIM is {pooled_dim}, choose 0 or more")
+            raise ValueError(f"pooled_dim is {pooled_dim}, at least 1")
         if not bins or min(bins) < 1:
-            raise ValueError(
-                f"MODEL.MASK_DECODER.PPM_BINS is {list(bins)}, name one or more, each at least 1"
-            )
+            raise ValueError(f"bins is {list(bins)}, name one or more, each at least 1")
         self.pools = nn.ModuleList(BinAveragePool(n) for n in bins)
         # No batch norm: a bin of 1 leaves it a single value per image to normalise.
         self.branches = nn.ModuleList(ConvNorm(dim, pooled_dim, norm="", relu=True) for _ in bins)
@@ -63,7 +61,6 @@ class FPNPPM(nn.Module):
         ppm_dim: int = 512,
         ppm_bins: Sequence[int] = (1, 2, 3, 6),
         norm: str = "BN",
-        lateral_norm: str = "",
         separable: Collection[int] = (),
     ) -> None:
         """Build the encoder.
@@ -74,13 +71,12 @@ class FPNPPM(nn.Module):
             ppm_dim: channels of each pooled map; 0 = no pyramid pooling.
             ppm_bins: rows and columns of the pooled maps.
             norm: normalisation of the 3x3 output convolutions and of the fusion.
-            lateral_norm: normalisation of the laterals.
             separable: the levels, from 0 for the finest, whose 3x3 convolutions are
                 depthwise-separable.
         """
         super().__init__()
         num_levels = len(in_channels)
-        self.laterals = nn.ModuleList(ConvNorm(c, dim, norm=lateral_norm) for c in in_channels)
+        self.laterals = nn.ModuleList(ConvNorm(c, dim, norm="") for c in in_channels)
         self.ppm = PyramidPooling(dim, ppm_dim, ppm_bins) if ppm_dim else nn.Identity()
         self.top_down = PyramidRound(
             dim, num_levels, top_down=True, norm=norm, relu=False, separable=separable
@@ -112,10 +108,8 @@ class FPNPPMMaskDecoder(nn.Module):
         ppm_bins: Sequence[int] = (1, 2, 3, 6),
         norm: str = "BN",
         pyramid_norm: str = "BN",
-        lateral_norm: str = "",
         separable_strides: Sequence[int] = (),
         num_mask_convs: int = 1,
-        coord_features: bool = False,
     ) -> None:
         """Build the decoder.
 
@@ -128,18 +122,15 @@ class FPNPPMMaskDecoder(nn.Module):
             ppm_bins: rows and columns of the pooled maps.
             norm: normalisation of the mask convolutions.
             pyramid_norm: normalisation of the 3x3 output convolutions and of the fusion.
-            lateral_norm: normalisation of the laterals.
             separable_strides: strides at which 3x3 convolutions are depthwise-separable.
             num_mask_convs: 3x3 convolutions from the fused pyramid to X_mask.
-            coord_features: append coordinates in front of them.
 
         Raises:
             ValueError: if an option makes no sense, or the backbone lacks a feature.
         """
         super().__init__()
-        check_option("MODEL.MASK_DECODER.NORM", norm, NORMS)
-        check_option("MODEL.MASK_DECODER.PYRAMID_NORM", pyramid_norm, NORMS)
-        check_option("MODEL.MASK_DECODER.LATERAL_NORM", lateral_norm, NORMS)
+        check_option("norm", norm, NORMS)
+        check_option("pyramid_norm", pyramid_norm, NORMS)
         self.in_features = list(in_features)
         in_channels = feature_channels(input_shape, in_features)
         separable = separable_levels(input_shape, in_features, separable_strides)
@@ -149,7 +140,6 @@ class FPNPPMMaskDecoder(nn.Module):
             ppm_dim=ppm_dim,
             ppm_bins=ppm_bins,
             norm=pyramid_norm,
-            lateral_norm=lateral_norm,
             separable=separable,
         )
         self.mask_branch = MaskBranch(
@@ -157,27 +147,24 @@ class FPNPPMMaskDecoder(nn.Module):
             kernel_dim=kernel_dim,
             num_convs=num_mask_convs,
             norm=norm,
-            coord_features=coord_features,
             separable=0 in separable,
         )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Keyword arguments from ``cfg.MODEL.MASK_DECODER``."""
-        node = cfg.MODEL.MASK_DECODER
+        """Keyword arguments from ``cfg.MODEL.MOBILEINST``."""
+        model = cfg.MODEL.MOBILEINST
+        node = model.MASK_DECODER
         return {
             "input_shape": input_shape,
-            "in_features": node.IN_FEATURES,
-            "hidden_dim": node.HIDDEN_DIM,
-            "kernel_dim": cfg.MODEL.INSTANCE_DECODER.KERNEL_DIM,
+            "in_features": model.BACKBONE_FEATURES[:-1],
+            "hidden_dim": model.HIDDEN_DIM,
+            "kernel_dim": model.KERNEL_DIM,
             "ppm_dim": node.PPM_DIM,
-            "ppm_bins": node.PPM_BINS,
-            "norm": node.NORM,
+            "norm": model.NORM,
             "pyramid_norm": node.PYRAMID_NORM,
-            "lateral_norm": node.LATERAL_NORM,
             "separable_strides": node.SEPARABLE_STRIDES,
             "num_mask_convs": node.NUM_MASK_CONVS,
-            "coord_features": node.COORD_FEATURES,
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> MaskDecoderOutput:

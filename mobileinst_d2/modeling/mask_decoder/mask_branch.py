@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from ..layers import ConvNorm, CoordinateChannels, conv3x3_norm
+from ..layers import ConvNorm, conv3x3_norm
 from .build import MaskDecoderOutput
 
 __all__ = ["MaskBranch"]
@@ -21,7 +21,6 @@ class MaskBranch(nn.Module):
         kernel_dim: int,
         num_convs: int = 1,
         norm: str = "BN",
-        coord_features: bool = False,
         separable: bool = False,
     ) -> None:
         """Build the branch.
@@ -31,29 +30,13 @@ class MaskBranch(nn.Module):
             kernel_dim: channels of a kernel; equal to ``dim`` leaves out the projection.
             num_convs: number of 3x3 convolutions.
             norm: their normalisation.
-            coord_features: append two coordinate channels to the input of the first convolution.
             separable: make the 3x3 convolutions depthwise-separable.
-
-        Raises:
-            ValueError: if there are coordinates but no convolution that could read them.
         """
         super().__init__()
-        if coord_features and num_convs < 1:
-            raise ValueError(
-                "MODEL.MASK_DECODER.COORD_FEATURES needs NUM_MASK_CONVS of at least 1, "
-                f"got {num_convs}"
-            )
-        self.coordinates = CoordinateChannels() if coord_features else None
         self.convs = nn.Sequential(
             *(
-                conv3x3_norm(
-                    dim + 2 * (coord_features and i == 0),
-                    dim,
-                    separable=separable,
-                    norm=norm,
-                    relu=True,
-                )
-                for i in range(num_convs)
+                conv3x3_norm(dim, dim, separable=separable, norm=norm, relu=True)
+                for _ in range(num_convs)
             )
         )
         self.projection: nn.Module = nn.Identity()
@@ -66,8 +49,5 @@ class MaskBranch(nn.Module):
 
     def forward(self, fused: torch.Tensor) -> MaskDecoderOutput:
         """Map the fused pyramid (B, dim, H/8, W/8) to X_mask and the mask features."""
-        x = fused
-        if self.coordinates is not None:
-            x = torch.cat((x, self.coordinates(x)), dim=1)
-        x_mask = self.convs(x)
+        x_mask = self.convs(fused)
         return MaskDecoderOutput(fused, x_mask, self.projection(x_mask))

@@ -37,8 +37,6 @@ class MobileInst(VideoSegmentor):
         criterion: nn.Module,
         global_feature: str,
         query_passing: bool = True,
-        detach_passed: bool = False,
-        two_way_passing: bool = False,
         **shared: Any,
     ) -> None:
         """Build the model.
@@ -50,8 +48,6 @@ class MobileInst(VideoSegmentor):
             criterion: computes the losses.
             global_feature: name of the backbone's global feature.
             query_passing: train clips with passed queries.
-            detach_passed: stop the gradient into the frame that passes its queries.
-            two_way_passing: pass queries backward in the clip too.
             **shared: see :class:`InstanceSegmentor`.
         """
         super().__init__(
@@ -65,26 +61,22 @@ class MobileInst(VideoSegmentor):
         self.criterion = criterion
         self.global_feature = global_feature
         self.query_passing = query_passing
-        self.detach_passed = detach_passed
-        self.two_way_passing = two_way_passing
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Keyword arguments from ``cfg``."""
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
-        passing = cfg.MODEL.MOBILEINST.QUERY_PASSING
+        features = cfg.MODEL.MOBILEINST.BACKBONE_FEATURES
         return {
             **super().from_config(cfg),
             "backbone": backbone,
             "mask_decoder": build_mask_decoder(cfg, shapes),
             "instance_decoder": build_instance_decoder(cfg, shapes),
             "criterion": MobileInstCriterion(cfg),
-            "global_feature": cfg.MODEL.MASK_DECODER.GLOBAL_FEATURE,
-            "mask_stride": shapes[cfg.MODEL.MASK_DECODER.IN_FEATURES[0]].stride,
-            "query_passing": passing.ENABLED,
-            "detach_passed": passing.DETACH,
-            "two_way_passing": passing.TWO_WAY,
+            "global_feature": features[-1],
+            "mask_stride": shapes[features[0]].stride,
+            "query_passing": cfg.MODEL.MOBILEINST.QUERY_PASSING.ENABLED,
         }
 
     def forward_training(
@@ -95,7 +87,7 @@ class MobileInst(VideoSegmentor):
         outputs = self._decode(features)
         mask_size = tuple(outputs["mask_logits"].shape[-2:])
         targets = self.prepare_targets(batched_inputs, images, mask_size)
-        pairs = self._passing_pairs(batched_inputs) if self.query_passing else []
+        pairs = _passing_pairs(batched_inputs) if self.query_passing else []
         passed = self._pass_queries(outputs, features, pairs) if pairs else None
         names = ("class_logits", "objectness_logits", "mask_logits")
         return self.criterion({name: outputs[name] for name in names}, targets, passed)
@@ -135,19 +127,6 @@ class MobileInst(VideoSegmentor):
         logits = mask_product(outputs["kernels"], features[0].mask_features)
         return {**outputs, "mask_logits": self.upsample_mask_logits(logits)}
 
-    def _passing_pairs(self, batched_inputs: list[dict]) -> list[tuple[int, int]]:
-        """Batch indices (source, frame) of consecutive frames inside each clip."""
-        pairs = []
-        start = 0
-        for item in batched_inputs:
-            length = 1 if isinstance(item["image"], torch.Tensor) else len(item["image"])
-            for first in range(start, start + length - 1):
-                pairs.append((first, first + 1))
-                if self.two_way_passing:
-                    pairs.append((first + 1, first))
-            start += length
-        return pairs
-
     def _pass_queries(
         self,
         outputs: dict[str, torch.Tensor],
@@ -158,8 +137,6 @@ class MobileInst(VideoSegmentor):
         sources = [source for source, _ in pairs]
         frames = [frame for _, frame in pairs]
         passed = outputs["passing_queries"][sources]
-        if self.detach_passed:
-            passed = passed.detach()
         mask_output = MaskDecoderOutput(*(x[frames] for x in features[0]))
         predictions = self.instance_decoder.decode_passed(passed, mask_output, features[1][frames])
         mask_logits = mask_product(predictions.kernels, mask_output.mask_features)
@@ -169,3 +146,14 @@ class MobileInst(VideoSegmentor):
             sources=sources,
             frames=frames,
         )
+
+
+def _passing_pairs(batched_inputs: list[dict]) -> list[tuple[int, int]]:
+    """Batch indices (source, frame) of consecutive frames inside each clip."""
+    pairs = []
+    start = 0
+    for item in batched_inputs:
+        length = 1 if isinstance(item["image"], torch.Tensor) else len(item["image"])
+        pairs += [(first, first + 1) for first in range(start, start + length - 1)]
+        start += length
+    return pairs

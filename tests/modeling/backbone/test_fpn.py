@@ -91,7 +91,7 @@ def test_fewer_levels_still_ask_for_the_size_of_the_backbone():
 
 
 def test_the_backbone_is_that_of_the_config():
-    overrides = ("MODEL.MOBILE_FPN.BOTTOM_UP", "SeaFormer", "MODEL.SEAFORMER.NORM", "FrozenBN")
+    overrides = ("MODEL.MOBILE_FPN.BOTTOM_UP", "SeaFormer", "MODEL.BACKBONE.NORM", "FrozenBN")
     backbone = build_backbone(stock_config("mask_rcnn", *overrides))
     assert type(backbone.bottom_up).__name__ == "SeaFormer"
     assert not [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -247,5 +247,5 @@ def test_stages_coarser_than_the_outputs_are_left_out():
 
 
 def test_an_unknown_variant_is_named():
-    with pytest.raises(ValueError, match=r"MODEL\.SEAFORMER\.VARIANT is 'huge'"):
+    with pytest.raises(ValueError, match=r"variant is 'huge'"):
         SeaFormer(variant="huge")

@@ -181,8 +181,8 @@ def test_repvit_is_merged_for_inference():
             {"name": "convmixer_768_32"},
             r"at strides \[7, 7, 7\], and .* needs 8, 16 and 32",
         ),
-        ({"global_feature": "max"}, "GLOBAL_FEATURE is 'max', choose one of .*'separable'"),
-        ({"norm": "GN"}, "NORM is 'GN', choose one of .*'FrozenBN'"),
+        ({"global_feature": "max"}, "global_feature is 'max', choose one of .*'separable'"),
+        ({"norm": "GN"}, "norm is 'GN', choose one of .*'FrozenBN'"),
     ],
 )
 def test_what_cannot_be_built_is_named(arguments, message):

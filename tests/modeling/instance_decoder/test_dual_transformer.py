@@ -1,11 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.layers import ShapeSpec
-from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.modeling import INSTANCE_DECODER_REGISTRY, build_instance_decoder
+from mobileinst_d2.modeling import INSTANCE_DECODER_REGISTRY
 from mobileinst_d2.modeling.instance_decoder import DualTransformerInstanceDecoder
 from mobileinst_d2.modeling.layers import sine_position
 from mobileinst_d2.modeling.mask_decoder import MaskDecoderOutput
@@ -14,17 +12,14 @@ DIM, QUERIES, CLASSES = 16, 6, 3
 
 
 SIZES = {"num_queries": QUERIES, "hidden_dim": DIM, "ffn_dim": 32, "kernel_dim": 8}
+SIZES |= {"num_heads": 4, "local_pool_size": 2}
 
 
 def new_decoder(**options: object) -> DualTransformerInstanceDecoder:
-    """A small decoder, built from the config with each option under its key."""
-    options = {f"MODEL__INSTANCE_DECODER__{k.upper()}": v for k, v in (SIZES | options).items()}
-    cfg = tiny_config(
-        MODEL__NUM_CLASSES=CLASSES,
-        MODEL__MASK_DECODER__HIDDEN_DIM=options["MODEL__INSTANCE_DECODER__HIDDEN_DIM"],
-        **options,
-    )
-    return build_instance_decoder(cfg, {"x6": ShapeSpec(channels=10)}).eval()
+    """A small decoder."""
+    return DualTransformerInstanceDecoder(
+        global_channels=10, num_classes=CLASSES, **(SIZES | options)
+    ).eval()
 
 
 def decoder(**options: object) -> DualTransformerInstanceDecoder:
@@ -64,59 +59,33 @@ def pytorch_attention(layer, query, key, value):
     return out.transpose(0, 1)
 
 
-def reference_forward(model, mask_output, x_global, kinds, **options):
+def reference_forward(model, mask_output, x_global, kinds):
     """The decoder written out from the paper and the defaults of Mask2Former."""
     maps = {"global": model.global_projection(x_global)} if "global" in kinds else {}
     maps["local"] = F.max_pool2d(mask_output.x_mask, 2)
-    place = model.query_position.weight if options.get("query_position", True) else 0.0
+    place = model.query_position.weight
     queries = model.queries.weight[None].repeat(2, 1, 1)
     for kind, layer in zip(kinds, model.layers, strict=True):
         x = maps[kind]
         tokens = x.flatten(2).transpose(1, 2)
         keys = tokens + sine_position(*x.shape[-2:], DIM)
-        values = keys if options.get("position_on_values") else tokens
-
-        def cross(q, layer=layer, keys=keys, values=values):
-            return pytorch_attention(layer.cross_attention, q + place, keys, values)
-
-        def among(q, layer=layer):
-            return pytorch_attention(layer.self_attention, q + place, q + place, q)
-
-        steps = [(cross, layer.cross_norm), (among, layer.self_norm)]
-        if options.get("attention_order") == "self_cross":
-            steps.reverse()
-        for attend, norm in steps:
-            if options.get("pre_norm"):
-                queries = queries + attend(norm(queries))
-            else:
-                queries = norm(queries + attend(queries))
-    if options.get("pre_norm"):
-        queries = queries + model.ffn.linear2(F.relu(model.ffn.linear1(model.ffn.norm(queries))))
-        queries = model.final_norm(queries)
-    else:
-        queries = model.ffn.norm(queries + model.ffn.linear2(F.relu(model.ffn.linear1(queries))))
-    return queries
+        read = pytorch_attention(layer.cross_attention, queries + place, keys, tokens)
+        queries = layer.cross_norm(queries + read)
+        placed = queries + place
+        among = pytorch_attention(layer.self_attention, placed, placed, queries)
+        queries = layer.self_norm(queries + among)
+    return model.ffn.norm(queries + model.ffn.linear2(F.relu(model.ffn.linear1(queries))))
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"attention_order": "self_cross"},
-        {"pre_norm": True},
-        {"query_position": False},
-        {"position_on_values": True},
-        {"layers": ("local",)},
-        {"layers": ("global", "global", "local")},
-        {"layers": ("local", "global")},
-    ],
+    "layers",
+    [("global", "local"), ("local",), ("global", "global", "local"), ("local", "global")],
     ids=str,
 )
-def test_the_decoder_equals_its_description(options):
-    model = decoder(**options)
+def test_the_decoder_equals_its_description(layers):
+    model = decoder(layers=layers)
     mask_output, x_global = memory()
-    kinds = options.get("layers", ("global", "local"))
-    queries = reference_forward(model, mask_output, x_global, kinds, **options)
+    queries = reference_forward(model, mask_output, x_global, layers)
 
     out = model(mask_output, x_global)
 
@@ -162,7 +131,7 @@ def test_passing_needs_two_layers():
     model = decoder(layers=("local",))
     features = memory()
     passed = model(*features).passing_queries
-    with pytest.raises(ValueError, match=r"LAYERS of two layers or more, got \['local'\]"):
+    with pytest.raises(ValueError, match=r"two layers or more, and there is \['local'\]"):
         model.decode_passed(passed, *features)
 
 
@@ -178,15 +147,14 @@ def test_local_tokens_are_pooled(pool):
     assert positions.shape == tokens.shape[1:]
 
 
-@pytest.mark.parametrize("source", ["x_mask", "fused"])
-def test_local_tokens_come_from_the_chosen_map(source):
-    model = decoder(local_source=source)
+def test_local_tokens_come_from_the_mask_feature():
+    model = decoder()
     mask_output, x_global = memory()
     before = model(mask_output, x_global).queries
     for name in ("x_mask", "fused"):
         changed = mask_output._replace(**{name: getattr(mask_output, name) + 1})
         same = torch.allclose(model(changed, x_global).queries, before)
-        assert same == (name != source)
+        assert same == (name == "fused")
 
 
 @pytest.mark.parametrize(
@@ -238,21 +206,16 @@ def test_queries_attend_to_each_other_in_no_order():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": ()}, "LAYERS is empty"),
-        ({"layers": ("global", "middle")}, "LAYERS is 'middle'"),
-        ({"kernel_mlp_layers": 0}, "KERNEL_MLP_LAYERS is 0"),
-        ({"local_pool": "sum"}, "LOCAL_POOL is 'sum'"),
+        ({"layers": ()}, "layers is empty"),
+        ({"layers": ("global", "middle")}, "an entry of layers is 'middle'"),
+        ({"kernel_mlp_layers": 0}, "kernel_mlp_layers is 0"),
+        ({"local_pool_size": 9}, "local_pool_size is 9"),
+        ({"local_pool": "sum"}, "local_pool is 'sum'"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         decoder(**options)
-
-
-def test_both_decoders_need_one_width():
-    cfg = tiny_config(MODEL__MASK_DECODER__HIDDEN_DIM=48)
-    with pytest.raises(ValueError, match=r"HIDDEN_DIM is 64 and\s.*HIDDEN_DIM is 48"):
-        build_instance_decoder(cfg, {})
 
 
 def test_the_registry_lists_the_decoder():

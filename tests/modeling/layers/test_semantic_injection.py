@@ -1,14 +1,12 @@
-import pytest
 import torch
 from random_weights import randomise
 from torch import nn
 
 from mobileinst_d2.modeling.layers import SemanticInjection
 
-GATES = {
-    "hsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
-    "sigmoid": lambda x: 1 / (1 + (-x).exp()),
-}
+
+def hsigmoid(x: torch.Tensor) -> torch.Tensor:
+    return (x + 3).clamp(0, 6) / 6
 
 
 def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -26,15 +24,13 @@ def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return (x - mean) / (var + branch.norm.eps).sqrt() * weight + bias
 
 
-@pytest.mark.parametrize("gate", ["hsigmoid", "sigmoid", "none"])
-def test_injection_equals_its_formula(gate):
-    module = randomise(SemanticInjection(6, 10, 8, gate=gate)).eval()
+def test_injection_equals_its_formula():
+    module = randomise(SemanticInjection(6, 10, 8)).eval()
     # A constant global feature resizes to itself, whatever the interpolation.
     x_local, x_global = torch.randn(2, 6, 5, 7), torch.randn(2, 10, 1, 1) * 3
 
     expected = conv_bn(module.local_embedding, x_local)
-    if gate != "none":
-        expected = expected * GATES[gate](conv_bn(module.global_act, x_global))
+    expected = expected * hsigmoid(conv_bn(module.global_act, x_global))
     expected = expected + conv_bn(module.global_embedding, x_global)
 
     torch.testing.assert_close(module(x_local, x_global), expected, atol=1e-5, rtol=1e-5)
@@ -47,16 +43,7 @@ def test_the_global_feature_is_resized_after_the_gate():
     def up(x):
         return nn.functional.interpolate(x, (4, 6), mode="bilinear", align_corners=False)
 
-    gate = GATES["hsigmoid"](conv_bn(module.global_act, x_global))
+    gate = hsigmoid(conv_bn(module.global_act, x_global))
     expected = conv_bn(module.local_embedding, x_local) * up(gate)
     expected = expected + up(conv_bn(module.global_embedding, x_global))
     torch.testing.assert_close(module(x_local, x_global), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_without_a_gate_there_are_no_weights_for_one():
-    assert not any("act" in name for name in SemanticInjection(4, 4, 4, gate="none").state_dict())
-
-
-def test_unknown_gates_are_rejected():
-    with pytest.raises(ValueError, match="nonsense"):
-        SemanticInjection(4, 4, 4, gate="nonsense")

@@ -2,23 +2,18 @@
 
 import torch
 from detectron2.layers import ShapeSpec
-from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.modeling import build_mask_decoder
+from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
 
 CHANNELS = {"x3": 12, "x4": 12, "x5": 12, "x6": 20}
 STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 SHAPES = {name: ShapeSpec(channels=c, stride=STRIDES[name]) for name, c in CHANNELS.items()}
 
 
-def small_decoder(name: str, *, kernel_dim: int = 8, **options: object) -> nn.Module:
-    """A mask decoder, built from the config with each option under its key."""
-    options = {"name": name, "hidden_dim": 12, **options}
-    keys = {f"MODEL__MASK_DECODER__{option.upper()}": value for option, value in options.items()}
-    return build_mask_decoder(
-        tiny_config(MODEL__INSTANCE_DECODER__KERNEL_DIM=kernel_dim, **keys), SHAPES
-    )
+def small_decoder(name: str, **options: object) -> nn.Module:
+    """A mask decoder with 12 channels, and kernels of 8."""
+    return MASK_DECODER_REGISTRY.get(name)(SHAPES, **{"hidden_dim": 12, "kernel_dim": 8, **options})
 
 
 class Scale(nn.Module):

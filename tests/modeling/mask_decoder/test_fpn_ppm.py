@@ -123,7 +123,7 @@ def test_the_global_feature_is_not_read():
     [
         ({}, {"top_down", "fusion", "convs"}),
         ({"pyramid_norm": ""}, {"convs"}),
-        ({"norm": "", "pyramid_norm": "", "lateral_norm": "BN"}, {"laterals"}),
+        ({"norm": "", "pyramid_norm": ""}, set()),
     ],
 )
 def test_normalisations_stand_where_they_are_asked_for(options, normalised):
@@ -134,10 +134,10 @@ def test_normalisations_stand_where_they_are_asked_for(options, normalised):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ppm_dim": -1}, "PPM_DIM is -1"),
-        ({"ppm_bins": []}, r"PPM_BINS is \[\]"),
-        ({"ppm_bins": [1, 0]}, r"PPM_BINS is \[1, 0\]"),
-        ({"in_features": ("x3", "x9")}, r"needs the features \['x9'\], the backbone gives"),
+        ({"ppm_dim": -1}, "pooled_dim is -1"),
+        ({"ppm_bins": []}, r"bins is \[\]"),
+        ({"ppm_bins": [1, 0]}, r"bins is \[1, 0\]"),
+        ({"in_features": ("x3", "x9")}, r"the features \['x9'\] are needed, the backbone gives"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -148,7 +148,8 @@ def test_bad_options_are_named(options, message):
 @pytest.mark.parametrize("ppm_dim", [0, 16])
 def test_the_model_trains_with_it(ppm_dim):
     model = build_tiny_model(
-        MODEL__MASK_DECODER__NAME="FPNPPMMaskDecoder", MODEL__MASK_DECODER__PPM_DIM=ppm_dim
+        MODEL__MOBILEINST__MASK_DECODER__NAME="FPNPPMMaskDecoder",
+        MODEL__MOBILEINST__MASK_DECODER__PPM_DIM=ppm_dim,
     )
     outputs = model.raw_outputs(torch.randn(1, 3, 64, 64))  # x5 is 2x2
     sum(x.square().sum() for x in outputs.values()).backward()

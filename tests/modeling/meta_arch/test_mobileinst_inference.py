@@ -271,9 +271,12 @@ def test_equal_seeds_build_equal_models():
     "options",
     [
         {},
-        {"MODEL__MASK_DECODER__LAYOUT": "zigzag", "MODEL__MASK_DECODER__DOWNSAMPLE": "conv"},
-        {"MODEL__MASK_DECODER__PYRAMID_NORM": "", "MODEL__INSTANCE_DECODER__KERNEL_MLP_LAYERS": 3},
-        {"MODEL__INSTANCE_DECODER__PRE_NORM": True, "MODEL__MASK_DECODER__NORM": "SyncBN"},
+        {"MODEL__MOBILEINST__MASK_DECODER__DOWNSAMPLE": "conv"},
+        {
+            "MODEL__MOBILEINST__MASK_DECODER__PYRAMID_NORM": "",
+            "MODEL__MOBILEINST__INSTANCE_DECODER__KERNEL_MLP_LAYERS": 3,
+        },
+        {"MODEL__MOBILEINST__NORM": "SyncBN"},
     ],
     ids=str,
 )

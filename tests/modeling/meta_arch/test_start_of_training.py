@@ -28,8 +28,9 @@ def networks() -> dict[str, CfgNode]:
     for folder in ("mobileinst", "toy", "mobileinst/ablations"):
         for file in sorted((CONFIGS / folder).glob("*.yaml")):
             cfg = config(file)
-            for key in ("WEIGHTS", "NUM_CLASSES", "MATCHER", "MOBILEINST"):
-                cfg.MODEL.pop(key)
+            cfg.MODEL.WEIGHTS, cfg.MODEL.NUM_CLASSES = "", 0
+            for key in ("LOSS", "QUERY_PASSING"):
+                cfg.MODEL.MOBILEINST.pop(key)
             found.setdefault(str(cfg.MODEL), file)
     return {file.stem: config(file) for file in found.values()}
 

@@ -3,8 +3,7 @@ import pytest
 import torch
 from tiny_models import tiny_config
 
-from mobileinst_d2.modeling import criterion as criterion_module
-from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
+from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs, set_criterion
 from mobileinst_d2.modeling.targets import FrameTargets
 
 QUERIES, CLASSES, SIZE = 5, 3, (6, 8)
@@ -44,17 +43,14 @@ def make_outputs(batch: int) -> dict[str, torch.Tensor]:
 def make_criterion(
     *matches, passing_match="shared", passing_weight=1.0, **options
 ) -> MobileInstCriterion:
-    """Weights of 1 and a fixed assignment, built from the config with each option under its key."""
+    """Weights of 1 and a fixed assignment."""
     weights = ("class_weight", "dice_weight", "mask_weight", "objectness_weight")
-    options = dict.fromkeys(weights, 1.0) | options
-    cfg = tiny_config(
-        MODEL__MOBILEINST__QUERY_PASSING__MATCH=passing_match,
-        MODEL__MOBILEINST__QUERY_PASSING__WEIGHT=passing_weight,
-        **{f"MODEL__CRITERION__{name.upper()}": float(x) for name, x in options.items()},
+    return MobileInstCriterion(
+        matcher=FixedMatcher(*matches),
+        passing_match=passing_match,
+        passing_weight=passing_weight,
+        **(dict.fromkeys(weights, 1.0) | options),
     )
-    criterion = MobileInstCriterion(cfg)
-    criterion.matcher = FixedMatcher(*matches)
-    return criterion
 
 
 def sigmoid(x):
@@ -143,7 +139,7 @@ def average_over_processes(monkeypatch, processes):
     """Mean of the losses of functions that run as if each were one process of a job."""
     reduced = [[] for _ in processes]
     with monkeypatch.context() as patch:
-        patch.setattr(criterion_module.comm, "get_world_size", lambda: len(processes))
+        patch.setattr(set_criterion.comm, "get_world_size", lambda: len(processes))
         for calls, process in zip(reduced, processes, strict=True):
             patch.setattr(torch.distributed, "all_reduce", lambda x, c=calls: c.append(x.clone()))
             process()
@@ -298,5 +294,5 @@ def test_passing_to_a_frame_without_objects_costs_nothing():
 
 
 def test_unknown_matches_are_named():
-    with pytest.raises(ValueError, match=r"QUERY_PASSING\.MATCH is 'reference'"):
+    with pytest.raises(ValueError, match=r"passing_match is 'reference'"):
         make_criterion(([], []), passing_match="reference")

@@ -1,0 +1,6 @@
+"""Losses: one file per system, on shared parts."""
+
+from .mobileinst import MobileInstCriterion, PassedOutputs
+from .set_criterion import SetCriterion
+
+__all__ = ["MobileInstCriterion", "PassedOutputs", "SetCriterion"]
