@@ -88,6 +88,7 @@ setup(
             "pytest-xdist>=3.5",
             "pytest-timeout>=2.3",
             "ruff>=0.14",
+            "import-linter>=2.1",
             *RUNTIMES["onnx"],
             *RUNTIMES["ncnn"],
         ],
