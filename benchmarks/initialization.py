@@ -48,10 +48,11 @@ def default_configs() -> list[Path]:
     found: dict[str, Path] = {}
     for file in (*sorted(CONFIGS.glob("*_coco.yaml")), *sorted(CONFIGS.glob("ablations/*.yaml"))):
         cfg = load_config(file)
-        network = (cfg.MODEL.BACKBONE, cfg.MODEL.TOPFORMER, cfg.MODEL.SEAFORMER)
-        others = (cfg.MODEL.TIMM,) if "TIMM" in cfg.MODEL else ()
-        heads = (cfg.MODEL.MOBILEINST.MASK_DECODER, cfg.MODEL.MOBILEINST.INSTANCE_DECODER)
-        found.setdefault(str((*network, *others, *heads)), file)
+        heads = cfg.MODEL.MOBILEINST.clone()
+        for key in ("LOSS", "QUERY_PASSING"):
+            heads.pop(key)
+        backbones = [cfg.MODEL[key] for key in ("BACKBONE", "TOPFORMER", "SEAFORMER", "TIMM")]
+        found.setdefault(str((*backbones, heads)), file)
     return list(found.values())
 
 
@@ -192,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("configs", nargs="*", type=Path, help="default: every network of the zoo")
-    parser.add_argument("--size", type=int, default=320, help="side of the images (default: 320)")
+    parser.add_argument("--size", type=int, default=256, help="side of the images (default: 256)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")
     args = parser.parse_args(argv)

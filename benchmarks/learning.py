@@ -268,8 +268,8 @@ def draw(runs: Sequence[Run], output: Path, path: Path) -> None:
             points = [dict(curve[name]) for curve in curves if curve[name]]
             if not points:
                 continue
-            at = sorted(set.intersection(*(set(x) for x in points)))
-            values = [[x[i] for x in points] for i in at]
+            at = sorted(set().union(*points))
+            values = [[x[i] for x in points if i in x] for i in at]
             colour = f"C{number % 10}"
             marker = "o" if name == "AP" else None
             means = [statistics.mean(x) for x in values]

@@ -82,6 +82,7 @@ def main() -> None:
     """Run the journey."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/demo"), metavar="DIR")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the trainings (default: 1)")
     args = parser.parse_args()
     output = args.output
     output.mkdir(parents=True, exist_ok=True)
@@ -94,14 +95,14 @@ def main() -> None:
 
     journey.announce("training on single frames")
     image_dir, video_dir, reuse_dir = (str(output / x) for x in ("image", "video", "video_T3"))
-    journey.run(
-        "train_net.py", "--config-file", "configs/toy/shapes_image.yaml", "OUTPUT_DIR", image_dir
-    )
+    seed = ("SEED", str(args.seed))
+    config = ("--config-file", "configs/toy/shapes_image.yaml")
+    journey.run("train_net.py", *config, *seed, "OUTPUT_DIR", image_dir)
 
     journey.announce("training on pairs of frames with query passing, evaluation at T = 1")
     config = ("--config-file", "configs/toy/shapes_video.yaml")
     weights = f"{image_dir}/model_final.pth"
-    journey.run("train_net.py", *config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", video_dir)
+    journey.run("train_net.py", *config, *seed, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", video_dir)
 
     journey.announce("evaluation at T = 3: two of three frames reuse the kernels before them")
     weights = f"{video_dir}/model_final.pth"
