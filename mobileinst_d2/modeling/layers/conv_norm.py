@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -125,7 +125,6 @@ class InvertedResidual(nn.Module):
         stride: int,
         expansion: int,
         norm: str = "BN",
-        activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         """Build the block.
 
@@ -136,16 +135,15 @@ class InvertedResidual(nn.Module):
             stride: 1 or 2, of the depthwise convolution.
             expansion: hidden channels over input channels; 1 leaves out the expansion.
             norm: normalisation of the three convolutions.
-            activation: makes the activation after expansion and depthwise convolution.
         """
         super().__init__()
         hidden = in_channels * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers += [ConvNorm(in_channels, hidden, norm=norm), activation()]
+            layers += [ConvNorm(in_channels, hidden, norm=norm), nn.ReLU()]
         layers += [
             ConvNorm(hidden, hidden, kernel_size, stride, groups=hidden, norm=norm),
-            activation(),
+            nn.ReLU(),
             ConvNorm(hidden, out_channels, norm=norm),
         ]
         self.conv = nn.Sequential(*layers)
