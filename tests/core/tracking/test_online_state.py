@@ -3,6 +3,7 @@
 import gc
 import io
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ def saved(state: dict) -> bytes:
     return buffer.getvalue()
 
 
-def through_a_file(state: dict) -> dict:
-    return dict(np.load(io.BytesIO(saved(state)), allow_pickle=False))
+def through_a_file(state: dict) -> Mapping:
+    return np.load(io.BytesIO(saved(state)), allow_pickle=False)
 
 
 def check_equal(shown: Detections, expected: Detections) -> None:
