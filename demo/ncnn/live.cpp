@@ -2,7 +2,7 @@
 
 namespace {
 
-// Calls use(number, probabilities) for the masks of some slots.
+// Calls use(number, probabilities) for the masks of some tracks.
 template <typename Use>
 void for_each_mask(const Planes& logits, float threshold, Use use) {
   for (int i = 0; i < logits.channels; ++i)
@@ -12,19 +12,19 @@ void for_each_mask(const Planes& logits, float threshold, Use use) {
 }  // namespace
 
 void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
-  association_.keyframe(outputs.kernels, outputs.scores);
+  association_.associate(outputs.kernels, outputs.scores);
   kernels_ = std::move(outputs.kernels);
   Matrix& scores = outputs.scores;
   if (model_.mask_rescore) {
-    // Maskness only lowers scores. Slots that stay hidden anyway go without.
-    const std::vector<int> slots = lifecycle_.candidates(scores);
-    const Planes logits = mask_product(kernels_, slots, outputs.mask_features);
+    // Maskness only lowers scores. Tracks that stay hidden anyway go without.
+    const std::vector<int> tracks = tracks_.candidates(scores);
+    const Planes logits = mask_product(kernels_, tracks, outputs.mask_features);
     for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
       const float quality = maskness(probabilities, model_.mask_threshold);
-      for (int k = 0; k < scores.columns; ++k) scores.row(slots[i])[k] *= quality;
+      for (int k = 0; k < scores.columns; ++k) scores.row(tracks[i])[k] *= quality;
     });
   }
-  lifecycle_.update(scores);
+  tracks_.update(scores);
 }
 
 std::vector<Instance> LiveTracker::step(const Image& frame) {
@@ -41,15 +41,15 @@ std::vector<Instance> LiveTracker::step(const Image& frame) {
     features = model_.reuse(picture);
   }
 
-  const std::vector<int> slots = lifecycle_.visible();
+  const std::vector<int> tracks = tracks_.visible();
   const std::vector<Taps> columns = frame_taps(frame.width, width, 2 * features.width);
   const std::vector<Taps> rows = frame_taps(frame.height, height, 2 * features.height);
   std::vector<Instance> instances;
-  const Planes logits = mask_product(kernels_, slots, features);
+  const Planes logits = mask_product(kernels_, tracks, features);
   for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
     Mask mask = paste_mask(probabilities, columns, rows, model_.mask_threshold);
-    const Lifecycle::Slot& slot = lifecycle_.slot(slots[i]);
-    if (!mask.empty()) instances.push_back({slot.id, slot.label, slot.score, std::move(mask)});
+    const TrackManager::Track& track = tracks_.track(tracks[i]);
+    if (!mask.empty()) instances.push_back({track.id, track.label, track.score, std::move(mask)});
   });
   return instances;
 }

@@ -18,7 +18,7 @@ class LiveTracker {
  public:
   // Every clip_len-th frame is a key frame; the others reuse its kernels.
   LiveTracker(const Model& model, int clip_len)
-      : model_(model), clip_len_(clip_len), lifecycle_(model.lifecycle) {}
+      : model_(model), clip_len_(clip_len), tracks_(model.track_options) {}
 
   // Tracks the next frame. Returns what is visible, best first.
   std::vector<Instance> step(const Image& frame);
@@ -32,7 +32,7 @@ class LiveTracker {
   const int clip_len_;
   int since_keyframe_ = 0;
   bool is_keyframe_ = false;
-  Matrix kernels_;  // of the last key frame, in the order of the slots
-  KernelTracker association_;
-  Lifecycle lifecycle_;
+  Matrix kernels_;  // of the last key frame, in the order of the tracks
+  PreviousKeyframe association_;
+  TrackManager tracks_;
 };

@@ -53,14 +53,14 @@ std::array<int, 2> inside(const std::vector<Taps>& taps, int first, int size) {
 
 }  // namespace
 
-Planes mask_product(const Matrix& kernels, const std::vector<int>& slots, const Planes& features) {
+Planes mask_product(const Matrix& kernels, const std::vector<int>& tracks, const Planes& features) {
   const size_t area = features.area();
-  Planes logits{static_cast<int>(slots.size()), features.height, features.width, {}};
-  logits.values.assign(slots.size() * area, 0.0f);
-  for (size_t i = 0; i < slots.size(); ++i) {
+  Planes logits{static_cast<int>(tracks.size()), features.height, features.width, {}};
+  logits.values.assign(tracks.size() * area, 0.0f);
+  for (size_t i = 0; i < tracks.size(); ++i) {
     float* out = logits.values.data() + i * area;
     for (int d = 0; d < features.channels; ++d) {
-      const float weight = kernels.row(slots[i])[d];
+      const float weight = kernels.row(tracks[i])[d];
       const float* feature = features.channel(d);
       for (size_t p = 0; p < area; ++p) out[p] += weight * feature[p];
     }

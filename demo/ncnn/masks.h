@@ -9,8 +9,8 @@
 #include "image.h"
 #include "tensors.h"
 
-// Mask logits (n, h, w) at stride 8: the kernels of some slots, times the mask features.
-Planes mask_product(const Matrix& kernels, const std::vector<int>& slots, const Planes& features);
+// Mask logits (n, h, w) at stride 8: the kernels of some tracks, times the mask features.
+Planes mask_product(const Matrix& kernels, const std::vector<int>& tracks, const Planes& features);
 
 // The probabilities of a mask at stride 4, of which only a box around the foreground is kept: no pixel
 // of the frame that needs others belongs to the mask.

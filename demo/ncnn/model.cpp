@@ -87,12 +87,12 @@ void Model::read_thresholds(const Json& thresholds) {
   clip_len = tracking["clip_len"].integer();
   if (clip_len < 1) throw std::runtime_error("'thresholds.tracking.clip_len' is below 1");
   const Json& streaming = thresholds["streaming"];
-  lifecycle.score_on = static_cast<float>(streaming["score_on"].number());
-  lifecycle.score_off = static_cast<float>(streaming["score_off"].number());
-  lifecycle.max_lost = streaming["max_lost"].integer();
-  lifecycle.max_instances = std::max(0, streaming["max_instances"].integer());
-  lifecycle.smoothing = static_cast<float>(streaming["smoothing"].number());
-  lifecycle.class_margin = static_cast<float>(streaming["class_margin"].number());
+  track_options.score_on = static_cast<float>(streaming["score_on"].number());
+  track_options.score_off = static_cast<float>(streaming["score_off"].number());
+  track_options.max_lost = streaming["max_lost"].integer();
+  track_options.max_instances = std::max(0, streaming["max_instances"].integer());
+  track_options.smoothing = static_cast<float>(streaming["smoothing"].number());
+  track_options.class_margin = static_cast<float>(streaming["class_margin"].number());
 }
 
 void Model::load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,

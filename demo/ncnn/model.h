@@ -29,7 +29,7 @@ class Model {
   float mask_threshold = 0;
   bool mask_rescore = false;
   int clip_len = 1;
-  LifecycleOptions lifecycle;
+  TrackOptions track_options;
   std::vector<std::string> class_names;
 
   // The graphs. The picture must not be larger than width x height.

@@ -52,7 +52,7 @@ std::vector<int> assign(const Matrix& similarity) {
   return columns;
 }
 
-void KernelTracker::keyframe(Matrix& kernels, Matrix& scores) {
+void PreviousKeyframe::associate(Matrix& kernels, Matrix& scores) {
   Matrix directions = kernels;
   std::vector<char> finite(kernels.rows);
   for (int i = 0; i < kernels.rows; ++i) {
@@ -70,26 +70,26 @@ void KernelTracker::keyframe(Matrix& kernels, Matrix& scores) {
   }
   const int n = kernels.rows;
   Matrix similarity{n, n, std::vector<float>(static_cast<size_t>(n) * n)};
-  for (int slot = 0; slot < n; ++slot)
+  for (int track = 0; track < n; ++track)
     for (int query = 0; query < n; ++query)
-      similarity.row(slot)[query] = std::inner_product(
-          reference_.row(slot), reference_.row(slot) + kernels.columns, directions.row(query), 0.0f);
+      similarity.row(track)[query] = std::inner_product(
+          reference_.row(track), reference_.row(track) + kernels.columns, directions.row(query), 0.0f);
   const std::vector<int> order = assign(similarity);
 
   const Matrix old_kernels = kernels, old_scores = scores;
-  for (int slot = 0; slot < n; ++slot) {
-    const int query = order[slot];
-    std::copy_n(old_kernels.row(query), kernels.columns, kernels.row(slot));
-    std::copy_n(old_scores.row(query), scores.columns, scores.row(slot));
-    if (finite[query]) std::copy_n(directions.row(query), kernels.columns, reference_.row(slot));
+  for (int track = 0; track < n; ++track) {
+    const int query = order[track];
+    std::copy_n(old_kernels.row(query), kernels.columns, kernels.row(track));
+    std::copy_n(old_scores.row(query), scores.columns, scores.row(track));
+    if (finite[query]) std::copy_n(directions.row(query), kernels.columns, reference_.row(track));
   }
 }
 
-std::vector<int> Lifecycle::candidates(const Matrix& scores) const {
+std::vector<int> TrackManager::candidates(const Matrix& scores) const {
   std::vector<int> numbers;
   for (int i = 0; i < scores.rows; ++i) {
     const float* row = scores.row(i);
-    const bool was_visible = !slots_.empty() && slots_[i].visible;
+    const bool was_visible = !tracks_.empty() && tracks_[i].visible;
     if (was_visible || std::any_of(row, row + scores.columns,
                                    [this](float score) { return score >= options_.score_off; }))
       numbers.push_back(i);
@@ -97,11 +97,11 @@ std::vector<int> Lifecycle::candidates(const Matrix& scores) const {
   return numbers;
 }
 
-void Lifecycle::update(const Matrix& scores) {
-  const bool is_first = slots_.empty();
+void TrackManager::update(const Matrix& scores) {
+  const bool is_first = tracks_.empty();
   if (is_first) {
     smoothed_ = scores;
-    slots_.resize(scores.rows);
+    tracks_.resize(scores.rows);
   }
   std::vector<int> newcomers;
   for (int i = 0; i < scores.rows; ++i) {
@@ -112,29 +112,29 @@ void Lifecycle::update(const Matrix& scores) {
       smoothed[k] =
           is_first ? score : options_.smoothing * smoothed[k] + (1 - options_.smoothing) * score;
     }
-    Slot& slot = slots_[i];
+    Track& track = tracks_[i];
     const int leader =
         static_cast<int>(std::max_element(smoothed, smoothed + scores.columns) - smoothed);
-    // A hidden slot has nothing on the screen that could flicker.
-    if (!slot.visible || smoothed[leader] >= smoothed[slot.label] + options_.class_margin)
-      slot.label = leader;
-    slot.score = smoothed[slot.label];
-    slot.visible = slot.score >= (slot.visible ? options_.score_off : options_.score_on);
-    const bool is_alive = slot.id > 0 && slot.hidden <= options_.max_lost;
-    if (slot.visible && !is_alive) newcomers.push_back(i);
-    slot.hidden = slot.visible ? 0 : slot.hidden + 1;
+    // A hidden track has nothing on the screen that could flicker.
+    if (!track.visible || smoothed[leader] >= smoothed[track.label] + options_.class_margin)
+      track.label = leader;
+    track.score = smoothed[track.label];
+    track.visible = track.score >= (track.visible ? options_.score_off : options_.score_on);
+    const bool is_alive = track.id > 0 && track.hidden <= options_.max_lost;
+    if (track.visible && !is_alive) newcomers.push_back(i);
+    track.hidden = track.visible ? 0 : track.hidden + 1;
   }
   std::stable_sort(newcomers.begin(), newcomers.end(),
-                   [this](int a, int b) { return slots_[a].score > slots_[b].score; });
-  for (const int i : newcomers) slots_[i].id = next_id_++;
+                   [this](int a, int b) { return tracks_[a].score > tracks_[b].score; });
+  for (const int i : newcomers) tracks_[i].id = next_id_++;
 }
 
-std::vector<int> Lifecycle::visible() const {
+std::vector<int> TrackManager::visible() const {
   std::vector<int> numbers;
-  for (size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].visible) numbers.push_back(static_cast<int>(i));
+  for (size_t i = 0; i < tracks_.size(); ++i)
+    if (tracks_[i].visible) numbers.push_back(static_cast<int>(i));
   std::stable_sort(numbers.begin(), numbers.end(),
-                   [this](int a, int b) { return slots_[a].score > slots_[b].score; });
+                   [this](int a, int b) { return tracks_[a].score > tracks_[b].score; });
   if (numbers.size() > static_cast<size_t>(options_.max_instances))
     numbers.resize(options_.max_instances);
   return numbers;
