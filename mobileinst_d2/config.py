@@ -42,9 +42,6 @@ def _add_backbone_config(cfg: CN) -> None:
     # Public checkpoint (path or URL) that the backbone gets at the start of a training; "" = none.
     # Not used where MODEL.WEIGHTS gives the whole model, nor when a training is resumed.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
-    # Training samples over which batch norms are taken anew at the start, if a checkpoint has them
-    # folded into its convolutions; 0 = left as they are. Training would break such a network.
-    cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM = 64
 
     # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
     cfg.MODEL.BACKBONE.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
@@ -91,18 +88,8 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_NUM = 2
     # Open: largest distance in frames inside a pair; 0 = the whole video.
     cfg.INPUT.SAMPLING_FRAME_RANGE = 20
-    # Open: smallest distance in frames inside a pair.
-    cfg.INPUT.SAMPLING_INTERVAL = 1
     # Open: random order of the frames of a clip (queries pass forward and backward in time).
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
-    # Open: draws of a partner frame that shares a visible track with the reference frame.
-    cfg.INPUT.SAMPLING_SHARED_TRIES = 3
-    # Images as clips, for data sets such as coco_2017_train_as_ytvis_2019.
-    cfg.INPUT.PSEUDO_CLIP = CN()
-    # Largest angle by which a frame is turned to either side, in degrees.
-    cfg.INPUT.PSEUDO_CLIP.ROTATION = 15.0
-    # Smallest side of the moving window that the frames show, relative to the image.
-    cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW = 0.6
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
     # Input size (H, W) of evaluation, demo and live tracking, as an exported model has it: pictures

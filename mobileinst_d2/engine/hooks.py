@@ -35,11 +35,11 @@ class RefitFoldedNorms(HookBase):
     is done where no batch norm is folded.
     """
 
-    def __init__(self, num_samples: int) -> None:
+    def __init__(self, num_samples: int = 64) -> None:
         """Set up.
 
         Args:
-            num_samples: images, or clips, to take the statistics over; 0 = do nothing.
+            num_samples: images, or clips, to take the statistics over.
         """
         self.num_samples = num_samples
 
@@ -49,11 +49,11 @@ class RefitFoldedNorms(HookBase):
         if isinstance(model, DistributedDataParallel):
             model = model.module
         layers = folded_norms(model)
-        if self.num_samples <= 0 or self.trainer.start_iter > 0 or not layers:
+        if self.trainer.start_iter > 0 or not layers:
             return
         logger.info(
             "%d batch norms have their statistics folded into the convolutions: taking them anew "
-            "over %d training samples (MODEL.BACKBONE.REFIT_FOLDED_NORM).",
+            "over %d training samples.",
             len(layers),
             self.num_samples,
         )

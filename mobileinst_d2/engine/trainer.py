@@ -111,8 +111,7 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks, after one that seeds each step and one that mends folded norms."""
-        refit = RefitFoldedNorms(self.cfg.MODEL.BACKBONE.REFIT_FOLDED_NORM)
-        return [StepSeed(), refit, *super().build_hooks()]
+        return [StepSeed(), RefitFoldedNorms(), *super().build_hooks()]
 
     def train(self) -> OrderedDict | None:
         """Run the training from `start_iter` on.

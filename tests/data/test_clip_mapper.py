@@ -144,7 +144,7 @@ def test_frames_with_a_common_object_are_preferred_but_not_forced():
     ("changes", "key"),
     [
         ({"num_frames": 0}, "SAMPLING_FRAME_NUM"),
-        ({"min_distance": 0}, "SAMPLING_INTERVAL"),
+        ({"min_distance": 0}, "min_distance"),
         ({"min_distance": 5, "max_distance": 4}, "SAMPLING_FRAME_RANGE"),
     ],
 )

@@ -47,18 +47,18 @@ class ClipSampler:
         self,
         *,
         num_frames: int,
-        min_distance: int,
         max_distance: int,
         shuffle: bool,
-        shared_tries: int,
+        min_distance: int = 1,
+        shared_tries: int = 3,
     ) -> None:
         """Keep the settings.
 
         Args:
             num_frames: frames per clip, from 1.
-            min_distance: smallest distance to the reference frame, in frames, from 1.
-            max_distance: largest distance; 0 or less = the whole video.
+            max_distance: largest distance to the reference frame; 0 or less = the whole video.
             shuffle: random order of the frames; otherwise chronological.
+            min_distance: smallest distance, in frames, from 1.
             shared_tries: draws until every frame shows an object of the reference frame; the
                 last draw is taken in any case.
 
@@ -68,11 +68,11 @@ class ClipSampler:
         if num_frames < 1:
             raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
         if min_distance < 1:
-            raise ValueError(f"INPUT.SAMPLING_INTERVAL must be at least 1, got {min_distance}")
+            raise ValueError(f"min_distance must be at least 1, got {min_distance}")
         if 0 < max_distance < min_distance:
             raise ValueError(
-                f"INPUT.SAMPLING_FRAME_RANGE ({max_distance}) must not be below "
-                f"INPUT.SAMPLING_INTERVAL ({min_distance}), or 0 for the whole video"
+                f"INPUT.SAMPLING_FRAME_RANGE ({max_distance}) must not be below the smallest "
+                f"distance ({min_distance}), or 0 for the whole video"
             )
         self.num_frames = num_frames
         self.min_distance = min_distance
@@ -159,10 +159,8 @@ class ClipMapper:
         """Read the constructor's arguments from the config."""
         sampler = ClipSampler(
             num_frames=cfg.INPUT.SAMPLING_FRAME_NUM,
-            min_distance=cfg.INPUT.SAMPLING_INTERVAL,
             max_distance=cfg.INPUT.SAMPLING_FRAME_RANGE,
             shuffle=cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
-            shared_tries=cfg.INPUT.SAMPLING_SHARED_TRIES,
         )
         return {
             "is_train": is_train,

@@ -37,9 +37,9 @@ class PseudoClipMapper:
         image_format: str,
         num_frames: int,
         shuffle: bool,
-        rotation: float,
-        min_window: float,
         augmentations: list[T.Augmentation | T.Transform],
+        rotation: float = 15.0,
+        min_window: float = 0.6,
         color_augmentations: list[T.Augmentation] | None = None,
     ) -> None:
         """Keep the settings.
@@ -48,9 +48,9 @@ class PseudoClipMapper:
             image_format: ``INPUT.FORMAT``, "RGB" or "BGR".
             num_frames: frames per clip, from 1.
             shuffle: random order of the frames; otherwise that of the motion.
+            augmentations: geometric augmentations of the clip, in order.
             rotation: largest angle to either side, in degrees, in [0, 180].
             min_window: smallest side of the window relative to that of the image, in (0, 1].
-            augmentations: geometric augmentations of the clip, in order.
             color_augmentations: augmentations of the image only, applied after them.
 
         Raises:
@@ -59,9 +59,9 @@ class PseudoClipMapper:
         if num_frames < 1:
             raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
         if not 0 <= rotation <= 180:
-            raise ValueError(f"INPUT.PSEUDO_CLIP.ROTATION must be in [0, 180], got {rotation}")
+            raise ValueError(f"rotation must be in [0, 180], got {rotation}")
         if not 0 < min_window <= 1:
-            raise ValueError(f"INPUT.PSEUDO_CLIP.MIN_WINDOW must be in (0, 1], got {min_window}")
+            raise ValueError(f"min_window must be in (0, 1], got {min_window}")
         self.image_format = image_format
         self.num_frames = num_frames
         self.shuffle = shuffle
@@ -84,8 +84,6 @@ class PseudoClipMapper:
             "image_format": cfg.INPUT.FORMAT,
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
-            "rotation": cfg.INPUT.PSEUDO_CLIP.ROTATION,
-            "min_window": cfg.INPUT.PSEUDO_CLIP.MIN_WINDOW,
             "augmentations": build_geometric_augmentations(cfg, is_train=True),
             "color_augmentations": build_color_augmentations(cfg, is_train=True),
         }
