@@ -1,19 +1,19 @@
 """An installed package, away from the clone: configs, commands, the part without PyTorch."""
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
-from setuptools import find_packages
 
 needs_pip = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("pip", "setuptools")),
+    # Not importlib.util.find_spec: setuptools' import hook takes that for a start of pip.
+    any(PathFinder.find_spec(name) is None for name in ("pip", "setuptools")),
     reason="pip and setuptools are needed, as nothing may be downloaded",
 )
 SOURCES = ("mobileinst_core", "mobileinst_d2", "configs", "setup.py", "pyproject.toml")
@@ -109,18 +109,16 @@ for entry in distribution.entry_points:
 def test_the_part_without_pytorch_is_a_package_of_its_own(source, tmp_path):
     site = install(build(source / "mobileinst_core", tmp_path / "wheel"), tmp_path / "site")
     assert not (site / "mobileinst_d2").exists()
-    packages = [
-        f"mobileinst_core.{name}" for name in find_packages(str(source / "mobileinst_core"))
-    ]
+    root = source / "mobileinst_core"
+    folders = [path.parent.relative_to(source) for path in root.rglob("__init__.py")]
+    names = [".".join(folder.parts) for folder in folders]
     (distribution,) = site.glob("mobileinst_core-*.dist-info")
     assert (distribution / "licenses" / "LICENSE").is_file()
     metadata = (distribution / "METADATA").read_text(encoding="utf-8")
     required = re.findall(r"^Requires-Dist: ([\w.-]+)", metadata, re.MULTILINE)
     assert "numpy" in required
     assert not {"torch", "torchvision", "detectron2"} & set(required)
-    code = (
-        f"import sys\nfor name in {packages}: __import__(name)\nassert 'torch' not in sys.modules"
-    )
+    code = f"import sys\nfor name in {names}: __import__(name)\nassert 'torch' not in sys.modules"
     run("-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)})
 
 

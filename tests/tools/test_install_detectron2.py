@@ -1,12 +1,12 @@
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import os
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.machinery import PathFinder
 
 import pytest
 
@@ -21,9 +21,8 @@ from mobileinst_core.install_detectron2 import (
     main,
 )
 
-needs_pip = pytest.mark.skipif(
-    importlib.util.find_spec("pip") is None, reason="this Python has no pip"
-)
+# Not importlib.util.find_spec: setuptools' import hook takes that for a start of pip.
+needs_pip = pytest.mark.skipif(PathFinder.find_spec("pip") is None, reason="no pip")
 
 OURS = Environment(path="/site/detectron2", version=f"0.6+pure.{BUILD}")
 OLDER = dataclasses.replace(OURS, version=f"0.6+pure.{BUILD - 1}")
@@ -207,7 +206,7 @@ def test_check_changes_nothing(run_on, capsys):
 
 
 @needs_pip
-@pytest.mark.skipif(importlib.util.find_spec("setuptools") is None, reason="no setuptools")
+@pytest.mark.skipif(PathFinder.find_spec("setuptools") is None, reason="no setuptools")
 def test_the_wheel_is_built_and_can_be_installed(archive, tmp_path, monkeypatch):
     project = install_detectron2._PROJECT.replace('["detectron2", "detectron2.*"]', '["small*"]')
     monkeypatch.setattr(install_detectron2, "_PROJECT", project)
