@@ -6,6 +6,7 @@ MODEL.WEIGHTS and find the backbone in the model by its names.
 
 Example:
     python tools/convert_backbone.py topformer-B-224-75.3.pth topformer-B.pkl
+    python tools/convert_backbone.py repvit_m0_9.safetensors repvit.pkl --timm repvit_m0_9
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from mobileinst_core.command import command
 from mobileinst_core.errors import UserError
 from mobileinst_core.files import replacing
-from mobileinst_d2.checkpoint.backbones import name_groups
+from mobileinst_d2.checkpoint.backbones import load_backbone_content, name_groups
 from mobileinst_d2.checkpoint.names import (
     NETWORKS,
     describe_network,
@@ -29,6 +30,7 @@ from mobileinst_d2.checkpoint.names import (
     find_state_dict,
 )
 from mobileinst_d2.checkpoint.reading import CheckpointError, read_checkpoint
+from mobileinst_d2.modeling import TimmBackbone
 
 SUFFIXES = (".pkl", ".pth")
 
@@ -44,6 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--arch", choices=sorted(NETWORKS), help="fail if the file is of another network"
+    )
+    parser.add_argument(
+        "--timm", metavar="NAME", help="timm's name of the network, for any other than those"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
     return parser.parse_args(argv)
@@ -67,8 +72,8 @@ def convert(path: str, arch: str | None) -> tuple[dict[str, Any], str]:
     part = find_backbone(tensors)
     if not part.network:
         raise CheckpointError(
-            f"{path} is no checkpoint of {', '.join(NETWORKS)}. It has names like "
-            f"{list(tensors)[:3]}."
+            f"{path} is no checkpoint of {', '.join(NETWORKS)}; other networks of timm need --timm "
+            f"NAME. It has names like {list(tensors)[:3]}."
         )
     name = describe_network(part)
     if arch not in (None, part.network):
@@ -77,6 +82,34 @@ def convert(path: str, arch: str | None) -> tuple[dict[str, Any], str]:
     return content, (
         f"{name}{f', entry {entry}' if entry else ''}; converted: {name_groups(part.tensors)}; "
         f"left out: {name_groups(part.others, part.tensors)}"
+    )
+
+
+def convert_timm(path: str, name: str) -> tuple[dict[str, Any], str]:
+    """Read a checkpoint of any network of timm.
+
+    Args:
+        path: file or URL.
+        name: timm's name of the network.
+
+    Returns:
+        As `convert`, with the names of `TimmBackbone`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it cannot be read, or is of another network.
+        UserError: if timm has no such network, or it is no backbone.
+    """
+    content = read_checkpoint(path)
+    try:
+        backbone = TimmBackbone(name=name, out_features=("x5",))
+    except ValueError as error:
+        raise UserError(f"--timm: {error}") from error
+    load_backbone_content(backbone, content, path)
+    tensors = backbone.state_dict()
+    return (
+        {"model": tensors, "__author__": name, "matching_heuristics": True},
+        f"{name}; converted: {name_groups(tensors, tensors)}",
     )
 
 
@@ -105,7 +138,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.output} must end in {' or '.join(SUFFIXES)}.")
     if args.output.exists() and not args.overwrite:
         raise UserError(f"{args.output} exists already; --overwrite replaces it.")
-    content, summary = convert(args.input, args.arch)
+    if args.timm:
+        content, summary = convert_timm(args.input, args.timm)
+    else:
+        content, summary = convert(args.input, args.arch)
     write(content, args.output)
     print(f"{args.output}: {summary}")
 

@@ -3,11 +3,12 @@
 import pickle
 
 import pytest
+import timm
 import torch
 from convert_backbone import main
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
-from detectron2.modeling import build_model
+from detectron2.modeling import build_backbone, build_model
 from public_checkpoints import (
     our_names,
     seaformer_tiny,
@@ -17,7 +18,8 @@ from public_checkpoints import (
     torchvision_mobilenetv2,
     with_segmentation_head,
 )
-from tiny_models import build_tiny_model
+from tiny_models import build_tiny_model, tiny_config
+from torch import nn
 
 from mobileinst_core.command import INTERRUPTED
 from mobileinst_d2 import add_mobileinst_config
@@ -92,6 +94,25 @@ def test_stock_detectron2_loads_all_of_it(
         torch.testing.assert_close(loaded[prefix + tensor], public_tensor, rtol=0, atol=0)
 
 
+def test_any_network_of_timm_is_converted_by_its_name(tmp_path, repository):
+    public = timm.create_model("repvit_m0_9").state_dict()
+    torch.save(public, tmp_path / "public.pth")
+    output = str(tmp_path / "converted.pkl")
+    main([str(tmp_path / "public.pth"), output, "--timm", "repvit_m0_9"])
+    cfg = tiny_config(
+        MODEL__BACKBONE__NAME="build_mobile_fpn_backbone",
+        MODEL__MOBILE_FPN__BOTTOM_UP="TimmBackbone",
+        MODEL__FPN__IN_FEATURES=["x3", "x4", "x5"],
+        MODEL__TIMM__NAME="repvit_m0_9",
+    )
+    model = nn.ModuleDict({"backbone": build_backbone(cfg)})
+    DetectionCheckpointer(model).load(output)
+    loaded = model["backbone"].bottom_up.network.state_dict()
+    assert len(loaded) > 500
+    for name, value in loaded.items():
+        assert torch.equal(value, public[name.replace("_", ".", 1) if "stages_" in name else name])
+
+
 def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
     main([public(), str(tmp_path / "folder/converted.pkl"), "--arch", "TopFormer"])
     content = pickle.loads((tmp_path / "folder/converted.pkl").read_bytes())
@@ -109,6 +130,7 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
         ({"epoch": 3}, [], "no checkpoint of TopFormer"),
         (FILES["TopFormer"][0], ["--arch", "MobileNetV2"], "of TopFormer-Tiny, not of MobileNetV2"),
         (torch.nn.Linear(2, 2), [], "holds more than plain data"),
+        (FILES["TopFormer"][0], ["--timm", "repvit_m0_9"], "does not fit the backbone"),
     ],
 )
 def test_what_cannot_be_converted_is_named(tmp_path, content, options, message, fails):
@@ -132,6 +154,11 @@ def test_files_are_not_overwritten_unless_asked_for(tmp_path, public, fails):
     assert output.read_text() == "mine"
     main([public(), str(output), "--overwrite"])
     assert torch.load(output)["__author__"] == "TopFormer-Tiny"
+
+
+def test_an_unknown_network_of_timm_is_named(tmp_path, public, fails):
+    arguments = [public(), str(tmp_path / "converted.pkl"), "--timm", "repvit_m09"]
+    fails(r"--timm: .*'repvit_m09'; the closest are repvit_m", main, arguments)
 
 
 def test_other_endings_are_refused(tmp_path, public, fails):
