@@ -1,7 +1,7 @@
 """MobileInst for Detectron2.
 
-Importing the package registers its datasets, backbones, heads and meta-architectures with
-Detectron2; it does nothing else.
+Importing the package registers its backbones, decoders and meta-architectures with Detectron2; it
+does nothing else. Data sets are registered when they are first used.
 """
 
 import sys
@@ -24,7 +24,7 @@ else:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "mobileinst_d2 needs Detectron2, which is on no package registry under its own name. "
-            "Run `python tools/install_detectron2.py` in a clone of this project, or install the "
+            "Run `mobileinst-install-detectron2`, which came with this package, or install the "
             "official source with `pip install --no-build-isolation "
             "git+https://github.com/facebookresearch/detectron2`.",
             name=error.name,

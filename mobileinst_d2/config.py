@@ -22,7 +22,7 @@ def add_mobileinst_config(cfg: CN) -> None:
         cfg: the config that ``detectron2.config.get_cfg()`` returns.
 
     Raises:
-        ValueError: if such a key has a value of another type than the one needed here.
+        ConfigError: if such a key has a value of another type than the one needed here.
     """
     # Number of object classes. Stands once; checked against the dataset's metadata at start.
     cfg.MODEL.NUM_CLASSES = 80
