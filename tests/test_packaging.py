@@ -107,11 +107,11 @@ for entry in distribution.entry_points:
 
 @needs_pip
 def test_the_part_without_pytorch_is_a_package_of_its_own(source, tmp_path):
-    site = install(build(source / "mobileinst_core", tmp_path / "wheel"), tmp_path / "site")
-    assert not (site / "mobileinst_d2").exists()
     root = source / "mobileinst_core"
     folders = [path.parent.relative_to(source) for path in root.rglob("__init__.py")]
     names = [".".join(folder.parts) for folder in folders]
+    site = install(build(root, tmp_path / "wheel"), tmp_path / "site")
+    assert not (site / "mobileinst_d2").exists()
     (distribution,) = site.glob("mobileinst_core-*.dist-info")
     assert (distribution / "licenses" / "LICENSE").is_file()
     metadata = (distribution / "METADATA").read_text(encoding="utf-8")
