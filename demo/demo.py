@@ -24,12 +24,12 @@ from mobileinst_core.arguments import positive_number, probability, whole_number
 from mobileinst_core.tracking.offline import VideoTracks
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
-from mobileinst_core.video.id_maps import IdMapWriter
 from mobileinst_core.video.images import VideoIOError, prepare_output, read_image, write_image
 from mobileinst_core.video.outputs import TrackOutputs
+from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.stage_timer import StageTimer
-from mobileinst_core.video.video_io import VideoReader, VideoWriter
 from mobileinst_core.video.window import Window
+from mobileinst_core.video.writers import IdMapWriter, VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine.exported import add_exported_arguments, setup_cfg_of_model

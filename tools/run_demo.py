@@ -17,7 +17,8 @@ from tabulate import tabulate
 
 from mobileinst_core.video.contact_sheet import contact_sheet, sample_frames
 from mobileinst_core.video.images import write_image
-from mobileinst_core.video.video_io import VideoReader, VideoWriter
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_core.video.writers import VideoWriter
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from .images import VideoIOError, write_image
-from .video_io import VideoReader
+from .readers import VideoReader
 
 __all__ = ["contact_sheet", "main", "sample_frames", "write_contact_sheet"]
 

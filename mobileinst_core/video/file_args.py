@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .images import IMAGE_SUFFIXES, VideoIOError, list_images, natural_key, prepare_output
-from .video_io import VIDEO_SUFFIXES
+from .writers import VIDEO_SUFFIXES
 
 __all__ = ["check_targets", "expand_inputs", "image_targets", "video_source", "video_target"]
 

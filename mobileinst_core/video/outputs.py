@@ -8,10 +8,10 @@ import numpy as np
 from mobileinst_core.detections import Detections
 
 from .drawing import TrackVisualizer
-from .id_maps import IdMapWriter
+from .readers import VideoReader
 from .stage_timer import StageTimer
-from .video_io import VideoReader, VideoWriter
 from .window import Window
+from .writers import IdMapWriter, VideoWriter
 
 __all__ = ["ResultsWriter", "TrackOutputs"]
 

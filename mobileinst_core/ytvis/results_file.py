@@ -8,7 +8,7 @@ from mobileinst_core.files import write_json
 from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import VideoTracks
 from mobileinst_core.video.images import VideoIOError
-from mobileinst_core.video.video_io import StreamLostError
+from mobileinst_core.video.sources import StreamLostError
 
 from .results import result_entries
 

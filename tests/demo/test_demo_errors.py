@@ -127,7 +127,7 @@ def test_a_disk_that_fills_up_leaves_a_video_that_plays(
     free = iter([2**30, 0])
     usage = lambda _: SimpleNamespace(free=next(free))  # noqa: E731
     monkeypatch.setattr("shutil.disk_usage", usage)
-    monkeypatch.setattr("mobileinst_core.video.video_io._FRAMES_BETWEEN_DISK_CHECKS", 4)
+    monkeypatch.setattr("mobileinst_core.video.writers._FRAMES_BETWEEN_DISK_CHECKS", 4)
     output, results = tmp_path / "o.mp4", tmp_path / "r.json"
     arguments = ["--config-file", config, "--video-input", video, "--output", output]
     message = failing(demo, capsys, [*arguments, "--save-json", results])

@@ -3,7 +3,7 @@ import json
 import pytest
 import run_demo
 
-from mobileinst_core.video.video_io import VideoReader
+from mobileinst_core.video.readers import VideoReader
 
 
 def test_undefined_metrics_are_null(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobileinst_core.video.contact_sheet import contact_sheet, main, sample_frames
-from mobileinst_core.video.video_io import VideoWriter
+from mobileinst_core.video.writers import VideoWriter
 
 
 def make_video(path, count, size=(64, 48)):

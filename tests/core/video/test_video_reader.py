@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from small_videos import SIZE, FakeCapture, grey_frames, write_plain
 
-from mobileinst_core.video.video_io import (
-    StreamLostError,
-    VideoIOError,
-    VideoReader,
-)
+from mobileinst_core.video.images import VideoIOError
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_core.video.sources import StreamLostError
 
 
 def test_reader_yields_every_frame_of_a_file(tmp_path):

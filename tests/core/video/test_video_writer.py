@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from small_videos import SIZE, grey_frames, write_plain
 
-from mobileinst_core.video import video_io
-from mobileinst_core.video.video_io import (
-    VIDEO_SUFFIXES,
-    VideoIOError,
-    VideoReader,
-    VideoWriter,
-)
+from mobileinst_core.video import writers
+from mobileinst_core.video.images import VideoIOError
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_core.video.writers import VIDEO_SUFFIXES, VideoWriter
 
 
 @pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
@@ -43,7 +40,7 @@ def test_a_full_disk_ends_the_video_while_it_can_still_be_finished(tmp_path, mon
     path = tmp_path / "a.mp4"
     free = [2**30, 2**10]
     usage = lambda _: SimpleNamespace(free=free.pop(0))  # noqa: E731
-    monkeypatch.setattr(video_io.shutil, "disk_usage", usage)
+    monkeypatch.setattr(writers.shutil, "disk_usage", usage)
 
     def write_all():
         with VideoWriter(path, fps=10, size=SIZE) as writer:

@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as mask_util
 
 from mobileinst_core.video.images import VideoIOError
-from mobileinst_core.video.video_io import StreamLostError
+from mobileinst_core.video.sources import StreamLostError
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
 MASK = mask_util.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
