@@ -64,6 +64,7 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={
         "console_scripts": [
+            "mobileinst-demo = mobileinst_core.demo:main",
             "mobileinst-train = mobileinst_d2.commands.train:invoke_main",
             "mobileinst-export = mobileinst_d2.commands.export:main",
             "mobileinst-evaluate = mobileinst_core.ytvis.evaluate:main",

@@ -19,7 +19,7 @@ from video import moving_picture, shape_masks
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.runtime.runners import RUNNERS, ExportError, GraphRunner
 from mobileinst_core.tracking.previous import PreviousKeyframe
-from mobileinst_core.video.video_io import VideoReader
+from mobileinst_core.video.readers import VideoReader
 from mobileinst_d2.analysis.flops import count_macs
 from mobileinst_d2.export.model import ExportedModel, read_config
 from mobileinst_d2.export.writers import WRITERS, export_module

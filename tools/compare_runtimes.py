@@ -28,7 +28,7 @@ from mobileinst_d2.data.build import check_num_classes
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.engine import ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
-from mobileinst_d2.export import RUNNERS
+from mobileinst_d2.export import RUNNERS, ExportedModel
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
@@ -103,7 +103,7 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
     if args.dataset:
         cfg.DATASETS.TEST = (args.dataset,)
     name, records = choose_videos(cfg, args.max_videos)
-    exported = load_predictor(cfg, folder, args.runtime).model
+    exported = ExportedModel(cfg, folder, runtime=args.runtime)
     if exported.size not in references:
         with_weights = cfg.clone()
         with_weights.MODEL.WEIGHTS = args.weights

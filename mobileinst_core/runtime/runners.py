@@ -108,6 +108,8 @@ class OnnxRunner(GraphRunner):
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; what fails is raised too
+        # A plan of the memory keeps more of it, 20 to 45 MiB at 640x640, and makes nothing faster.
+        options.enable_mem_pattern = False
         # Nothing is gained by threads that wait actively between frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

@@ -3,7 +3,8 @@
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from .assignment import linear_sum_assignment
 
 __all__ = ["Tracker", "associate", "in_track_order", "normalize"]
 

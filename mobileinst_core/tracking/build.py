@@ -1,4 +1,7 @@
-"""The ways of association by name."""
+"""The ways of association by name, and the thresholds of streams."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from mobileinst_core.options import check_option
 
@@ -6,7 +9,7 @@ from .association import Tracker
 from .moving_average import MovingAverage
 from .previous import PreviousKeyframe
 
-__all__ = ["TRACKING_MODES", "build_tracker"]
+__all__ = ["TRACKING_MODES", "build_tracker", "scale_hysteresis"]
 
 TRACKING_MODES = ("prev", "ema")
 
@@ -30,3 +33,19 @@ def build_tracker(
     check_option("mode", mode, TRACKING_MODES)
     memory = MovingAverage(momentum=ema_momentum, update_threshold=update_threshold)
     return memory if mode == "ema" else PreviousKeyframe()
+
+
+def scale_hysteresis(streaming: Mapping[str, Any], score_on: float) -> dict[str, Any]:
+    """Let tracks of a stream appear at another score.
+
+    Args:
+        streaming: options of :class:`~.online.OnlineTracker`.
+        score_on: the score, in [0, 1].
+
+    Returns:
+        A changed copy. ``score_off`` keeps its ratio to ``score_on``, as the distance between
+        appearing and vanishing keeps tracks from flickering.
+    """
+    before = streaming["score_on"]
+    share = streaming["score_off"] / before if before > 0 else 1.0
+    return {**streaming, "score_on": score_on, "score_off": score_on * share}

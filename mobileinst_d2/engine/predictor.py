@@ -1,103 +1,150 @@
-"""A trained model, ready to predict."""
+"""A trained model in PyTorch, ready to predict."""
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from mobileinst_core.detections import Detections
+from mobileinst_core.tracking.build import scale_hysteresis
+from mobileinst_core.tracking.offline import OfflineTracker
+from mobileinst_core.tracking.online import OnlineTracker
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
-from mobileinst_d2.export import ExportedModel
+from mobileinst_d2.modeling.meta_arch import VideoSegmentor
+from mobileinst_d2.structures import to_detections
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 from mobileinst_d2.utils.classes import category_ids, class_names
 from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
 
-from .setup import ConfigError
+from .setup import ConfigError, setup_cfg
 
-__all__ = ["Predictor", "load_predictor"]
+__all__ = ["Predictor", "load_predictor", "open_predictor"]
 
 logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Predicts single images as they are read from files, in PyTorch or exported.
+    """Predicts images as they are read from files, and tracks videos.
+
+    It can do what :class:`mobileinst_core.runtime.model.ExportedModel` can.
 
     Attributes:
         model: predicts batches.
+        prepare: resizes a frame (H, W, 3) in BGR to the network's image.
     """
 
     def __init__(self, cfg: CfgNode, model: Callable[[list[dict]], list[dict]]) -> None:
         """Set up.
 
         Args:
-            cfg: says how images are prepared.
+            cfg: the config of the model.
             model: takes and returns what Detectron2's networks do in evaluation.
         """
         self.model = model
+        self.prepare = build_frame_preparation(cfg)
         self._cfg = cfg
-        self._prepare = build_frame_preparation(cfg)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, see :func:`mobileinst_d2.utils.classes.class_names`."""
+        return class_names(self._cfg)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Their ids in the data set, see :func:`mobileinst_d2.utils.classes.category_ids`."""
+        return category_ids(self._cfg)
 
     @torch.no_grad()
-    def __call__(self, image: np.ndarray) -> dict:
-        """Predict one image.
+    def predict(self, image: np.ndarray) -> Detections:
+        """Predict an image.
 
         Args:
             image: (H, W, 3), uint8, BGR.
 
         Returns:
-            ``instances`` of the image's size.
+            The instances, best first, with masks of the image's size.
         """
         height, width = image.shape[:2]
-        image = torch.from_numpy(self._prepare(image))
-        item = {"image": image, "height": height, "width": width}
-        return self.model([item])[0]
+        prepared = torch.from_numpy(self.prepare(image))
+        outputs = self.model([{"image": prepared, "height": height, "width": width}])
+        return to_detections(outputs[0]["instances"])
 
-    def class_names(self) -> list[str]:
-        """Names of the classes, see `mobileinst_d2.utils.classes.class_names`.
+    def online_tracker(self, score_on: float | None = None) -> OnlineTracker:
+        """Track live.
+
+        Args:
+            score_on: score from which tracks are shown, see
+                :func:`~mobileinst_core.tracking.build.scale_hysteresis`; None = that of the
+                config.
+
+        Returns:
+            A tracker that takes frames (H, W, 3) in BGR of any size.
 
         Raises:
-            ConfigError: the file that holds them is damaged.
+            ConfigError: the model cannot track.
+            ValueError: an option of the config is unknown or out of range.
         """
-        return self._describe("class_names", class_names)
+        self._require_video()
+        options = StreamingPredictor.from_config(self._cfg, self.model)
+        if score_on is not None:
+            options = scale_hysteresis(options, score_on)
+        return OnlineTracker(**options)
 
-    def category_ids(self) -> list[int]:
-        """Their ids in the data set, see `mobileinst_d2.utils.classes.category_ids`.
+    def offline_tracker(self) -> OfflineTracker:
+        """Track whole videos.
+
+        Returns:
+            A tracker that takes images as ``prepare`` makes them.
 
         Raises:
-            ConfigError: the file that holds them is damaged.
+            ConfigError: the model cannot track.
+            ValueError: an option of the config is unknown or out of range.
         """
-        return self._describe("category_ids", category_ids)
+        self._require_video()
+        return VideoPredictor(self._cfg, self.model)
 
-    def _describe(self, key: str, read: Callable[[CfgNode], list]) -> list:
-        """What an exported model tells of itself, or what is found by the config."""
-        if isinstance(self.model, ExportedModel):
-            return getattr(self.model.manifest, key)
-        return read(self._cfg)
+    def _require_video(self) -> None:
+        if not isinstance(self.model, VideoSegmentor):
+            raise ConfigError(
+                f"{self._cfg.MODEL.META_ARCHITECTURE} predicts single images and cannot track; "
+                "use --input with images."
+            )
 
 
-def load_predictor(
-    cfg: CfgNode, folder: str | Path | None = None, runtime: str | None = None
-) -> Predictor:
-    """Build the model of a config and load ``MODEL.WEIGHTS``, or open an exported model.
+def open_predictor(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> Predictor:
+    """Load what a config file describes.
 
     Args:
-        cfg: the config; for an exported model that of its folder.
-        folder: of an exported model; None = PyTorch.
-        runtime: what to run that with; None = what it was exported for.
+        config_file: a yaml file, or the name of a config.
+        opts: overrides KEY, VALUE, ....
 
     Returns:
-        The predictor of single images, which resizes as in evaluation; its ``model`` is in
-        evaluation mode.
+        See :func:`load_predictor`.
+
+    Raises:
+        ConfigError: see :func:`~mobileinst_d2.engine.setup.setup_cfg` and :func:`load_predictor`.
+        CheckpointError: see :func:`load_predictor`.
+    """
+    return load_predictor(setup_cfg(config_file, opts))
+
+
+def load_predictor(cfg: CfgNode) -> Predictor:
+    """Build the model of a config and load ``MODEL.WEIGHTS``.
+
+    Args:
+        cfg: the config.
+
+    Returns:
+        The predictor, which resizes as in evaluation; its ``model`` is in evaluation mode.
 
     Raises:
         ConfigError: the config describes no model that can be built.
         CheckpointError: the weights are missing, damaged or belong to another model.
-        ExportError: the folder cannot be used, or the runtime is not installed.
     """
-    if folder is not None:
-        return Predictor(cfg, ExportedModel(cfg, folder, runtime=runtime))
     if not cfg.MODEL.WEIGHTS:
         logger.warning(
             "MODEL.WEIGHTS is empty: the model is RANDOM and so is what it shows. "

@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from mobileinst_core.runtime.images import blank_image, pad_image
+from mobileinst_core.runtime.images import pad_image
 from mobileinst_core.runtime.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -25,6 +25,7 @@ from mobileinst_core.runtime.manifest import (
 from mobileinst_core.runtime.runners import ExportError
 
 from ..utils.classes import category_ids, class_names
+from .model import read_thresholds
 from .quantize import INT8_RUNTIMES, Quantizer
 from .verify import TOLERANCES, check_graph, sample_image
 from .writers import WRITERS, export_module, require_writer, versions
@@ -75,8 +76,8 @@ def export_model(
     quantizer = None
     if len(calibration):
         require_writer("onnx")
-        blank = blank_image(size, image_input["pad_value"])
-        quantizer = Quantizer([pad_image(frame, blank) for frame in calibration])
+        pad_value = image_input["pad_value"]
+        quantizer = Quantizer([pad_image(frame, size, pad_value) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
         graphs = {}
         for number, (name, module) in enumerate(modules.items(), 1):
@@ -194,14 +195,7 @@ def build_manifest(
         graphs=graphs,
         mask_stride=model.mask_stride,
         mask_upsampling=model.mask_upsampling,
-        thresholds={
-            "score": cfg.TEST.SCORE_THRESHOLD,
-            "mask": cfg.TEST.MASK_THRESHOLD,
-            "mask_rescore": cfg.TEST.MASK_RESCORE,
-            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "tracking": {key.lower(): value for key, value in cfg.TEST.TRACKING.items()},
-            "streaming": {key.lower(): value for key, value in cfg.TEST.STREAMING.items()},
-        },
+        thresholds=read_thresholds(cfg),
         class_names=class_names(cfg),
         category_ids=category_ids(cfg),
         versions=versions(runtime),

@@ -24,13 +24,13 @@ def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
     assert torch.equal(found.scores, expected.scores)
 
 
-def test_a_picture_is_prepared_as_in_evaluation():
+def test_an_image_is_prepared_as_in_evaluation():
     model, seen = build_lively_model(), []
     predictor = Predictor(tiny_config(), lambda items: seen.extend(items) or model(items))
     frame = noise_image(192, 300).permute(1, 2, 0).numpy()  # BGR
-    instances = predictor(frame)["instances"]
-    assert instances.image_size == (192, 300)
-    assert len(instances) > 0
+    detections = predictor.predict(frame)
+    assert detections.image_size == (192, 300)
+    assert len(detections) > 0
     (item,) = seen
     assert item["image"].shape == (3, 96, 150)  # INPUT.MIN_SIZE_TEST
     mean = item["image"].flatten(1).float().mean(1)

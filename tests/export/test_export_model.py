@@ -139,6 +139,8 @@ class _Different(nn.Module):
 class _OneGraph:
     """A network that exports in less time."""
 
+    mask_stride, mask_upsampling = 8, 2
+
     def __init__(self, wrap=lambda graph: graph):
         self.wrap = wrap
 

@@ -2,14 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import compare_runtimes
 import pytest
 from small_network import SIZE, build_small_network, small_config
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
-from mobileinst_d2.engine.predictor import load_predictor
-from mobileinst_d2.export import export_model
+from mobileinst_d2.export import ExportedModel, export_model
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def folders(tmp_path_factory):
 def weights(folders, monkeypatch):
     """The network of the weights N.pth is the one that the folder N was made of."""
 
-    def load(cfg, folder=None, runtime=None):
-        return load_predictor(cfg, folder or folders / cfg.MODEL.WEIGHTS[0], runtime)
+    def load(cfg):
+        return SimpleNamespace(model=ExportedModel(cfg, folders / cfg.MODEL.WEIGHTS[0]))
 
     monkeypatch.setattr(compare_runtimes, "load_predictor", load)
     # It changes loggers for the whole process, and so for other tests.

@@ -1,20 +1,17 @@
-"""Fixtures of the demo's tests: the script as a module, small inputs, a perfect model."""
+"""Fixtures of the demo's tests: small inputs, a perfect model."""
 
-import importlib.util
 import logging
 import threading
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from detectron2.structures import Boxes, Instances
 from pycocotools import mask as mask_util
 
-from mobileinst_d2.engine.predictor import Predictor
+from mobileinst_core import demo as demo_module
+from mobileinst_core.detections import Detections
+from mobileinst_d2.engine import predictor as predictor_module
 
-SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5
 SQUARE = 16
 
@@ -27,18 +24,15 @@ DATASETS: {{TEST: [demo_test_unknown]}}
 
 @pytest.fixture(scope="module")
 def demo():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("mobileinst_demo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return demo_module
 
 
 @pytest.fixture(autouse=True)
 def _quiet(demo, monkeypatch):
-    # setup_logger changes loggers for the whole process, and so for other tests.
-    monkeypatch.setattr(demo, "setup_logger", lambda **_: None)
-    monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
+    # It changes loggers for the whole process, and so for other tests.
+    monkeypatch.setattr(demo, "set_up_logging", lambda: None)
+    for name in ("mobileinst_core", "mobileinst_d2"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
 @pytest.fixture
@@ -81,14 +75,13 @@ def images(tmp_path):
 
 def find_square(frame, *, identity=None, score=0.9):
     """What a perfect model would find."""
-    mask = torch.as_tensor(frame.min(axis=2) > 150)[None]
-    instances = Instances(frame.shape[:2], pred_masks=mask)
-    instances.pred_boxes = Boxes(torch.zeros(1, 4))
-    instances.scores = torch.tensor([score])
-    instances.pred_classes = torch.tensor([1])
-    if identity is not None:
-        instances.ID = [identity]
-    return instances
+    return Detections(
+        masks=(frame.min(axis=2) > 150)[None],
+        boxes=np.zeros((1, 4), np.float32),
+        scores=np.array([score], np.float32),
+        classes=np.array([1]),
+        ids=None if identity is None else np.array([identity]),
+    )
 
 
 class FakeTracks:
@@ -168,10 +161,12 @@ def window(demo, monkeypatch):
 
 
 @pytest.fixture
-def fake(demo, monkeypatch):
+def fake(monkeypatch):
     """Replace the network, and record how it was built."""
 
-    class Fake:
+    class Fake(predictor_module.Predictor):
+        """A model and its tracker in one."""
+
         threshold = None
         frames = 0
         score = 0.9
@@ -180,16 +175,22 @@ def fake(demo, monkeypatch):
         prediction = None
         is_keyframe = False
         timings: dict = {}  # noqa: RUF012
-        model = None
 
-        def __call__(self, frame):
-            return {"instances": find_square(frame, score=self.score)}
+        def __init__(self):
+            pass  # until there is a config
 
-        def class_names(self):
-            return self.loaded.class_names()
+        def predict(self, image):
+            return find_square(image, score=self.score)
 
-        def category_ids(self):
-            return self.loaded.category_ids()
+        def online_tracker(self, score_on=None):
+            self.threshold = score_on
+            return self
+
+        def offline_tracker(self):
+            return self
+
+        def new_video(self):
+            return FakeTracks()
 
         def step(self, frame):
             if self.frames == self.stop_at:
@@ -200,16 +201,10 @@ def fake(demo, monkeypatch):
 
     state = Fake()
 
-    def load(cfg, *_):
-        state.loaded = Predictor(cfg, None)
+    def load(cfg):
+        predictor_module.Predictor.__init__(state, cfg, None)
+        state.clip_len = cfg.TEST.TRACKING.CLIP_LEN
         return state
 
-    def build_video(cfg, _, threshold):
-        state.threshold = threshold
-        state.clip_len = cfg.TEST.TRACKING.CLIP_LEN
-        state.tracks = FakeTracks()
-        return state, state.tracks
-
-    monkeypatch.setattr(demo, "build_video_predictor", build_video)
-    monkeypatch.setattr(demo, "load_predictor", load)
+    monkeypatch.setattr(predictor_module, "load_predictor", load)
     return state

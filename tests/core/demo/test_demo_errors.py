@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from mobileinst_d2.engine import predictor
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -225,7 +227,9 @@ def test_configs_and_weights_that_cannot_be_used(demo, config, images, tmp_path,
 
 
 def test_model_that_cannot_track_is_refused(demo, config, video, tmp_path, capsys, monkeypatch):
-    untrackable = SimpleNamespace(model=torch.nn.Identity())
-    monkeypatch.setattr(demo, "load_predictor", lambda *_: untrackable)
+    def load(cfg):
+        return predictor.Predictor(cfg, torch.nn.Identity())
+
+    monkeypatch.setattr(predictor, "load_predictor", load)
     arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
     assert "cannot track" in failing(demo, capsys, arguments)

@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
+from tiny_models import build_lively_model, tiny_config
 
 from mobileinst_core.video.drawing import instance_color
-from mobileinst_d2.engine.setup import setup_cfg
 from mobileinst_d2.utils.classes import save_class_names
 
 # Those of the video that the fixture makes.
@@ -200,15 +199,17 @@ def test_random_model_tracks_a_video_and_says_that_it_is_random(
     assert fps == pytest.approx(FPS)
 
 
-def test_saved_weights_and_names_are_used(demo, config, images, tmp_path, caplog, monkeypatch):
-    cfg = setup_cfg(config)
+def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, monkeypatch):
+    sizes = {"MODEL__NUM_CLASSES": 3}
+    config = tmp_path / "lively.yaml"
+    config.write_text(tiny_config(**sizes, DATASETS__TEST=()).dump())
     weights = tmp_path / "run" / "model_final.pth"
     weights.parent.mkdir()
-    torch.save({"model": build_model(cfg).state_dict()}, weights)
+    torch.save({"model": build_lively_model(**sizes).state_dict()}, weights)
     save_class_names(weights.parent, ["red", "green", "blue"])
     written = []
     monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
-    arguments = ["--config-file", config, "--input", str(images / "img1.png")]
+    arguments = ["--config-file", str(config), "--input", str(images / "img1.png")]
     options = ["--confidence-threshold", "0", "--opts", "MODEL.WEIGHTS", str(weights)]
     options += ["TEST.SCORE_THRESHOLD", "0.0", "TEST.MASK_RESCORE", "False"]
     options += ["MODEL.BACKBONE.WEIGHTS", "not_needed.pth"]

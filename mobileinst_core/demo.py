@@ -1,0 +1,386 @@
+"""Show what a trained model sees: on images, on videos and through a camera.
+
+Images are predicted one by one. Videos and cameras are tracked: every object keeps its number
+and its colour, and memory does not grow with the length.
+
+The model is an exported folder, which needs neither PyTorch nor Detectron2, or a config with
+weights, which needs both.
+"""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from mobileinst_core.arguments import positive_number, probability, whole_number
+from mobileinst_core.command import command
+from mobileinst_core.detections import Detections
+from mobileinst_core.errors import UserError
+from mobileinst_core.runtime.model import ExportedModel
+from mobileinst_core.runtime.runners import RUNNERS
+from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
+from mobileinst_core.tracking.online import OnlineTracker
+from mobileinst_core.video import file_args
+from mobileinst_core.video.drawing import TrackVisualizer
+from mobileinst_core.video.images import ImageReadError, prepare_output, read_image, write_image
+from mobileinst_core.video.outputs import TrackOutputs
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_core.video.stage_timer import StageTimer
+from mobileinst_core.video.window import Window
+from mobileinst_core.video.writers import IdMapWriter, VideoWriter
+from mobileinst_core.ytvis.results_file import VideoResultsFile
+
+__all__ = ["Model", "get_parser", "main", "open_model"]
+
+TITLE = "MobileInst"
+
+logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What the demo asks of a model.
+
+    Attributes:
+        class_names: in the order of the class indices.
+        category_ids: of the data set, in the same order.
+    """
+
+    class_names: Sequence[str]
+    category_ids: Sequence[int]
+
+    def predict(self, image: np.ndarray) -> Detections:
+        """The instances of an image (H, W, 3) uint8, BGR, best first."""
+
+    def online_tracker(self, score_on: float | None = None) -> OnlineTracker:
+        """A tracker of frames, which shows tracks from a score on."""
+
+    def offline_tracker(self) -> OfflineTracker:
+        """A tracker of whole videos."""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line, with the names that Detectron2's demo has."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="the model's yaml, to run it in PyTorch")
+    add(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
+    )
+    add(
+        "--runtime",
+        choices=sorted(RUNNERS),
+        help="what to run --model with, by default what it was exported for",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input", nargs="+", metavar="IMAGE", help="image files, a folder of images or a glob"
+    )
+    source.add_argument(
+        "--video-input",
+        nargs="+",
+        metavar="FILE",
+        help="video file, folder of frames, stream address; or images or a glob: frames of one "
+        "video in natural order",
+    )
+    source.add_argument(
+        "--webcam",
+        nargs="?",
+        const=0,
+        type=whole_number(0),
+        metavar="INDEX",
+        help="camera, by default 0",
+    )
+    add("--output", metavar="PATH", help="file or folder to write; without it a window opens")
+    add("--overwrite", action="store_true", help="replace existing files")
+    add(
+        "--confidence-threshold",
+        type=probability,
+        default=0.4,
+        metavar="SCORE",
+        help="score from which objects are shown, default 0.4; in videos an object appears at this "
+        "score and stays until it falls clearly below (TEST.STREAMING)",
+    )
+    add_video_arguments(parser.add_argument_group("for videos and cameras"))
+    add(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config overrides, at the end: --opts MODEL.WEIGHTS model_final.pth",
+    )
+    return parser
+
+
+# Those that `add_video_arguments` adds; they make no sense for single images.
+VIDEO_OPTIONS = ("clip_len", "start", "end", "stride", "save_json", "video_id", "save_masks")
+VIDEO_OPTIONS += ("show", "mark_keyframes", "timings", "fps", "codec")
+
+
+def add_video_arguments(group: argparse._ArgumentGroup) -> None:
+    """The options `VIDEO_OPTIONS`."""
+    add, count = group.add_argument, whole_number(1)
+    add("--clip-len", type=count, metavar="T", help="distance of key frames")
+    add("--start", type=whole_number(0), metavar="N", help="first frame, counted from 0")
+    add("--end", type=count, metavar="N", help="stop before this frame")
+    add("--stride", type=count, metavar="N", help="take every N-th frame")
+    add(
+        "--save-json",
+        type=Path,
+        metavar="FILE",
+        help="write the tracks in the YouTube-VIS results format, chosen as in evaluation: by "
+        "scores over the whole video, whatever the threshold for showing",
+    )
+    add("--video-id", type=whole_number(0), metavar="ID", help="in that file, by default 1")
+    add(
+        "--save-masks",
+        type=Path,
+        metavar="DIR",
+        help="write a 16-bit PNG per frame with the object's number in each pixel, 0 = none; the "
+        "highest score is on top",
+    )
+    add("--show", action="store_true", help="open a window even if files are written")
+    add("--mark-keyframes", action="store_true", help="write on key frames that they are")
+    add("--timings", action="store_true", help="print how long each stage takes, and frame rates")
+    add("--fps", type=positive_number, help="frame rate of the output video")
+    add("--codec", help="FourCC of the output video, by default mp4v for .mp4")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+    """
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    for name in VIDEO_OPTIONS:
+        value = getattr(args, name)
+        if args.input and value is not None and value is not False:
+            parser.error(f"--{name.replace('_', '-')} is for videos, not for --input")
+    if args.end is not None and args.end <= (args.start or 0):
+        parser.error("--end must be above --start")
+    if args.video_id is not None and not args.save_json:
+        parser.error("--video-id is for --save-json")
+    set_up_logging()
+    run = run_images if args.input else run_video
+    run(args)
+
+
+def set_up_logging() -> None:
+    """Show what the packages log on standard output."""
+    for name in ("mobileinst_core", "mobileinst_d2"):
+        package = logging.getLogger(name)
+        package.setLevel(logging.INFO)
+        package.propagate = False
+        if not package.handlers:
+            handler = logging.StreamHandler(sys.stdout)
+            handler.setFormatter(
+                logging.Formatter("[%(asctime)s %(name)s]: %(message)s", datefmt="%m/%d %H:%M:%S")
+            )
+            package.addHandler(handler)
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """Open the exported folder or build the network that the command line names.
+
+    Args:
+        args: the command line, with ``model``, ``runtime``, ``config_file``, ``clip_len`` and
+            ``opts``.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: options contradict each other, the model cannot be used, or what it needs is not
+            installed.
+    """
+    opts = [*args.opts]
+    if args.clip_len:
+        opts += ["TEST.TRACKING.CLIP_LEN", str(args.clip_len)]
+    if args.model is not None:
+        if args.config_file:
+            raise UserError(
+                f"--config-file and --model exclude each other: {args.model} has all that it was "
+                "exported with."
+            )
+        return ExportedModel.load(args.model, args.runtime, opts)
+    if args.runtime:
+        raise UserError("--runtime is for exported models: name the folder with --model.")
+    try:
+        # By name, as this package does without the other one, and without PyTorch.
+        predictor = importlib.import_module("mobileinst_d2.engine.predictor")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"a model in PyTorch (--config-file) cannot be run here: {error}. An exported folder "
+            "(--model) needs neither PyTorch nor Detectron2."
+        ) from error
+    return predictor.open_predictor(args.config_file, opts)
+
+
+def run_images(args: argparse.Namespace) -> None:
+    """Predict images one by one and write or show them.
+
+    Args:
+        args: the command line, with ``input``.
+
+    Raises:
+        UserError: inputs are missing or unreadable, an output cannot be written, or the model
+            cannot be used.
+    """
+    paths = file_args.expand_inputs(args.input)
+    targets = None
+    if args.output:
+        targets = file_args.image_targets(paths, args.output, overwrite=args.overwrite)
+    failures = []
+    with contextlib.ExitStack() as stack:
+        # First of all: where there is no display, that is known at once.
+        window = None if targets else stack.enter_context(Window(TITLE))
+        model = open_model(args)
+        visualizer = TrackVisualizer(model.class_names)
+        for index, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1)):
+            try:
+                frame = read_image(path)
+            except ImageReadError as error:
+                logger.error("%s", error)
+                failures.append(str(error))
+                continue
+            detections = model.predict(frame)
+            detections = detections[detections.scores >= args.confidence_threshold]
+            drawn = visualizer.draw_instance_predictions(frame, detections)
+            if targets:
+                write_image(targets[index], drawn, overwrite=args.overwrite)
+                logger.info("%s: %d instances, see %s.", path, len(detections), targets[index])
+            elif not window.show(drawn, wait_for_key=True):
+                break
+    if failures:
+        raise UserError(f"{len(failures)} of {len(paths)} images were left out: {failures[0]}")
+
+
+def run_video(args: argparse.Namespace) -> None:
+    """Track the objects of a video or camera and write or show them.
+
+    Args:
+        args: the command line, with ``video_input`` or ``webcam``.
+
+    Raises:
+        UserError: the model cannot be used or cannot track, frames were passed over, the source
+            cannot be read or an output not be written.
+    """
+    source = file_args.video_source(args.video_input) if args.video_input else args.webcam
+    selection = {"start": args.start or 0, "end": args.end, "stride": args.stride or 1}
+    timer = StageTimer()
+    with VideoReader(source, fps=args.fps, **selection) as reader, contextlib.ExitStack() as stack:
+        target = file_args.video_target(reader.name, args.output) if args.output else None
+        check_outputs(args, source, target, live=reader.live)
+        outputs = TrackOutputs(mark_keyframes=args.mark_keyframes)
+        if args.show or not (target or args.save_json or args.save_masks):
+            # Where there is no display, that is known before the model is built.
+            outputs.window = stack.enter_context(Window(TITLE))
+        if args.save_masks:
+            outputs.maps = IdMapWriter(args.save_masks, overwrite=args.overwrite)
+        model = open_model(args)
+        tracker, tracks = build_trackers(model, args.confidence_threshold)
+        if target or outputs.window:
+            outputs.visualizer = TrackVisualizer(model.class_names)
+        size = (reader.width, reader.height)
+        if args.save_json:
+            video_id = 1 if args.video_id is None else args.video_id
+            ids = model.category_ids
+            results = VideoResultsFile(args.save_json, tracks, video_id, ids, size[::-1])
+            outputs.results = stack.enter_context(results)
+        if target:
+            outputs.video = VideoWriter(
+                target, fps=reader.fps, size=size, codec=args.codec, overwrite=args.overwrite
+            )
+            stack.enter_context(outputs.video)
+        try:
+            track(reader, tracker, outputs, timer)
+        finally:
+            if outputs.video:
+                logger.info("%s: %d frames.", target, outputs.video.num_frames)
+            if reader.live:
+                logger.info(
+                    "%d of %d frames were dropped, as the model was busy.",
+                    reader.num_dropped,
+                    reader.position,
+                )
+            if args.timings:
+                sys.stdout.write(f"{timer.table()}\n")
+    if reader.num_damaged:
+        raise UserError(
+            f"{reader.num_damaged} of {reader.position} frames could not be decoded, see the "
+            "warnings. The others are done; a video repeats the frame before each."
+        )
+
+
+def check_outputs(
+    args: argparse.Namespace, source: str | int | Sequence[Path], target: Path | None, *, live: bool
+) -> None:
+    """See that everything can be written, before the time for the model is spent.
+
+    Args:
+        args: the command line.
+        source: what is read.
+        target: the video to write.
+        live: the source has no end.
+
+    Raises:
+        VideoIOError: an output cannot be written, or replaces the input or another output.
+        UserError: the results file cannot be made of this source, or has another suffix.
+    """
+    targets = {"--output": target, "--save-json": args.save_json, "--save-masks": args.save_masks}
+    file_args.check_targets(source, targets)
+    if args.save_json and args.save_json.suffix.lower() != ".json":
+        raise UserError(f"--save-json {args.save_json}: the name must end with .json.")
+    if args.save_json and live and args.end is None:
+        raise UserError(
+            "--save-json keeps something of every frame until the last one, so a camera or stream "
+            "needs an --end."
+        )
+    for path in (target, args.save_json):
+        if path:
+            prepare_output(path, overwrite=args.overwrite)
+
+
+def track(
+    reader: VideoReader, tracker: OnlineTracker, outputs: TrackOutputs, timer: StageTimer
+) -> None:
+    """Track all frames of a reader, under a progress bar, until the end or the user's wish.
+
+    Args:
+        reader: gives the frames.
+        tracker: takes them.
+        outputs: where everything goes.
+        timer: measures.
+    """
+    with tqdm(total=reader.num_frames, unit="frame") as bar:
+        for frame in timer.frames(reader):
+            detections = tracker.step(frame)
+            timer.add(tracker.timings)
+            if not outputs.write(reader, frame, detections, tracker, timer):
+                return
+            bar.update(reader.position - bar.n)
+    outputs.finish(reader)
+
+
+def build_trackers(model: Model, threshold: float) -> tuple[OnlineTracker, VideoTracks]:
+    """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
+    try:
+        return model.online_tracker(threshold), model.offline_tracker().new_video()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

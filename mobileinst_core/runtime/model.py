@@ -1,0 +1,296 @@
+"""An exported folder as a model, without PyTorch."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobileinst_core.detections import Detections
+from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.tracking.association import Tracker
+from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
+from mobileinst_core.tracking.keyframes import VideoNetwork
+from mobileinst_core.tracking.offline import OfflineTracker
+from mobileinst_core.tracking.online import OnlineTracker
+from mobileinst_core.video.preparation import FramePreparation
+
+from .images import pad_image
+from .manifest import Manifest, read_manifest
+from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
+from .thresholds import override_thresholds
+
+__all__ = ["ExportedModel"]
+
+# Runtimes that read the files of another.
+_ALSO_RUN_BY = {"onnx": ("openvino",), "openvino": ("onnx",)}
+
+
+class ExportedModel:
+    """A model in the graphs of an exported folder: it predicts images and tracks videos.
+
+    What it needs to know stands in the folder's model.json. Frames go through the runtime one by
+    one.
+
+    Attributes:
+        manifest: what model.json says, with the thresholds that count.
+        postprocessing: chooses the results for images.
+        prepare: resizes a frame (H, W, 3) in BGR to the network's image.
+        mask_stride: input pixels per pixel of the mask logits.
+        mask_upsampling: factor by which the mask logits are resized before the sigmoid.
+        graphs: by name, each loaded when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        manifest: Manifest,
+        *,
+        runtime: str | None = None,
+        num_threads: int = 1,
+    ) -> None:
+        """Open an exported folder; see :meth:`load` for the short way.
+
+        Args:
+            folder: made by tools/export.py.
+            manifest: the content of its model.json; thresholds may have been changed.
+            runtime: what to run it with; None = what it was exported for.
+            num_threads: CPU threads of the runtime.
+
+        Raises:
+            ExportError: the runtime is not installed, or the folder is for another one.
+        """
+        runtime = runtime or manifest.runtime
+        if runtime != manifest.runtime and runtime not in _ALSO_RUN_BY.get(manifest.runtime, ()):
+            raise ExportError(
+                f"{folder} was exported for {manifest.runtime}, not for {runtime}: export the "
+                f"model again with --format {runtime}"
+            )
+        require_runtime(runtime)
+        self.manifest = manifest
+        self.postprocessing = _postprocessing(manifest.thresholds)
+        self.prepare = FramePreparation(
+            fixed_size=manifest.size, channels=manifest.input["channels"]
+        )
+        self.mask_stride = manifest.mask_stride
+        self.mask_upsampling = manifest.mask_upsampling
+        self.graphs = _Graphs(Path(folder), manifest, runtime, num_threads)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        runtime: str | None = None,
+        opts: Sequence[str] = (),
+        num_threads: int = 1,
+    ) -> "ExportedModel":
+        """Open an exported folder.
+
+        Args:
+            folder: made by tools/export.py.
+            runtime: what to run it with; None = what it was exported for.
+            opts: overrides KEY, VALUE, ... of thresholds by their config keys, such as
+                TEST.TRACKING.CLIP_LEN, 3.
+            num_threads: CPU threads of the runtime.
+
+        Returns:
+            The model, with the thresholds that it was exported with where they are not overridden.
+
+        Raises:
+            ExportError: the runtime is not installed, or the folder cannot be used.
+            UserError: an override stands for no threshold, or has a value of another type.
+        """
+        manifest = read_manifest(folder)
+        thresholds = override_thresholds(manifest.thresholds, opts)
+        manifest = dataclasses.replace(manifest, thresholds=thresholds)
+        return cls(folder, manifest, runtime=runtime, num_threads=num_threads)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the input."""
+        return self.manifest.size
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of their indices."""
+        return self.manifest.class_names
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Their ids in the data set, in the same order."""
+        return self.manifest.category_ids
+
+    def predict(self, image: np.ndarray) -> Detections:
+        """Predict an image.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            The instances, best first, with masks of the image's size.
+
+        Raises:
+            ExportError: the model was exported without the graph for images.
+        """
+        return self.predict_prepared(self.prepare(image), image.shape[:2])
+
+    def predict_prepared(self, image: np.ndarray, output_size: tuple[int, int]) -> Detections:
+        """Predict an image that has been resized.
+
+        Args:
+            image: (3, h, w) in [0, 255], channels in order of the network, not larger than
+                ``size``.
+            output_size: (H, W) of the original image.
+
+        Returns:
+            The instances, best first, with masks of the original size.
+
+        Raises:
+            ExportError: the image is too large, or the model was exported without this graph.
+        """
+        outputs = self._run("image", [image], ("scores", "mask_logits"))
+        return self.postprocessing.predict(
+            outputs["scores"][0],
+            outputs["mask_logits"][0],
+            image_size=tuple(image.shape[-2:]),
+            output_size=output_size,
+            mask_stride=self.mask_stride,
+            mask_upsampling=self.mask_upsampling,
+        )
+
+    def keyframe(self, frames: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Everything about key frames that tracking needs.
+
+        Args:
+            frames: B images (3, h, w) in [0, 255], not larger than ``size``.
+
+        Returns:
+            ``kernels`` (B, N, D), ``scores`` (B, N, K) and ``mask_features`` (B, D, h, w).
+
+        Raises:
+            ExportError: a frame is too large, or the model was exported without this graph.
+        """
+        return self._run("keyframe", frames, ("kernels", "scores", "mask_features"))
+
+    def reuse(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """Mask features of frames that reuse the kernels of a key frame.
+
+        Args:
+            frames: B images (3, h, w) in [0, 255], not larger than ``size``.
+
+        Returns:
+            (B, D, h, w).
+
+        Raises:
+            ExportError: a frame is too large, or the model was exported without this graph.
+        """
+        return self._run("reuse", frames, ("mask_features",))["mask_features"]
+
+    def online_tracker(self, score_on: float | None = None) -> OnlineTracker:
+        """Track live.
+
+        Args:
+            score_on: score from which tracks are shown, see
+                :func:`~mobileinst_core.tracking.build.scale_hysteresis`; None = as exported.
+
+        Returns:
+            A tracker that takes frames (H, W, 3) in BGR of any size.
+
+        Raises:
+            ExportError: the model was exported without the graphs for videos.
+            ValueError: a threshold is out of range.
+        """
+        tracking, streaming = (self.manifest.thresholds[x] for x in ("tracking", "streaming"))
+        if score_on is not None:
+            streaming = scale_hysteresis(streaming, score_on)
+        return OnlineTracker(
+            self._network(),
+            prepare=self.prepare,
+            clip_len=tracking["clip_len"],
+            tracker=_tracker(tracking),
+            postprocessing=self.postprocessing,
+            **streaming,
+        )
+
+    def offline_tracker(self) -> OfflineTracker:
+        """Track whole videos.
+
+        Returns:
+            A tracker that takes images as ``prepare`` makes them.
+
+        Raises:
+            ExportError: the model was exported without the graphs for videos.
+            ValueError: a threshold is out of range.
+        """
+        tracking = self.manifest.thresholds["tracking"]
+        names = ("clip_len", "score_pool", "labels_per_track", "presence_threshold", "chunk")
+        return OfflineTracker(
+            self._network(),
+            tracker=_tracker(tracking),
+            postprocessing=self.postprocessing,
+            keep_tracks=tracking["keep_tracks"],
+            **{name: tracking[name] for name in names},
+        )
+
+    def _network(self) -> VideoNetwork:
+        for name in ("keyframe", "reuse"):
+            self._require(name, ())
+        return VideoNetwork(self.keyframe, self.reuse, self.mask_stride, self.mask_upsampling)
+
+    def _run(
+        self, name: str, frames: Sequence[np.ndarray], needed: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        self._require(name, needed)
+        runner, pad_value = self.graphs[name], self.manifest.input["pad_value"]
+        results = [runner(pad_image(frame, self.size, pad_value)) for frame in frames]
+        return {key: np.concatenate([x[key] for x in results]) for key in needed}
+
+    def _require(self, name: str, outputs: Sequence[str]) -> None:
+        graphs = self.manifest.graphs
+        if name not in graphs:
+            raise ExportError(
+                f"the model was exported without the graph {name!r}; it has {', '.join(graphs)}"
+            )
+        if missing := [output for output in outputs if output not in graphs[name]["outputs"]]:
+            raise ExportError(f"the graph {name!r} was exported without {', '.join(missing)}")
+
+
+class _Graphs(Mapping[str, GraphRunner]):
+    """The graphs of a folder. The export has run each of them, so nothing is tried here."""
+
+    def __init__(self, folder: Path, manifest: Manifest, runtime: str, num_threads: int) -> None:
+        self._folder = folder
+        self._graphs = manifest.graphs
+        self._runtime = runtime
+        self._num_threads = num_threads
+        self._loaded: dict[str, GraphRunner] = {}
+
+    def __getitem__(self, name: str) -> GraphRunner:
+        if name not in self._loaded:
+            runner = RUNNERS[self._runtime]
+            self._loaded[name] = runner(self._folder, self._graphs[name], self._num_threads)
+        return self._loaded[name]
+
+    def __iter__(self):
+        return iter(self._graphs)
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+
+def _postprocessing(thresholds: Mapping[str, Any]) -> PostProcessing:
+    return PostProcessing(
+        score_threshold=thresholds["score"],
+        mask_threshold=thresholds["mask"],
+        mask_rescore=thresholds["mask_rescore"],
+        max_detections=thresholds["max_detections"],
+    )
+
+
+def _tracker(tracking: Mapping[str, Any]) -> Tracker:
+    return build_tracker(
+        tracking["mode"],
+        ema_momentum=tracking["ema_momentum"],
+        update_threshold=tracking["update_threshold"],
+    )
