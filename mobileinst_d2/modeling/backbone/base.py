@@ -7,8 +7,9 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 
+from mobileinst_core.options import check_option
+
 from ..layers import BATCH_NORMS
-from ..options import check_option
 
 __all__ = ["MobileBackbone", "check_image_channels"]
 

@@ -7,7 +7,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 
-from ..options import check_option
+from mobileinst_core.options import check_option
+
 from .seaformer import SeaFormer
 from .timm import TimmBackbone
 from .topformer import TopFormer

@@ -14,8 +14,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..layers import ConvNorm, ConvTransformer, SizeConstant, attend_by_head, inverted_residuals
-from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 
 __all__ = ["SEAFORMER_VARIANTS", "SeaFormer", "SeaFormerVariant"]

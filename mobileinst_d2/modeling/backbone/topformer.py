@@ -13,6 +13,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..layers import (
     ConvNorm,
     ConvTransformer,
@@ -21,7 +23,6 @@ from ..layers import (
     average_pool,
     inverted_residuals,
 )
-from ..options import check_option
 from .base import MobileBackbone, check_image_channels
 
 __all__ = ["TOPFORMER_VARIANTS", "TopFormer", "TopFormerVariant"]

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from detectron2.config import CfgNode, configurable
 
+from mobileinst_core.options import check_option
+
 from ..matcher import HungarianMatcher
-from ..options import check_option
 from ..targets import FrameTargets
 from .set_criterion import Assignment, SetCriterion, gather_masks, normalizers
 

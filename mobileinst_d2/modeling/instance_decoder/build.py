@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..options import check_option
+from mobileinst_core.options import check_option
 
 __all__ = ["INSTANCE_DECODER_REGISTRY", "InstancePredictions", "build_instance_decoder"]
 

@@ -10,9 +10,10 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..layers import ConvNorm, MultiHeadAttention, SinePosition
 from ..mask_decoder import MaskDecoderOutput, feature_channels
-from ..options import check_option
 from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
 
 __all__ = ["DualTransformerInstanceDecoder"]

@@ -7,8 +7,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..layers import NORMS, BinAveragePool, ConvNorm, bilinear_resize
-from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, separable_levels
 from .mask_branch import MaskBranch
 from .semantic_enhanced import PyramidRound

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..layers import (
     NORMS,
     ConvNorm,
@@ -15,7 +17,6 @@ from ..layers import (
     bilinear_resize,
     conv3x3_norm,
 )
-from ..options import check_option
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, separable_levels
 from .mask_branch import MaskBranch
 
