@@ -99,7 +99,8 @@ for entry in distribution.entry_points:
 """
     environment = {**os.environ, "PYTHONPATH": str(site)}
     printed = run("-c", code, site, cwd=tmp_path / "elsewhere", env=environment)
-    assert {"mobileinst-train", "mobileinst-export"} <= set(printed.split())
+    names = ("train", "demo", "export", "evaluate", "install-detectron2")
+    assert set(printed.split()) == {f"mobileinst-{name}" for name in names}
     assert list((tmp_path / "elsewhere").iterdir()) == []
     for name in printed.split():
         assert (site / "bin" / name).is_file() or (site / "Scripts" / f"{name}.exe").is_file()
@@ -119,7 +120,9 @@ def test_the_part_without_pytorch_is_a_package_of_its_own(source, tmp_path):
     assert "numpy" in required
     assert not {"torch", "torchvision", "detectron2"} & set(required)
     code = f"import sys\nfor name in {names}: __import__(name)\nassert 'torch' not in sys.modules"
-    run("-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)})
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(site)}}
+    run("-c", code, **options)
+    assert "--model DIR" in run("-m", "mobileinst_core.demo", "--help", **options)
 
 
 def test_an_editable_installation_has_the_configs_of_the_clone(repository):
