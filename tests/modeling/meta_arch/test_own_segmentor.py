@@ -1,6 +1,5 @@
 """The network of docs/architecture.md: one of a user's own, at stride 4 and at stride 8."""
 
-import importlib.util
 import json
 import logging
 import re
@@ -16,6 +15,7 @@ from model_inputs import clip_input, image_input
 from pycocotools import mask as mask_util
 from torch import nn
 
+from mobileinst_core import demo
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.engine import Trainer, setup_cfg
 from mobileinst_d2.export import ExportedModel, export_model
@@ -218,10 +218,7 @@ def test_it_is_evaluated(files):
 
 
 def test_the_demo_shows_it(files, monkeypatch):
-    spec = importlib.util.spec_from_file_location("demo_of_own", REPOSITORY / "demo" / "demo.py")
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
-    monkeypatch.setattr(demo, "setup_logger", lambda **_: None)
+    monkeypatch.setattr(demo, "set_up_logging", lambda: None)
     monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
     arguments = ["--config-file", str(files / "config.yaml")]
     arguments += ["--video-input", str(files / "frames" / "video")]
