@@ -43,8 +43,6 @@ def _add_backbone_config(cfg: CN) -> None:
     # Not used where MODEL.WEIGHTS gives the whole model, nor when a training is resumed.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
 
-    # Which of x3 (1/8), x4 (1/16), x5 (1/32) and x6 (1/64, the global feature) to return.
-    cfg.MODEL.BACKBONE.OUT_FEATURES = ["x3", "x4", "x5", "x6"]
     # Normalisation: "BN" | "SyncBN" | "FrozenBN", or others of Detectron2 but for TimmBackbone.
     cfg.MODEL.BACKBONE.NORM = "BN"
     # Stochastic depth of the last transformer block of TopFormer, and of each stage of SeaFormer;
@@ -92,7 +90,7 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
-    # Input size (H, W) of evaluation, demo and live tracking, as an exported model has it: pictures
+    # Input size (H, W) of evaluation, demo and live tracking, as an exported model has it: images
     # are resized to fit and padded to exactly this, multiples of 64. () = MIN_SIZE_TEST and
     # MAX_SIZE_TEST count, and the padding is as small as can be.
     cfg.INPUT.FIXED_SIZE_TEST = ()

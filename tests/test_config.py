@@ -87,7 +87,6 @@ MODEL = "MODEL__MOBILEINST__"
     ("overrides", "message"),
     [
         ({"MODEL__BACKBONE__NORM": "nonsense"}, "norm is 'nonsense', .*'FrozenBN'"),
-        ({"MODEL__BACKBONE__OUT_FEATURES": ["x9"]}, "out_features is 'x9', .*'x3'"),
         ({"MODEL__TOPFORMER__VARIANT": "huge"}, "variant is 'huge', .*'tiny'"),
         ({f"{MODEL}BACKBONE_FEATURES": ["x3", "x9"]}, r"features \['x9'\] are needed.*'x3'"),
         ({f"{MODEL}NORM": "LN"}, "norm is 'LN', .*'GN'"),

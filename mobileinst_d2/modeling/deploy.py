@@ -22,7 +22,7 @@ class ExportGraph(nn.Module):
 
     Attributes:
         input_name: name of the input, "image": (1, 3, H, W), float32 in [0, 255], channels in the
-            order of ``INPUT.FORMAT``. A picture smaller than that stands top left, and the rest
+            order of ``INPUT.FORMAT``. An image smaller than that stands top left, and the rest
             has the values of ``pixel_mean``.
         output_names: names of the outputs, in order.
         size: (H, W).

@@ -11,9 +11,9 @@ from mobileinst_core.options import check_option
 
 from ..layers import BATCH_NORMS
 
-__all__ = ["MobileBackbone", "check_image_channels"]
+__all__ = ["FEATURE_STRIDES", "MobileBackbone", "check_image_channels"]
 
-_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
+FEATURE_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _MIN_SIZE = 64
 
 
@@ -41,13 +41,13 @@ class MobileBackbone(Backbone):
         super().__init__()
         check_option("norm", norm, BATCH_NORMS)
         for name in out_features:
-            check_option("an entry of out_features", name, _STRIDES)
+            check_option("an entry of out_features", name, FEATURE_STRIDES)
         if not out_features or len(set(out_features)) < len(out_features):
             raise ValueError(
                 f"out_features is {list(out_features)}: name each wanted output once, at least one"
             )
         self._out_features = list(out_features)
-        self._out_feature_strides = {name: _STRIDES[name] for name in out_features}
+        self._out_feature_strides = {name: FEATURE_STRIDES[name] for name in out_features}
         self._out_feature_channels = {name: channels[name] for name in out_features}
 
     @property

@@ -9,6 +9,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 
 from mobileinst_core.options import check_option
 
+from .base import FEATURE_STRIDES
 from .seaformer import SeaFormer
 from .timm import TimmBackbone
 from .topformer import TopFormer
@@ -46,12 +47,12 @@ def build_mobile_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN
     """
     name, in_features = cfg.MODEL.MOBILE_FPN.BOTTOM_UP, cfg.MODEL.FPN.IN_FEATURES
     check_option("MODEL.MOBILE_FPN.BOTTOM_UP", name, _BACKBONES)
-    bottom_up = _BACKBONES[name](cfg, input_shape)
-    shapes = bottom_up.output_shape()
     if not in_features:
-        raise ValueError(f"MODEL.FPN.IN_FEATURES is empty; {name} gives {list(shapes)}")
+        raise ValueError(f"MODEL.FPN.IN_FEATURES is empty; {name} gives {list(FEATURE_STRIDES)}")
     for feature in in_features:
-        check_option("an entry of MODEL.FPN.IN_FEATURES", feature, shapes)
+        check_option("an entry of MODEL.FPN.IN_FEATURES", feature, FEATURE_STRIDES)
+    bottom_up = _BACKBONES[name](cfg, input_shape, out_features=in_features)
+    shapes = bottom_up.output_shape()
     top_block = LastLevelMaxPool()
     top_block.in_feature = f"p{int(math.log2(shapes[in_features[-1]].stride))}"
     return MobileFPN(

@@ -233,7 +233,6 @@ class SeaFormer(MobileBackbone):
         check_image_channels("SeaFormer", input_shape)
         return {
             "variant": cfg.MODEL.SEAFORMER.VARIANT,
-            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
             "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
             "norm": cfg.MODEL.BACKBONE.NORM,
         }

@@ -83,7 +83,6 @@ class TimmBackbone(MobileBackbone):
         check_image_channels("TimmBackbone", input_shape)
         return {
             "name": cfg.MODEL.TIMM.NAME,
-            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
             "global_feature": cfg.MODEL.TIMM.GLOBAL_FEATURE,
             "norm": cfg.MODEL.BACKBONE.NORM,
         }

@@ -219,7 +219,6 @@ class TopFormer(MobileBackbone):
         check_image_channels("TopFormer", input_shape)
         return {
             "variant": cfg.MODEL.TOPFORMER.VARIANT,
-            "out_features": cfg.MODEL.BACKBONE.OUT_FEATURES,
             "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
             "norm": cfg.MODEL.BACKBONE.NORM,
         }

@@ -61,9 +61,7 @@ class MobileInstCriterion(SetCriterion):
         """Keyword arguments from ``cfg.MODEL.MOBILEINST``."""
         node = cfg.MODEL.MOBILEINST.LOSS
         return {
-            "matcher": HungarianMatcher(
-                mask_power=node.MATCHER_MASK_POWER, class_power=node.MATCHER_CLASS_POWER
-            ),
+            "matcher": HungarianMatcher(class_power=node.MATCHER_CLASS_POWER),
             "class_weight": node.CLASS_WEIGHT,
             "dice_weight": node.DICE_WEIGHT,
             "mask_weight": node.MASK_WEIGHT,

@@ -20,7 +20,7 @@ class DropPath(nn.Module):
         """
         super().__init__()
         if not 0.0 <= probability < 1.0:
-            raise ValueError(f"a DROP_PATH must be in [0, 1), got {probability}")
+            raise ValueError(f"the probability must be in [0, 1), got {probability}")
         self.probability = probability
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

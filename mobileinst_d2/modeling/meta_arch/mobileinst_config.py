@@ -67,8 +67,7 @@ def add_mobileinst_model_config(cfg: CN) -> None:
     cfg.MODEL.MOBILEINST.LOSS.MASK_WEIGHT = 2.0
     # lambda_obj: IoU-aware objectness.
     cfg.MODEL.MOBILEINST.LOSS.OBJECTNESS_WEIGHT = 1.0
-    # Matching score = dice^MATCHER_MASK_POWER * class probability^MATCHER_CLASS_POWER.
-    cfg.MODEL.MOBILEINST.LOSS.MATCHER_MASK_POWER = 0.8
+    # Matching score = dice^0.8 * class probability^MATCHER_CLASS_POWER.
     cfg.MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER = 0.2
 
     # Temporal training by query passing (paper, section 3.5). Needs clips of two frames or more.

@@ -92,7 +92,7 @@ def test_images_that_are_too_small_are_refused(build, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_have_three_channels(name):
+def test_images_have_three_channels(name):
     with pytest.raises(ValueError, match=f"{name} takes 3 input channels, not 4"):
         build_backbone(tiny_config(MODEL__BACKBONE__NAME=name), ShapeSpec(channels=4))
 
@@ -100,13 +100,9 @@ def test_pictures_have_three_channels(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_settings_come_from_the_config(name):
     backbone = build_backbone(
-        tiny_config(
-            MODEL__BACKBONE__NAME=name,
-            MODEL__BACKBONE__OUT_FEATURES=["x5", "x4"],
-            MODEL__BACKBONE__NORM="FrozenBN",
-        )
+        tiny_config(MODEL__BACKBONE__NAME=name, MODEL__BACKBONE__NORM="FrozenBN")
     )
-    assert list(backbone.output_shape()) == ["x5", "x4"]
+    assert list(backbone.output_shape()) == ["x3", "x4", "x5", "x6"]
     assert not [
         n for n, _ in backbone.named_parameters() if n.endswith(("norm.weight", "norm.bias"))
     ]

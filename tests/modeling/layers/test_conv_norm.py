@@ -110,7 +110,7 @@ def test_drop_path_is_the_identity_in_evaluation():
 
 @pytest.mark.parametrize("probability", [1.0, -0.1])
 def test_drop_path_cannot_drop_everything(probability):
-    with pytest.raises(ValueError, match=rf"DROP_PATH.*\[0, 1\), got {probability}"):
+    with pytest.raises(ValueError, match=rf"probability.*\[0, 1\), got {probability}"):
         DropPath(probability)
 
 

@@ -74,7 +74,7 @@ def model(request):
 
 @torch.no_grad()
 def expected_outputs(model, image):
-    """What the model itself gives, for one picture (3, H, W)."""
+    """What the model itself gives, for one image (3, H, W)."""
     outputs = model.keyframe([image])
     outputs["mask_logits"] = mask_product(outputs["kernels"], outputs["mask_features"])
     return outputs
@@ -161,20 +161,20 @@ def test_outputs_have_the_names_and_shapes_of_the_contract(lively_model):
     }
 
 
-def test_pictures_smaller_than_the_graph_stand_top_left_on_the_mean(lively_model):
-    picture = noise_image(100, 120).float()
+def test_images_smaller_than_the_graph_stand_top_left_on_the_mean(lively_model):
+    small = noise_image(100, 120).float()
     image = lively_model.pixel_mean.expand(3, 128, 128).clone()
-    image[:, :100, :120] = picture
-    expected = expected_outputs(lively_model, picture)
+    image[:, :100, :120] = small
+    expected = expected_outputs(lively_model, small)
     for graph in lively_model.export_graphs((128, 128)).values():
         assert_same(run(graph, image[None]), expected)
 
 
 def test_the_model_takes_other_sizes_and_trains_afterwards(lively_model):
-    pictures = [noise_image(64, 64, seed) for seed in range(2)]
-    before = lively_model.keyframe(pictures)
+    images = [noise_image(64, 64, seed) for seed in range(2)]
+    before = lively_model.keyframe(images)
     lively_model.export_graphs((64, 128))
-    after = lively_model.keyframe(pictures)
+    after = lively_model.keyframe(images)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert all(parameter.requires_grad for parameter in lively_model.parameters())
 

@@ -122,7 +122,7 @@ def test_a_diverged_network_does_not_crash(part, bad):
     assert len(result) == 0 or bad == float("inf")
 
 
-def test_a_picture_of_no_numbers_gives_nothing(lively_model):
+def test_an_image_of_no_numbers_gives_nothing(lively_model):
     bad = torch.full((3, 96, 128), float("nan"))
     results = predict(lively_model, {"image": bad}, {"image": noise_image(96, 128)})
     assert len(results[0]) == 0

@@ -50,7 +50,7 @@ CASES = [
 
 @torch.no_grad()
 def stages(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What each stage makes of a picture."""
+    """What each stage makes of an image."""
     images = model.preprocess_image([{"image": noise_image(128, 192)}])
     features = model.backbone(images.tensor)
     outputs = model.raw_outputs(images.tensor)
