@@ -130,18 +130,9 @@ def _add_test_config(cfg: CN) -> None:
     # Open: what a track's new key frame is compared with: "prev" (its last key frame, as MinVIS) or
     # "ema" (a moving average of its confident key frames).
     cfg.TEST.TRACKING.MODE = "prev"
-    # Weight of the new key frame in "ema"; 1 = the last confident key frame alone.
-    cfg.TEST.TRACKING.EMA_MOMENTUM = 0.3
-    # Best class score from which a key frame counts as confident in "ema".
-    cfg.TEST.TRACKING.UPDATE_THRESHOLD = 0.4
-    # Open: how a track's class scores are pooled over frames: "prob_mean" | "logit_mean" | "max".
-    cfg.TEST.TRACKING.SCORE_POOL = "prob_mean"
     # Open: "best" gives a track its best class only, as for images; "all" lets one track appear
     # once per class among the top results, as MinVIS does.
     cfg.TEST.TRACKING.LABELS_PER_TRACK = "best"
-    # Open: tracks whose best class probability at a key frame is below this are absent until the
-    # next.
-    cfg.TEST.TRACKING.PRESENCE_THRESHOLD = 0.0
     # Frames that go through the network together in whole-video prediction.
     cfg.TEST.TRACKING.CHUNK = 8
     # Tracks whose masks are kept per frame, best running scores first; 0 = all (exact).

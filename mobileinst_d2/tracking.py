@@ -10,7 +10,6 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from torch import nn
 
-from mobileinst_core.tracking.association import Tracker
 from mobileinst_core.tracking.build import build_tracker
 from mobileinst_core.tracking.keyframes import FramePrediction, VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
@@ -41,7 +40,7 @@ class StreamingPredictor(OnlineTracker):
             "network": video_network(model),
             "prepare": build_frame_preparation(cfg),
             "clip_len": cfg.TEST.TRACKING.CLIP_LEN,
-            "tracker": build_tracker_of_config(cfg),
+            "tracker": build_tracker(cfg.TEST.TRACKING.MODE),
             "postprocessing": build_postprocessing(cfg),
             "score_on": streaming.SCORE_ON,
             "score_off": streaming.SCORE_OFF,
@@ -83,11 +82,9 @@ class VideoPredictor(OfflineTracker):
         return {
             "network": video_network(model),
             "clip_len": tracking.CLIP_LEN,
-            "tracker": build_tracker_of_config(cfg),
+            "tracker": build_tracker(cfg.TEST.TRACKING.MODE),
             "postprocessing": build_postprocessing(cfg),
-            "score_pool": tracking.SCORE_POOL,
             "labels_per_track": tracking.LABELS_PER_TRACK,
-            "presence_threshold": tracking.PRESENCE_THRESHOLD,
             "keep_tracks": tracking.KEEP_TRACKS,
             "chunk": tracking.CHUNK,
         }
@@ -168,13 +165,3 @@ def _finished(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
     return tensor
-
-
-def build_tracker_of_config(cfg: CfgNode) -> Tracker:
-    """The association that ``cfg.TEST.TRACKING`` asks for."""
-    tracking = cfg.TEST.TRACKING
-    return build_tracker(
-        tracking.MODE,
-        ema_momentum=tracking.EMA_MOMENTUM,
-        update_threshold=tracking.UPDATE_THRESHOLD,
-    )

@@ -9,7 +9,6 @@ import numpy as np
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing
-from mobileinst_core.tracking.association import Tracker
 from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
@@ -208,7 +207,7 @@ class ExportedModel:
             self._network(),
             prepare=self.prepare,
             clip_len=tracking["clip_len"],
-            tracker=_tracker(tracking),
+            tracker=build_tracker(tracking["mode"]),
             postprocessing=self.postprocessing,
             **streaming,
         )
@@ -224,12 +223,11 @@ class ExportedModel:
             ValueError: a threshold is out of range.
         """
         tracking = self.manifest.thresholds["tracking"]
-        names = ("clip_len", "score_pool", "labels_per_track", "presence_threshold", "chunk")
+        names = ("clip_len", "labels_per_track", "chunk", "keep_tracks")
         return OfflineTracker(
             self._network(),
-            tracker=_tracker(tracking),
+            tracker=build_tracker(tracking["mode"]),
             postprocessing=self.postprocessing,
-            keep_tracks=tracking["keep_tracks"],
             **{name: tracking[name] for name in names},
         )
 
@@ -285,12 +283,4 @@ def _postprocessing(thresholds: Mapping[str, Any]) -> PostProcessing:
         mask_threshold=thresholds["mask"],
         mask_rescore=thresholds["mask_rescore"],
         max_detections=thresholds["max_detections"],
-    )
-
-
-def _tracker(tracking: Mapping[str, Any]) -> Tracker:
-    return build_tracker(
-        tracking["mode"],
-        ema_momentum=tracking["ema_momentum"],
-        update_threshold=tracking["update_threshold"],
     )

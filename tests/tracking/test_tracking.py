@@ -86,18 +86,15 @@ def test_video_prediction_reads_its_config(lively_model):
         TEST__TRACKING__CLIP_LEN=3,
         TEST__TRACKING__CHUNK=5,
         TEST__TRACKING__KEEP_TRACKS=7,
-        TEST__TRACKING__SCORE_POOL="max",
         TEST__TRACKING__LABELS_PER_TRACK="all",
-        TEST__TRACKING__PRESENCE_THRESHOLD=0.25,
         TEST__DETECTIONS_PER_IMAGE=12,
         TEST__MASK_THRESHOLD=0.4,
         TEST__MASK_RESCORE=False,
     )
     predictor = VideoPredictor(cfg, lively_model)
     assert (predictor.runner.clip_len, predictor.chunk, predictor.keep_tracks) == (3, 5, 7)
-    assert (predictor.score_pool, predictor.labels_per_track) == ("max", "all")
     postprocessing = predictor.postprocessing
-    assert (predictor.presence_threshold, postprocessing.max_detections) == (0.25, 12)
+    assert (predictor.labels_per_track, postprocessing.max_detections) == ("all", 12)
     assert (postprocessing.mask_threshold, postprocessing.mask_rescore) == (0.4, False)
 
 
@@ -125,15 +122,9 @@ def test_live_tracking_reads_its_config():
 
 @pytest.mark.parametrize("front_end", [VideoPredictor, StreamingPredictor])
 def test_the_association_is_read_from_the_config(front_end):
-    cfg = tiny_config(
-        TEST__TRACKING__MODE="ema",
-        TEST__TRACKING__EMA_MOMENTUM=0.7,
-        TEST__TRACKING__UPDATE_THRESHOLD=0.6,
-    )
     model = build_tiny_model()
-    tracker = front_end(cfg, model).runner.tracker
-    assert isinstance(tracker, MovingAverage)
-    assert (tracker.momentum, tracker.update_threshold) == (0.7, 0.6)
+    cfg = tiny_config(TEST__TRACKING__MODE="ema")
+    assert isinstance(front_end(cfg, model).runner.tracker, MovingAverage)
     default = front_end(tiny_config(), model).runner.tracker
     assert isinstance(default, PreviousKeyframe)
 

@@ -65,18 +65,6 @@ def test_chunk_is_the_number_of_frames_that_go_together(chunk, sizes):
     assert [len(frames) for frames in network.key_frames] == sizes
 
 
-@pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])
-def test_score_pool_is_how_the_scores_of_frames_become_one(pool):
-    result = predict(scripted(), TRACKING__SCORE_POOL=pool)
-    scores = torch.tensor(SCORES)
-    expected = {
-        "prob_mean": scores.mean(1),
-        "logit_mean": scores.logit().mean(1).sigmoid(),
-        "max": scores.amax(1),
-    }[pool]
-    assert result["pred_scores"] == pytest.approx(expected.tolist(), abs=1e-5)
-
-
 @pytest.mark.parametrize(
     ("rule", "tracks"), [("best", [(0, 0), (1, 1)]), ("all", [(0, 0), (1, 1), (0, 2)])]
 )
@@ -85,14 +73,6 @@ def test_labels_per_track_are_one_or_all(rule, tracks):
     network.scores[:, 0, 2] = 0.1  # a second class of query 0
     result = predict(network, TRACKING__LABELS_PER_TRACK=rule)
     assert list(zip(result["pred_ids"], result["pred_labels"], strict=True)) == tracks
-
-
-@pytest.mark.parametrize(("threshold", "shown"), [(0.0, 4), (0.3, 3), (0.5, 1)])
-def test_presence_threshold_leaves_out_frames(threshold, shown):
-    result = predict(scripted(), TRACKING__PRESENCE_THRESHOLD=threshold)
-    assert sum(rle is not None for rle in result["pred_rles"][1]) == shown
-    assert all(result["pred_rles"][0])
-    assert result["pred_scores"] == pytest.approx([0.7, 0.4])
 
 
 @pytest.mark.parametrize(("keep", "tracks"), [(0, [0, 1]), (1, [0])])

@@ -5,31 +5,27 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 from reference_masks import paste_probabilities, upsample
 from tiny_models import noise_image, tiny_config
 
+from mobileinst_core.tracking.association import Tracker
 from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
 from mobileinst_core.tracking.keyframes import KeyframeRunner
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
 
 
-def config_of(clip_len: int, mode: str, **overrides: object) -> CfgNode:
+def tracker_of(mode: str) -> Tracker:
     """All key frames change the reference, whatever the scores of the random network."""
-    return tiny_config(
-        TEST__TRACKING__CLIP_LEN=clip_len,
-        TEST__TRACKING__MODE=mode,
-        TEST__TRACKING__UPDATE_THRESHOLD=0.0,
-        **overrides,
-    )
+    return build_tracker(mode, update_threshold=0.0)
 
 
 def model_predictor(
     model: torch.nn.Module, clip_len: int = 1, mode: str = "prev", **overrides: object
 ) -> VideoPredictor:
-    return VideoPredictor(config_of(clip_len, mode, **overrides), model)
+    cfg = tiny_config(TEST__TRACKING__CLIP_LEN=clip_len, **overrides)
+    return VideoPredictor(cfg, model, tracker=tracker_of(mode))
 
 
 def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
@@ -115,7 +111,7 @@ def test_frame_by_frame_tracks_and_masks_are_those_of_the_whole_video(lively_mod
     runner = KeyframeRunner(
         video_network(lively_model),
         clip_len=clip_len,
-        tracker=build_tracker(mode, update_threshold=0.0),
+        tracker=tracker_of(mode),
     )
     for t, frame in enumerate(video):
         (step,) = runner([frame])
@@ -130,17 +126,17 @@ def test_frame_by_frame_tracks_and_masks_are_those_of_the_whole_video(lively_mod
 def test_live_tracking_has_the_tracks_and_masks_of_the_whole_video(lively_model, clip_len, mode):
     length, size = 7, (64, 96)
     video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
-    cfg = config_of(
-        clip_len,
-        mode,
+    cfg = tiny_config(
+        TEST__TRACKING__CLIP_LEN=clip_len,
         TEST__TRACKING__CHUNK=3,
         TEST__SCORE_THRESHOLD=0.0,
         TEST__DETECTIONS_PER_IMAGE=20,
         TEST__STREAMING__SCORE_ON=0.0,  # every track is visible from the first frame
         TEST__STREAMING__SCORE_OFF=0.0,
     )
-    live = StreamingPredictor(cfg, lively_model)
-    whole = VideoPredictor(cfg, lively_model).predict(map(live.prepare, video), size)
+    live = StreamingPredictor(cfg, lively_model, tracker=tracker_of(mode))
+    predictor = VideoPredictor(cfg, lively_model, tracker=tracker_of(mode))
+    whole = predictor.predict(map(live.prepare, video), size)
 
     tracks = dict(zip(whole["pred_ids"], whole["pred_rles"], strict=True))
     assert len(tracks) > 5
