@@ -1,4 +1,4 @@
-"""Fixtures of the tests of this room."""
+"""Fixtures of the tests of this folder."""
 
 import logging
 
