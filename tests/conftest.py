@@ -20,6 +20,8 @@ from mobileinst_d2 import add_mobileinst_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["exported_folders"]
+
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:

@@ -33,6 +33,18 @@ _SHAPES = {
     "kernels": "1ND",
     "mask_features": "1Dhw",
 }
+# Names of the thresholds, in sections of model.json.
+_THRESHOLDS = {
+    "": ("score", "mask", "mask_rescore", "max_detections"),
+    "tracking": (
+        *("clip_len", "mode", "ema_momentum", "update_threshold", "score_pool"),
+        *("labels_per_track", "presence_threshold", "chunk", "keep_tracks"),
+    ),
+    "streaming": (
+        *("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin"),
+        "scene_cut_threshold",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +180,11 @@ def _check_types(manifest: Manifest) -> None:
         value = getattr(manifest, key)
         _require(type(value) is int and value > 0, key)
     _require(all(side % stride == 0 for side in manifest.size), "mask_stride")
+    for section, names in _THRESHOLDS.items():
+        values = manifest.thresholds[section] if section else manifest.thresholds
+        for name in names:
+            is_value = isinstance(values[name], bool | int | float | str)
+            _require(is_value, f"thresholds.{section and section + '.'}{name}")
     _require(bool(manifest.graphs), "graphs")
     height, width = (side // stride for side in manifest.size)
     lengths = {"1": 1, "h": height, "w": width, "K": len(manifest.class_names)}

@@ -203,13 +203,15 @@ class ExportedModel:
         tracking, streaming = (self.manifest.thresholds[x] for x in ("tracking", "streaming"))
         if score_on is not None:
             streaming = scale_hysteresis(streaming, score_on)
+        names = ("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin")
         return OnlineTracker(
             self._network(),
             prepare=self.prepare,
             clip_len=tracking["clip_len"],
             tracker=build_tracker(tracking["mode"]),
             postprocessing=self.postprocessing,
-            **streaming,
+            scene_cut_threshold=streaming["scene_cut_threshold"],
+            **{name: streaming[name] for name in names},
         )
 
     def offline_tracker(self) -> OfflineTracker:

@@ -1,4 +1,4 @@
-"""A small network, exported once for each runtime."""
+"""Fixtures: a small network, exported once for each runtime."""
 
 import json
 import shutil
