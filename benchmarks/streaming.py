@@ -19,7 +19,8 @@ from pathlib import Path
 
 MIB = 2**20
 # Packages that take longer to import, or more memory, than live tracking as a whole should.
-HEAVY = ("torch", "torchvision", "detectron2", "matplotlib", "pandas", "tensorboard", "onnx")
+HEAVY = ("torch", "torchvision", "detectron2", "mobileinst_d2", "matplotlib", "pandas", "onnx")
+HEAVY += ("tensorboard", "scipy.optimize", "scipy.stats", "scipy.sparse")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -36,10 +36,7 @@ _SHAPES = {
 # Names of the thresholds, in sections of model.json.
 _THRESHOLDS = {
     "": ("score", "mask", "mask_rescore", "max_detections"),
-    "tracking": (
-        *("clip_len", "mode", "ema_momentum", "update_threshold", "score_pool"),
-        *("labels_per_track", "presence_threshold", "chunk", "keep_tracks"),
-    ),
+    "tracking": ("clip_len", "mode", "labels_per_track", "chunk", "keep_tracks"),
     "streaming": (
         *("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin"),
         "scene_cut_threshold",

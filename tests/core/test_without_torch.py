@@ -1,4 +1,4 @@
-"""The metric, the converters and the other tools for annotations where PyTorch is not installed."""
+"""The metric, the tools for annotations and the demo where PyTorch is not installed."""
 
 import base64
 import io
@@ -7,8 +7,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_models import noise_image
 
 from mobileinst_core.files import read_json
+from mobileinst_core.video.images import read_image
+from mobileinst_d2.engine import setup_cfg
+from mobileinst_d2.export import ExportedModel
+from mobileinst_d2.tracking import VideoPredictor
+from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +139,52 @@ def test_coco_files_of_frames_become_tracks(run_tool, tmp_path):
     out = tmp_path / "out.json"
     run_tool("to_ytvis", "coco", "--json", tmp_path / "frames.json", "--output", out)
     assert [track["areas"] for track in read_json(out)["annotations"]] == [[48]]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of frames with shapes in them."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        pixels = noise_image(48, 80, number).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_images_are_predicted_with_an_exported_folder(
+    torch_free_python, repository, exported, images, tmp_path
+):
+    options = ("--input", images, "--output", tmp_path / "drawn", "--confidence-threshold", 0)
+    torch_free_python.run(repository / "demo" / "demo.py", "--model", exported("onnx"), *options)
+    for path in images.iterdir():
+        drawn = np.asarray(Image.open(tmp_path / "drawn" / path.name))
+        assert (drawn != np.asarray(Image.open(path))).any()
+
+
+def test_a_video_is_tracked_with_an_exported_folder_as_with_pytorch(
+    torch_free_python, exported, images, tmp_path
+):
+    folder = exported("onnx")
+    options = ("--video-input", images, "--confidence-threshold", 0, "--clip-len", 2)
+    outputs = ("--save-json", tmp_path / "r.json", "--save-masks", tmp_path / "masks")
+    torch_free_python.run("-m", "mobileinst_core.demo", "--model", folder, *options, *outputs)
+
+    cfg = setup_cfg(folder / "config.yaml", ["TEST.TRACKING.CLIP_LEN", "2"])
+    videos = VideoPredictor(cfg, ExportedModel(cfg, folder))
+    frames = [read_image(path) for path in sorted(images.iterdir())]
+    expected = videos.predict(map(build_frame_preparation(cfg), frames), (48, 80))
+    tracks = read_json(tmp_path / "r.json")
+    assert [track["score"] for track in tracks] == expected["pred_scores"]
+    found = [rle and rle["counts"].encode() for t in tracks for rle in t["segmentations"]]
+    assert found == [rle and rle["counts"] for rles in expected["pred_rles"] for rle in rles]
+    for path in (tmp_path / "masks").iterdir():
+        assert np.asarray(Image.open(path)).any()
+
+
+def test_a_config_needs_what_is_not_installed(torch_free_python, images):
+    options = ("--config-file", "a.yaml", "--input", images, "--output", "out")
+    run = torch_free_python.run("-m", "mobileinst_core.demo", *options, check=False)
+    assert run.returncode == 1
+    assert "error: a model in PyTorch (--config-file) cannot be run here" in run.stderr
+    assert "An exported folder (--model) needs neither" in run.stderr
