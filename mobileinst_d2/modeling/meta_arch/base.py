@@ -56,21 +56,15 @@ class InstanceSegmentor(nn.Module, ABC):
             pixel_mean: per channel mean, in the range of the pixels (0 to 255).
             pixel_std: per channel standard deviation.
             mask_stride: see the class.
-            size_divisibility: see the class; a multiple of ``mask_stride``.
+            size_divisibility: see the class.
             mask_upsampling: see the class.
             postprocessing: see the class; None = the default thresholds.
             fixed_size: see the class.
 
         Raises:
-            ValueError: if ``size_divisibility`` or ``fixed_size`` is not the multiple that it
-                should be.
+            ValueError: if a side of ``fixed_size`` is no multiple of ``size_divisibility``.
         """
         super().__init__()
-        if size_divisibility % mask_stride:
-            raise ValueError(
-                f"size_divisibility is {size_divisibility}: it must be a multiple of mask_stride "
-                f"{mask_stride}"
-            )
         if fixed_size and any(side % size_divisibility for side in fixed_size):
             raise ValueError(
                 f"fixed_size is {fixed_size}: both sides must be multiples of {size_divisibility}"
@@ -104,8 +98,8 @@ class InstanceSegmentor(nn.Module, ABC):
 
         Returns:
             ``scores`` (B, N, K) in [0, 1] of N queries for K classes and ``mask_logits``
-            (B, N, H / mask_stride, W / mask_stride). A system with an :meth:`inference` of its own
-            may give other outputs.
+            (B, N, H / mask_stride, W / mask_stride), rounded up. A system with an
+            :meth:`inference` of its own may give other outputs.
         """
 
     @abstractmethod
