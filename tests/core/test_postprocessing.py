@@ -4,7 +4,6 @@ import torch
 from reference_masks import reference_masks
 
 from mobileinst_core.detections import Detections
-from mobileinst_core.masks.box_masks import BoxMasks
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 
 
@@ -118,22 +117,6 @@ def predict(postprocessing: PostProcessing, scores: np.ndarray, logits: np.ndarr
     return postprocessing.predict(
         scores, logits, image_size=size, output_size=size, mask_stride=8, mask_upsampling=2
     )
-
-
-def test_only_what_may_be_reported_is_resized(monkeypatch):
-    pasted = []
-
-    def paste(self: BoxMasks, numbers: np.ndarray, *sizes: tuple[int, int]) -> object:
-        pasted.append((len(self._logits), len(numbers)))
-        return original(self, numbers, *sizes)
-
-    original = BoxMasks.paste
-    monkeypatch.setattr(BoxMasks, "paste", paste)
-    scores = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
-    postprocessing = PostProcessing(score_threshold=0.5, max_detections=3)
-    found = predict(postprocessing, scores, np.ones((10, 4, 4), np.float32))
-    assert len(found) == 3
-    assert pasted == [(5, 3)]
 
 
 def test_nothing_found_is_an_empty_result():

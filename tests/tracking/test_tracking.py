@@ -87,6 +87,7 @@ def test_video_prediction_reads_its_config(lively_model):
         TEST__TRACKING__CHUNK=5,
         TEST__TRACKING__KEEP_TRACKS=7,
         TEST__TRACKING__LABELS_PER_TRACK="all",
+        TEST__SCORE_THRESHOLD=0.1,
         TEST__DETECTIONS_PER_IMAGE=12,
         TEST__MASK_THRESHOLD=0.4,
         TEST__MASK_RESCORE=False,
@@ -95,6 +96,7 @@ def test_video_prediction_reads_its_config(lively_model):
     assert (predictor.runner.clip_len, predictor.chunk, predictor.keep_tracks) == (3, 5, 7)
     postprocessing = predictor.postprocessing
     assert (predictor.labels_per_track, postprocessing.max_detections) == ("all", 12)
+    assert postprocessing.score_threshold == 0.1
     assert (postprocessing.mask_threshold, postprocessing.mask_rescore) == (0.4, False)
 
 

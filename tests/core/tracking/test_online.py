@@ -8,7 +8,6 @@ from scripted_stream import identities, picture, prepare, script, tracker_of
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.tracking import keyframes, online
-from mobileinst_core.tracking.keyframes import FramePrediction
 
 
 def test_instances_have_every_field():
@@ -275,23 +274,3 @@ def test_a_stream_recovers_from_a_frame_of_no_numbers(part, rescore):
     assert [r.ids.tolist() for r in shown[:2] + shown[3:]] == [[1, 2]] * 4
     assert all(np.isfinite(r.scores).all() for r in shown)
     assert part == "scores" or shown[2].ids.tolist() == []
-
-
-def test_maskness_is_read_of_tracks_that_can_become_or_stay_visible(monkeypatch):
-    read = []
-
-    def masks(self: FramePrediction, threshold: float) -> object:
-        read.append(len(self.mask_logits))
-        return original(self, threshold)
-
-    original = FramePrediction.masks
-    monkeypatch.setattr(FramePrediction, "masks", masks)
-    nan = float("nan")
-    scores = torch.tensor(
-        [[[0.9, 0.0], [0.1, 0.1], [0.35, nan]], [[0.1, 0.2], [nan, 0.2], [nan, 0.7]]]
-    )
-    tracker = tracker_of(ScriptedNetwork(scores), mask_rescore=True)
-    assert tracker.step(picture(0)).ids.tolist() == [1]
-    assert tracker.step(picture(1)).ids.tolist() == [2]
-    # The first and the third: one that is hidden now, and one that could be shown.
-    assert read == [2, 2]

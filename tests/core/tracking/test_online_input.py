@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
 from scripted_stream import picture, script, tracker_of
-
-from mobileinst_core.tracking.online import _thumbnail
 
 
 @pytest.mark.parametrize(
@@ -51,12 +48,3 @@ def test_bad_options_are_named(options, message):
 def test_a_frame_that_could_not_be_read_is_refused(frame):
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 array"):
         tracker_of(script([0.9])).step(frame)
-
-
-@pytest.mark.parametrize("size", [(18, 32), (480, 640), (45, 101), (10, 16), (1, 1)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_thumbnails_are_means_of_bins(size, dtype):
-    image = (255 * torch.rand(3, *size)).numpy().astype(dtype)
-    grey = torch.from_numpy(image).float().mean(0, keepdim=True)
-    expected = torch.nn.functional.adaptive_avg_pool2d(grey, (18, 32))[0].numpy()
-    np.testing.assert_allclose(_thumbnail(image), expected, rtol=1e-5)
