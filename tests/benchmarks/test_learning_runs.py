@@ -91,13 +91,6 @@ def test_runs_are_done_once_and_reported(commands, runs, tmp_path, capsys):
     assert len(commands) == 4
 
 
-def test_some_of_the_runs(commands, runs, tmp_path):
-    arguments = ["--runs", str(runs), "--output", str(tmp_path / "out"), "--only", "first"]
-    learning.main([*arguments, "--seeds", "2"])
-    assert len(commands) == 1
-    assert commands[0][commands[0].index("SEED") + 1] == "2"
-
-
 def test_a_report_of_nothing_and_an_unknown_run(runs, tmp_path, capsys):
     arguments = ["--runs", str(runs), "--output", str(tmp_path)]
     with pytest.raises(SystemExit, match="nothing is done yet"):
@@ -140,11 +133,3 @@ def test_class_agnostic_ap_ignores_the_labels(data, tmp_path):
         metrics = learning.average_precision(data / f"{name}.json", path)
         assert metrics["AP"] < 50
         assert metrics["agnostic AP"] == pytest.approx(100.0)
-
-
-def test_no_result_scores_nothing(data, tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text("[]")
-    for name in ("coco", "instances"):
-        metrics = learning.average_precision(data / f"{name}.json", path)
-        assert set(metrics.values()) == {0.0}

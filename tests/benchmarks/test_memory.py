@@ -1,6 +1,5 @@
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import processes
@@ -23,12 +22,6 @@ def test_what_is_held_is_counted_and_what_is_freed_is_not(block):
     # The kernel notes the peak in steps of some pages.
     assert after.peak > during.now - MIB
     assert during.peak >= before.peak
-
-
-def test_other_systems_are_told_that_memory_cannot_be_measured(monkeypatch):
-    monkeypatch.setattr(processes, "_STATUS", Path("missing"))
-    with pytest.raises(OSError, match="on Linux only: there is no missing"):
-        processes.resident_memory()
 
 
 def test_a_function_runs_in_a_process_of_its_own():

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from latency_work import measure_peak
 from processes import ONE_THREAD, WorkerError, default_core, run_in_worker
 
 from mobileinst_core.termination import tidy_up_on_termination
@@ -27,12 +26,6 @@ def crash():
 
 def fail():
     raise ValueError("first line\nsecond line\nthird line")
-
-
-def print_and_return(value):
-    print("a library prints")
-    os.write(2, b"and prints")
-    return value
 
 
 def test_each_call_is_a_process_with_one_thread():
@@ -107,45 +100,3 @@ def test_what_is_told_to_end_ends_its_worker_first(tmp_path):
     *pids, scratch = (tmp_path / "told").read_text().split()
     wait_until(lambda: not any(map(is_running, pids)))
     assert not Path(scratch).exists()
-
-
-@needs_proc
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path, repository):
-    code = (
-        "import sys, pathlib, test_processes as t\n"
-        "import processes\n"
-        "processes._PRELOADED.clear()\n"  # takes seconds
-        "t.run_in_worker(t.work_and_sleep, pathlib.Path(sys.argv[1]))"
-    )
-    folders = map(str, (repository, repository / "benchmarks", Path(__file__).parent))
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "told")],
-        stderr=subprocess.DEVNULL,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(folders),
-            "TMPDIR": str(tmp_path),
-        },
-    )
-    try:
-        wait_until(lambda: (tmp_path / "told").exists() or parent.poll() is not None)
-        pids = (tmp_path / "told").read_text().split()[:2]
-        assert all(map(is_running, pids))
-    finally:
-        parent.kill()
-        parent.wait()
-    wait_until(lambda: not any(map(is_running, pids)))
-
-
-def test_what_workers_print_is_not_shown(capfd):
-    assert run_in_worker(print_and_return, {"a": [1]}) == {"a": [1]}
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_peak_is_measured_in_several_ways(monkeypatch):
-    # Behaviour only: what comes out depends on the machine and on what else it does.
-    for name, value in (("_MATRIX", 64), ("_CHANNELS", 8), ("_SIDE", 16)):
-        monkeypatch.setattr(f"latency_work.{name}", value)
-    rates = measure_peak()
-    assert {"matrix product, PyTorch", "3x3 convolution, PyTorch"} <= set(rates)
-    assert all(rate > 0 for rate in rates.values())

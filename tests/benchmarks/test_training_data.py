@@ -82,21 +82,3 @@ def test_any_video_data_set_can_be_measured(shapes, capsys):
 )
 def test_other_data_sets_are_refused(dataset, message, fails):
     fails(message, training_data.main, ["--dataset", dataset])
-
-
-def test_a_data_set_without_ground_truth_is_refused(shapes, tmp_path, fails):
-    content = json.loads((shapes / "instances.json").read_text())
-    content["annotations"] = None
-    (tmp_path / "bare.json").write_text(json.dumps(content))
-    register_ytvis_instances("bare", {}, tmp_path / "bare.json", shapes / "JPEGImages")
-    fails("bare has no ground truth", training_data.main, ["--dataset", "bare"])
-
-
-def test_memory_grows_by_what_a_worker_needs_for_itself():
-    kept = []
-    grown = training_data.worker_memory(lambda: kept.append(bytearray(32 * 2**20)))
-    if grown is None:
-        pytest.skip("not Linux")
-    assert 30 * 2**20 < grown < 40 * 2**20
-    assert kept == []
-    assert training_data.worker_memory(lambda: None) < 4 * 2**20

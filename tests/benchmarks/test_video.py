@@ -72,13 +72,6 @@ def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
     ]
 
 
-def test_a_video_without_masks_has_a_table():
-    cost = WholeVideoCost(3, 1.5, 2**20, 3 * 2**20, tracks=0, masks=0, mask_bytes=0)
-    table = dict(video.whole_video_table(cost))
-    assert table["**peak beyond the model**"] == "**2 MiB**"
-    assert table["frames per second"] == "2.00"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
