@@ -25,7 +25,7 @@ def uncompressed(mask):
 
 
 def compressed(mask):
-    rle = mask_util.encode(np.asfortranarray(mask))
+    rle = mask_util.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
 
 
@@ -62,3 +62,13 @@ def make_content():
             }
         ],
     }
+
+
+def change(content, path, value):
+    """Set a nested value, or remove it for KeyError; ``path`` are keys and indices."""
+    for key in path[:-1]:
+        content = content[key]
+    if value is KeyError:
+        del content[path[-1]]
+    else:
+        content[path[-1]] = value

@@ -313,26 +313,35 @@ def test_colours_vary_per_frame_and_never_mix_frames(make_record):
     assert images[0][0, 0, 0] != images[1][0, 0, 0]
 
 
-def test_a_crop_without_any_object_is_drawn_again(make_record):
-    """One crop meets the object in less than a quarter of all draws, one of four far more often."""
-    record = make_record([coordinate_frame()] * 2, {1: (0, [box_mask(0, 0, 10, 8)] * 2)})
-    crop = T.RandomCrop("absolute", (8, 10))
-    np.random.seed(0)
-    draws = [len(mapper(crop)(record)["instances"][0]) for _ in range(150)]
-    # Upper left corners inside the object, of all with which the crop fits.
-    hit = (10 / 23) * (8 / 17)
-    assert np.mean(draws) > hit + 0.25
-    # After some redraws the clip is kept without objects.
-    assert 0 in draws
-
-
 def test_config_keys(two_tracks, cfg):
     cfg.INPUT.RANDOM_FLIP = "none"
     cfg.INPUT.SAMPLING_FRAME_NUM = 3
+    cfg.INPUT.SAMPLING_FRAME_RANGE = 7
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = False
-    result = ClipMapper(cfg, is_train=True)(two_tracks)
+    clip_mapper = ClipMapper(cfg, is_train=True)
+    assert clip_mapper.sampler.max_distance == 7
+    result = clip_mapper(two_tracks)
     assert result["frame_idx"] == [0, 1, 2]
     assert [image.shape for image in result["image"]] == [(3, 40, 53)] * 3
+
+
+@pytest.mark.parametrize(("flip", "ways"), [("none", {False}), ("horizontal", {False, True})])
+def test_random_flip_turns_whole_clips(cfg, shape_records, flip, ways):
+    cfg.INPUT.SAMPLING_FRAME_NUM = shape_records[0]["length"]
+    cfg.INPUT.SAMPLING_FRAME_SHUFFLE = False
+    cfg.INPUT.RANDOM_FLIP = "none"
+    plain = torch.stack(ClipMapper(cfg, is_train=True)(shape_records[0])["image"])
+    cfg.INPUT.RANDOM_FLIP = flip
+    np.random.seed(0)
+    seen = set()
+    for _ in range(12):
+        images = torch.stack(ClipMapper(cfg, is_train=True)(shape_records[0])["image"])
+        is_flipped = not torch.equal(images, plain)
+        # Resized and turned is not to the last bit turned and resized.
+        wanted = plain.flip(-1) if is_flipped else plain
+        assert (images.float() - wanted.float()).abs().max() <= 2
+        seen.add(is_flipped)
+    assert seen == ways
 
 
 def test_transposed_frames_are_turned_with_one_warning(two_tracks, caplog):

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_files import compressed, uncompressed
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks
-from pycocotools import mask as mask_util
 
 from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
@@ -21,16 +21,6 @@ def box_mask(x0, y0, x1, y1):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[y0:y1, x0:x1] = 1
     return mask
-
-
-def compressed(mask):
-    return mask_util.encode(np.asfortranarray(mask))
-
-
-def uncompressed(mask):
-    flat = np.concatenate([[0], mask.flatten(order="F"), [2]])
-    edges = np.flatnonzero(np.diff(flat))
-    return {"size": [HEIGHT, WIDTH], "counts": np.diff(np.concatenate([[0], edges])).tolist()}
 
 
 ENCODINGS = {
@@ -218,7 +208,7 @@ def test_a_wrong_size_is_an_error_in_training_too(record):
 
 
 def test_a_mask_of_another_size_names_the_image(record):
-    record["annotations"][0]["segmentation"] = mask_util.encode(np.ones((5, 5), np.uint8, "F"))
+    record["annotations"][0]["segmentation"] = compressed(np.ones((5, 5), np.uint8))
     with pytest.raises(ValueError, match=r"image\.png.*size"):
         mapper()(record)
 

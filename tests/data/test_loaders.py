@@ -57,13 +57,12 @@ def test_a_batch_of_images(cfg):
 
 
 @pytest.mark.parametrize("dataset", ["ytvis_train", "coco_train"])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_seed_gives_the_same_batches(cfg, dataset, workers):
+def test_a_seed_gives_the_same_batches(cfg, dataset):
     cfg.DATASETS.TRAIN = (dataset,)
     cfg.INPUT.CROP.ENABLED = True
     cfg.INPUT.COLOR_JITTER = 0.2
     straight = take(cfg, 4)
-    cfg.DATALOADER.NUM_WORKERS = workers
+    cfg.DATALOADER.NUM_WORKERS = 2
     again = take(cfg, 4)
     cfg.SEED = 1
     other = take(cfg, 4)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_files import compressed, uncompressed
+from annotation_files import compressed
 from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import ImageReadError
@@ -185,16 +185,6 @@ def test_an_object_in_some_frames_only_keeps_its_row_and_class(record):
                 assert (number == -1) == (instances.gt_boxes.tensor[row].sum() == 0)
             seen.add(tuple(number == -1 for number in ids))
     assert seen == {(False, False), (True, False), (False, True)}
-
-
-@pytest.mark.parametrize("encode", [compressed, uncompressed, "polygon"])
-def test_every_encoding_becomes_the_same_mask(record, encode):
-    x0, y0, x1, y1 = box = (20, 15, 50, 40)
-    polygon = {"category_id": 0, "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
-    record["annotations"] = [polygon if encode == "polygon" else annotation(box, encode=encode)]
-    for instances in still()(record)["instances"]:
-        np.testing.assert_array_equal(instances.gt_masks.tensor[0].numpy(), box_mask(*box))
-        assert instances.gt_boxes.tensor.tolist() == [list(box)]
 
 
 def test_crowds_and_annotations_without_mask_have_no_row(record):

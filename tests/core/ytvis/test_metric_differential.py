@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_util
+from annotation_files import compressed, uncompressed
 
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 
@@ -12,21 +12,6 @@ TOLERANCE = 1e-12
 
 
 # --------------------------------------------------------------------------- building cases
-
-
-def compressed(mask) -> dict:
-    code = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(mask.shape), "counts": code["counts"].decode()}
-
-
-def uncompressed(mask) -> dict:
-    flat = mask.flatten(order="F").astype(int)
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    bounds = np.concatenate(([0], changes, [flat.size]))
-    return {
-        "size": list(mask.shape),
-        "counts": [0] * int(flat[0]) + np.diff(bounds).tolist(),
-    }
 
 
 def box(size, top, left, bottom, right) -> np.ndarray:

@@ -7,7 +7,16 @@ import re
 
 import numpy as np
 import pytest
-from annotation_files import ENCODINGS, HEIGHT, SQUARE, WIDTH, compressed, make_content, square_mask
+from annotation_files import (
+    ENCODINGS,
+    HEIGHT,
+    SQUARE,
+    WIDTH,
+    change,
+    compressed,
+    make_content,
+    square_mask,
+)
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
@@ -121,152 +130,88 @@ def test_track_id_zero_is_fine(write_json, content):
     assert record["tracks"][0]["id"] == 0
 
 
-def break_length(content):
-    content["videos"][0]["length"] = 4
+FAULTS = [
+    (["videos", 0, "length"], 4, "video 70 has length 4 but 3 file names"),
+    (
+        ["annotations", 0, "segmentations", 2],
+        KeyError,
+        "annotation 5 of video 70.*3 frames but 'segmentations' has 2",
+    ),
+    (["annotations", 0, "areas"], [1], "annotation 5 of video 70.*3 frames but 'areas' has 1"),
+    (
+        ["annotations", 0, "segmentations", 2, "size"],
+        [WIDTH, HEIGHT],
+        "annotation 5 of video 70, frame 2.*size",
+    ),
+    (
+        ["annotations", 0, "segmentations", 2],
+        {"size": [HEIGHT, WIDTH], "counts": [3, 4]},
+        "annotation 5 of video 70, frame 2",
+    ),
+    (
+        ["annotations", 0, "segmentations", 0],
+        "mask.png",
+        "annotation 5 of video 70, frame 0.*str",
+    ),
+    (["annotations", 0, "category_id"], 8, "annotation 5 has category_id 8"),
+    (["annotations", 0, "video_id"], 71, "annotation 5 belongs to video 71"),
+    (["annotations", 0, "video_id"], [70], r"annotation 5 belongs to video \[70\]"),
+    (["categories", 0, "id"], 7, "category id 7 occurs more than once"),
+    (["categories", 0, "name"], KeyError, "category 30 has no 'name'"),
+    (["categories", 1, "name"], 3, "category 0 has the name 3"),
+    (["categories"], KeyError, "no 'categories'"),
+    (["videos", 0, "file_names"], KeyError, "video 70 has no 'file_names'"),
+    (
+        ["videos", 0, "file_names", 1],
+        None,
+        "video 70: 'file_names' must be a list of file names",
+    ),
+    (["videos", 0, "id"], True, "video ids must be integers, got True"),
+    (["videos", 0, "height"], "12", "video 70 has height '12'"),
+    (["videos", 0, "width"], 0, "video 70 has width 0"),
+    (["annotations", 0, "segmentations"], KeyError, "annotation 5 has no 'segmentations'"),
+    (["annotations", 0, "id"], "five", "annotation ids must be integers, got 'five'"),
+    (["annotations", 0, "iscrowd"], "no", "annotation 5 has iscrowd 'no'"),
+    (
+        ["annotations", 0, "bboxes"],
+        [[1, 2, 3], None, None],
+        r"annotation 5 of video 70, frame 0: \[1, 2, 3\] in 'bboxes'",
+    ),
+    (
+        ["annotations", 0, "areas"],
+        ["48", None, None],
+        "annotation 5 of video 70, frame 0: '48' in 'areas'",
+    ),
+    (["annotations"], {"5": {}}, "a list with at least one annotation"),
+    (["annotations", 0], None, "annotation at position 0 must be a mapping, got NoneType"),
+]
 
 
-def break_segmentations(content):
-    content["annotations"][0]["segmentations"].pop()
-
-
-def break_areas(content):
-    content["annotations"][0]["areas"] = [1]
-
-
-def break_rle_size(content):
-    content["annotations"][0]["segmentations"][2]["size"] = [WIDTH, HEIGHT]
-
-
-def break_runs(content):
-    content["annotations"][0]["segmentations"][2] = {"size": [HEIGHT, WIDTH], "counts": [3, 4]}
-
-
-def break_mask_type(content):
-    content["annotations"][0]["segmentations"][0] = "mask.png"
-
-
-def break_category(content):
-    content["annotations"][0]["category_id"] = 8
-
-
-def break_video_reference(content):
-    content["annotations"][0]["video_id"] = 71
-
-
-def repeat_annotation(content):
-    content["annotations"].append(copy.deepcopy(content["annotations"][0]))
-
-
-def repeat_category(content):
-    content["categories"].append({"id": 7, "name": "dog"})
-
-
-def repeat_video(content):
-    content["videos"].append(content["videos"][0])
-
-
-def remove_name(content):
-    del content["categories"][0]["name"]
-
-
-def remove_file_names(content):
-    del content["videos"][0]["file_names"]
-
-
-def remove_segmentations(content):
-    del content["annotations"][0]["segmentations"]
-
-
-def remove_categories(content):
-    del content["categories"]
-
-
-def text_id(content):
-    content["annotations"][0]["id"] = "five"
-
-
-def true_id(content):
-    content["videos"][0]["id"] = True
-
-
-def text_height(content):
-    content["videos"][0]["height"] = "12"
-
-
-def zero_width(content):
-    content["videos"][0]["width"] = 0
-
-
-def break_file_names(content):
-    content["videos"][0]["file_names"][1] = None
-
-
-def break_name(content):
-    content["categories"][1]["name"] = 3
-
-
-def break_crowd(content):
-    content["annotations"][0]["iscrowd"] = "no"
-
-
-def break_box(content):
-    content["annotations"][0]["bboxes"] = [[1, 2, 3], None, None]
-
-
-def break_area(content):
-    content["annotations"][0]["areas"] = ["48", None, None]
-
-
-def break_annotations(content):
-    content["annotations"] = {"5": content["annotations"][0]}
-
-
-def break_annotation(content):
-    content["annotations"][0] = None
-
-
-def list_as_video_id(content):
-    content["annotations"][0]["video_id"] = [70]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (break_length, "video 70 has length 4 but 3 file names"),
-        (break_segmentations, "annotation 5 of video 70.*3 frames but 'segmentations' has 2"),
-        (break_areas, "annotation 5 of video 70.*3 frames but 'areas' has 1"),
-        (break_rle_size, "annotation 5 of video 70, frame 2.*size"),
-        (break_runs, "annotation 5 of video 70, frame 2"),
-        (break_mask_type, "annotation 5 of video 70, frame 0.*str"),
-        (break_category, "annotation 5 has category_id 8"),
-        (break_video_reference, "annotation 5 belongs to video 71"),
-        (repeat_annotation, "annotation id 5 occurs more than once"),
-        (repeat_category, "category id 7 occurs more than once"),
-        (repeat_video, "video id 70 occurs more than once"),
-        (remove_name, "category 30 has no 'name'"),
-        (remove_file_names, "video 70 has no 'file_names'"),
-        (remove_segmentations, "annotation 5 has no 'segmentations'"),
-        (remove_categories, "no 'categories'"),
-        (text_id, "annotation ids must be integers, got 'five'"),
-        (true_id, "video ids must be integers, got True"),
-        (text_height, "video 70 has height '12'"),
-        (zero_width, "video 70 has width 0"),
-        (break_file_names, "video 70: 'file_names' must be a list of file names"),
-        (break_name, "category 0 has the name 3"),
-        (break_crowd, "annotation 5 has iscrowd 'no'"),
-        (break_box, r"annotation 5 of video 70, frame 0: \[1, 2, 3\] in 'bboxes'"),
-        (break_area, "annotation 5 of video 70, frame 0: '48' in 'areas'"),
-        (break_annotations, "a list with at least one annotation"),
-        (break_annotation, "annotation at position 0 must be a mapping, got NoneType"),
-        (list_as_video_id, r"annotation 5 belongs to video \[70\]"),
-    ],
-)
-def test_inconsistent_files_are_refused_and_validation_agrees(write_json, content, damage, message):
-    damage(content)
+def check_refused(write_json, content, message):
     findings, _ = check_content(content)
     assert any(f.is_error and re.search(message, f.message) for f in findings)
     with pytest.raises(UserError, match=rf"instances\.json: .*{message}"):
         load(write_json, content)
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FAULTS)
+def test_inconsistent_files_are_refused_and_validation_agrees(
+    write_json, content, path, value, message
+):
+    change(content, path, value)
+    check_refused(write_json, content, message)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("annotations", "annotation id 5 occurs more than once"),
+        ("videos", "video id 70 occurs more than once"),
+    ],
+)
+def test_repeated_entries_are_refused(write_json, content, key, message):
+    content[key].append(copy.deepcopy(content[key][0]))
+    check_refused(write_json, content, message)
 
 
 @pytest.mark.parametrize(
