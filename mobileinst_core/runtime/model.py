@@ -13,9 +13,8 @@ from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker
-from mobileinst_core.video.preparation import FramePreparation
+from mobileinst_core.video.preparation import FramePreparation, pad_image
 
-from .images import pad_image
 from .manifest import Manifest, read_manifest
 from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
 from .thresholds import override_thresholds
@@ -34,6 +33,7 @@ class ExportedModel:
 
     Attributes:
         manifest: what model.json says, with the thresholds that count.
+        size: (H, W) of the input.
         postprocessing: chooses the results for images.
         prepare: resizes a frame (H, W, 3) in BGR to the network's image.
         mask_stride: input pixels per pixel of the mask logits.
@@ -68,6 +68,7 @@ class ExportedModel:
             )
         require_runtime(runtime)
         self.manifest = manifest
+        self.size = manifest.size
         self.postprocessing = _postprocessing(manifest.thresholds)
         self.prepare = FramePreparation(
             fixed_size=manifest.size, channels=manifest.input["channels"]
@@ -104,11 +105,6 @@ class ExportedModel:
         thresholds = override_thresholds(manifest.thresholds, opts)
         manifest = dataclasses.replace(manifest, thresholds=thresholds)
         return cls(folder, manifest, runtime=runtime, num_threads=num_threads)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the input."""
-        return self.manifest.size
 
     @property
     def class_names(self) -> list[str]:
@@ -243,7 +239,11 @@ class ExportedModel:
     ) -> dict[str, np.ndarray]:
         self._require(name, needed)
         runner, pad_value = self.graphs[name], self.manifest.input["pad_value"]
-        results = [runner(pad_image(frame, self.size, pad_value)) for frame in frames]
+        try:
+            batches = [pad_image(frame, self.size, pad_value) for frame in frames]
+        except ValueError as error:
+            raise ExportError(f"{error}, the exported size is fixed") from error
+        results = [runner(batch) for batch in batches]
         return {key: np.concatenate([x[key] for x in results]) for key in needed}
 
     def _require(self, name: str, outputs: Sequence[str]) -> None:

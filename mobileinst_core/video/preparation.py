@@ -1,12 +1,13 @@
 """From a frame as OpenCV reads it to the image that a network takes."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["FramePreparation", "size_by_shortest_edge", "size_to_fit"]
+__all__ = ["FramePreparation", "pad_image", "size_by_shortest_edge", "size_to_fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +84,28 @@ def size_by_shortest_edge(size: tuple[int, int], min_size: int, max_size: int) -
         scale = max_size / max(height, width)
         height, width = height * scale, width * scale
     return int(height + 0.5), int(width + 0.5)
+
+
+def pad_image(image: np.ndarray, size: tuple[int, int], pad_value: Sequence[float]) -> np.ndarray:
+    """Put an image top left into a batch of one.
+
+    Args:
+        image: (3, h, w), in [0, 255]; a tensor on the CPU will do.
+        size: (H, W) of the batch.
+        pad_value: of the rest, per channel.
+
+    Returns:
+        (1, 3, H, W), float32.
+
+    Raises:
+        ValueError: the image is too large.
+    """
+    height, width = image.shape[-2:]
+    if height > size[0] or width > size[1]:
+        raise ValueError(
+            f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}: resize it"
+        )
+    batch = np.empty((1, len(pad_value), *size), np.float32)
+    batch[:] = np.asarray(pad_value, np.float32)[:, None, None]
+    batch[0, :, :height, :width] = np.asarray(image)
+    return batch

@@ -66,7 +66,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def images(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for index in (2, 10, 1):
         cv2.imwrite(str(folder / f"img{index}.png"), _moving_square(index % 8))
@@ -137,7 +137,7 @@ def camera(monkeypatch):
 
 @pytest.fixture
 def window(demo, monkeypatch):
-    """A window in which the user presses Escape after `stop_after` pictures."""
+    """A window in which the user presses Escape after `stop_after` images."""
 
     class FakeWindow:
         stop_after = None

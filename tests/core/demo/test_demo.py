@@ -89,7 +89,7 @@ def test_images_in_any_order_are_one_video(demo, fake, config, images, tmp_path)
     arguments = ["--config-file", config, "--output", str(tmp_path / "out"), "--video-input"]
     for inputs in (frames, [str(images / "*.png")]):
         assert demo.main([*arguments, *inputs, "--overwrite"]) == 0
-        drawn, _ = read_all(tmp_path / "out" / "pictures.mp4")
+        drawn, _ = read_all(tmp_path / "out" / "images.mp4")
         expected = instance_color(5)
         for frame, index in zip(drawn, (1, 2, 2), strict=True):
             center = frame[36:40, 8 * index + 6 : 8 * index + 10].reshape(-1, 3).mean(axis=0)
@@ -146,11 +146,11 @@ def test_masks_are_named_like_their_frames(demo, fake, config, images, video, tm
             arguments += ["--start", "1", "--stride", "2"]
         assert demo.main([*arguments, "--save-masks", str(folder)]) == 0
         assert sorted(path.name for path in folder.iterdir()) == names
-    picture = cv2.imread(str(folder / "000003.png"), cv2.IMREAD_UNCHANGED)
-    assert picture.dtype == np.uint16
-    assert picture.shape == (HEIGHT, WIDTH)
-    assert (picture[32:44, 26:38] == 5).all()
-    assert (picture[:20] == 0).all()
+    image = cv2.imread(str(folder / "000003.png"), cv2.IMREAD_UNCHANGED)
+    assert image.dtype == np.uint16
+    assert image.shape == (HEIGHT, WIDTH)
+    assert (image[32:44, 26:38] == 5).all()
+    assert (image[:20] == 0).all()
 
 
 def test_results_take_the_ids_of_the_weights(demo, fake, config, video, tmp_path):
@@ -221,7 +221,7 @@ def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, monkey
     assert "RANDOM" not in caplog.text
     assert written
     assert all(text.split()[0] in {"red", "green", "blue"} for text in written)
-    # The same weights give the same picture; random ones would not.
+    # The same weights give the same image; random ones would not.
     assert np.array_equal(*drawn)
 
 

@@ -78,7 +78,7 @@ def test_outputs_that_cannot_be_written(demo, fake, config, video, images, tmp_p
         (["--video-input", video], "there.mp4/out.mp4", "cannot write"),
         (["--input", images], "out.png", "give a folder"),
         (["--input", images / "img1.png"], "out.mp4", "images are written"),
-        (["--input", images], "pictures", "replace the input"),
+        (["--input", images], "images", "replace the input"),
     ):
         arguments = ["--config-file", config, *source, "--output", tmp_path / output]
         assert message in failing(demo, capsys, arguments)
@@ -90,7 +90,7 @@ def test_outputs_that_cannot_be_written(demo, fake, config, video, images, tmp_p
 def test_unreadable_image_is_named_and_the_others_are_drawn(
     demo, fake, config, images, tmp_path, capsys
 ):
-    (images / "broken.png").write_bytes(b"no picture")
+    (images / "broken.png").write_bytes(b"no image")
     output = tmp_path / "out"
     arguments = ["--config-file", config, "--input", images, "--output", output]
     message = failing(demo, capsys, arguments)
@@ -115,7 +115,7 @@ def test_results_and_masks_that_cannot_be_written(demo, fake, config, images, tm
         ("--save-json", "there.json/r.json", "cannot write"),
         ("--save-masks", "there.json/m", "cannot write"),
         ("--save-masks", "full", "--overwrite"),
-        ("--save-masks", "pictures", "replace the input"),
+        ("--save-masks", "images", "replace the input"),
     ):
         arguments = ["--config-file", config, "--video-input", images, option, tmp_path / output]
         assert message in failing(demo, capsys, arguments)
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_leaves_a_video_that_plays(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
-def test_a_full_disk_is_named_for_pictures_too(demo, fake, config, images, tmp_path, capsys):
+def test_a_full_disk_is_named_for_images_too(demo, fake, config, images, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "img1.png").symlink_to("/dev/full")
     arguments = ["--config-file", config, "--video-input", images, "--overwrite"]
@@ -153,7 +153,7 @@ def test_damaged_frames_are_named_and_the_video_keeps_its_length(
     demo, fake, config, images, tmp_path, capsys, caplog
 ):
     for name in ("img5.png", "img99.png"):
-        (images / name).write_bytes(b"no picture")
+        (images / name).write_bytes(b"no image")
     output, results = tmp_path / "o.mp4", tmp_path / "r.json"
     arguments = ["--config-file", config, "--video-input", images, "--output", output]
     message = failing(demo, capsys, [*arguments, "--save-json", results])

@@ -45,7 +45,7 @@ def test_frames_go_through_one_by_one(model):
 
 
 def test_images_that_are_too_large_are_refused(model):
-    with pytest.raises(ExportError, match=r"64x129 pixels does not fit into the exported 64x128"):
+    with pytest.raises(ExportError, match=r"64x129 pixels does not fit into 64x128"):
         model.reuse([torch.zeros(3, 64, 129)])
 
 

@@ -45,7 +45,7 @@ def test_list_images_names_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
-def test_every_kind_of_picture_becomes_bgr(tmp_path, mode):
+def test_every_kind_of_image_becomes_bgr(tmp_path, mode):
     Image.new("RGB", (7, 5), (200, 100, 50)).convert(mode).save(tmp_path / "a.png")
     frame = read_image(tmp_path / "a.png")
     assert frame.shape == (5, 7, 3)
@@ -64,7 +64,7 @@ def test_orientation_is_applied(tmp_path):
 def test_unreadable_images_are_named(tmp_path):
     with pytest.raises(VideoIOError, match=r"no image file .*gone\.png"):
         read_image(tmp_path / "gone.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(VideoIOError, match=r"text\.png"):
         read_image(tmp_path / "text.png")
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)

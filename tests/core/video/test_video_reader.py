@@ -63,7 +63,7 @@ def test_missing_camera_is_named(monkeypatch):
         VideoReader(7)
 
 
-def test_camera_without_picture_is_released(monkeypatch):
+def test_camera_without_image_is_released(monkeypatch):
     camera = FakeCapture()
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
     with pytest.raises(VideoIOError, match="no frame of camera 0"):
@@ -98,7 +98,7 @@ def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged
     for i, frame in enumerate(grey_frames(4)):
         cv2.imwrite(str(tmp_path / f"{i}.png"), frame)
     for i in damaged:
-        (tmp_path / f"{i}.png").write_bytes(b"no picture")
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
     reader = VideoReader(tmp_path)
     read = [(reader.position - 1, reader.frame_name, int(f[0, 0, 0])) for f in reader]
     assert read == [(i, str(i), 10 + 8 * i) for i in range(4) if i not in damaged]
@@ -107,7 +107,7 @@ def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged
 
 
 def test_images_that_are_all_damaged_are_an_error(tmp_path):
-    (tmp_path / "0.png").write_bytes(b"no picture")
+    (tmp_path / "0.png").write_bytes(b"no image")
     with pytest.raises(VideoIOError, match="no frame of"):
         VideoReader(tmp_path)
 
