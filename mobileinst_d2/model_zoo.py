@@ -42,15 +42,9 @@ def get_config_file(name: str) -> str:
     Raises:
         ConfigError: there is none of this name; the message has the closest ones.
     """
-    names = config_names()
-    if name in names:
+    if name in config_names():
         return str(_folder() / name)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
-    raise ConfigError(
-        f"There is no config {name!r} in the package; the closest are {', '.join(close)}."
-        if close
-        else f"There is no config {name!r}: {_folder()} is missing, install the package again."
-    )
+    raise ConfigError(f"There is no config {name!r} in the package{_closest(name)}.")
 
 
 def get_config(name: str) -> CfgNode:
@@ -88,7 +82,16 @@ def find_config_file(path_or_name: str | os.PathLike) -> str:
     text = os.fspath(path_or_name)
     if os.path.isfile(text):
         return text
-    try:
+    if text in config_names():
         return get_config_file(text)
-    except ConfigError as error:
-        raise ConfigError(f"The config file {text!r} does not exist. {error}") from None
+    raise ConfigError(
+        f"The config file {text!r} does not exist, and is no name of a config{_closest(text)}."
+    )
+
+
+def _closest(name: str) -> str:
+    """The end of a message: names like one that does not exist."""
+    close = difflib.get_close_matches(name, config_names(), n=3, cutoff=0.0)
+    if not close:
+        return f": {_folder()} is missing, install the package again"
+    return f"; the closest are {', '.join(close)}"
