@@ -54,7 +54,7 @@ class TrackOutputs:
         reader: VideoReader,
         frame: np.ndarray,
         detections: Detections,
-        predictor: Any,
+        tracker: Any,
         timer: StageTimer,
     ) -> bool:
         """Put out one frame.
@@ -63,7 +63,7 @@ class TrackOutputs:
             reader: where it comes from.
             frame: (H, W, 3) uint8, BGR.
             detections: what is tracked on it.
-            predictor: a `StreamingPredictor` after it.
+            tracker: an `OnlineTracker` after it.
             timer: measures the stages "collect", "draw" and "write".
 
         Returns:
@@ -75,10 +75,10 @@ class TrackOutputs:
         if self.results:
             with timer.measure("collect"):
                 self.results.fill(reader.position - 1)
-                self.results.add(predictor.prediction, predictor.image_size)
+                self.results.add(tracker.prediction, tracker.image_size)
         if self.visualizer:
             with timer.measure("draw"):
-                mark = "key frame" if self.mark_keyframes and predictor.is_keyframe else None
+                mark = "key frame" if self.mark_keyframes and tracker.is_keyframe else None
                 drawn = self.visualizer.draw_instance_predictions(frame, detections, mark=mark)
         with timer.measure("write"):
             if self.maps:
