@@ -216,7 +216,7 @@ def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
     process = start(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
     assert process.wait() == 1
     text = printed(config).read_text()
-    assert "INPUT.FIXED_SIZE_TEST is (96, 100): both sides must be multiples of 64" in text
+    assert "fixed_size is (96, 100): both sides must be multiples of 64" in text
     assert "Traceback" not in text
 
 
