@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -11,12 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from metric_by_definition import evaluate_by_definition
+from tiny_models import build_lively_model
+from torch import nn
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
-from mobileinst_d2 import add_mobileinst_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,13 @@ pytest_plugins = ["exported_folders"]
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _visible_log_records(monkeypatch) -> None:
+    # Detectron2's setup_logger, when any test before called it, cuts these loggers off from caplog.
+    for name in ("detectron2", "fvcore", "mobileinst_core", "mobileinst_d2"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +80,10 @@ def shared_data() -> Callable[..., Path]:
     return find
 
 
-@pytest.fixture
-def tiny_cfg() -> CfgNode:
-    """A MobileInst that is small enough to run in milliseconds, on the CPU."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(REPOSITORY / "configs" / "toy" / "shapes_image.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
+@pytest.fixture(scope="session")
+def lively_model() -> nn.Module:
+    """A small model with distinct masks, in evaluation mode. Not to be changed."""
+    return build_lively_model()
 
 
 @pytest.fixture(scope="session")

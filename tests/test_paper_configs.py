@@ -1,11 +1,11 @@
 """The configs hold what the paper says about training and evaluation, and its tables."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
+from tiny_models import config_leaves
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.mappers.augmentation import (
@@ -166,18 +166,10 @@ def test_twelve_epochs_of_youtube_vis_2019():
 def changes(name: str, base: str) -> dict[str, object]:
     """Keys that a config sets otherwise than another, apart from the folder of the output."""
     cfg, other = config(name), config(base)
-    before = dict(leaves(other))
-    found = {key: value for key, value in leaves(cfg) if value != before[key]}
+    before = dict(config_leaves(other))
+    found = {key: value for key, value in config_leaves(cfg) if value != before[key]}
     assert found.pop("OUTPUT_DIR") == f"output/{name}"
     return found
-
-
-def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 OURS, CLIPS = "mobileinst_topformer-b_no-enhancer_coco", "mobileinst_topformer-b_ytvis21"
@@ -292,7 +284,7 @@ def test_the_two_toy_models_are_those_of_the_family():
         ("full", "mobileinst_topformer-b_coco", "MODEL.TOPFORMER.VARIANT"),
         ("small", "mobileinst_mobilenetv4-s_128_dw_coco", "MODEL.TIMM.NAME"),
     ):
-        found = dict(leaves(config(f"../toy/shapes_image_{toy}")))
-        expected = dict(leaves(config(name)))
+        found = dict(config_leaves(config(f"../toy/shapes_image_{toy}")))
+        expected = dict(config_leaves(config(name)))
         keys = (*network, backbone)
         assert {key: found[key] for key in keys} == {key: expected[key] for key in keys}

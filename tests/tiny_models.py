@@ -1,5 +1,6 @@
 """A MobileInst that runs in milliseconds and still answers like a trained one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -35,6 +36,15 @@ def tiny_config(**overrides: object) -> CfgNode:
     for key, value in values.items():
         cfg.merge_from_list([key, value])
     return cfg
+
+
+def config_leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Full names of keys, and their values."""
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from config_leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def build_tiny_model(seed: int = 0, **overrides: object) -> nn.Module:

@@ -30,12 +30,6 @@ from mobileinst_d2.checkpoint.backbones import load_timm_weights
 from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
 
-@pytest.fixture(autouse=True)
-def _visible_log_records(monkeypatch):
-    # Detectron2's setup_logger, when any test before called it, cuts this logger off from caplog.
-    monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
-
-
 @pytest.fixture
 def save(tmp_path):
     def save_file(content, name="weights.pth"):

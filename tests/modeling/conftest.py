@@ -1,11 +1,1 @@
-"""Fixtures of the tests of the networks."""
-
-import pytest
-from tiny_models import build_lively_model
-from torch import nn
-
-
-@pytest.fixture(scope="session")
-def lively_model() -> nn.Module:
-    """A small model with distinct masks, in evaluation mode. Not to be changed."""
-    return build_lively_model()
+"""Lets tests in the folders below import the helpers that lie here."""

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
+from tiny_models import config_leaves
 
 from mobileinst_d2 import add_mobileinst_config
 
@@ -25,14 +26,6 @@ def both(*functions):
     return cfg
 
 
-def flat(cfg, prefix=""):
-    for key, value in cfg.items():
-        if isinstance(value, CfgNode):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def test_values_of_another_project_stay_and_all_keys_are_there(caplog):
     with caplog.at_level(logging.WARNING):
         cfg = both(add_other_config, add_mobileinst_config)
@@ -40,8 +33,8 @@ def test_values_of_another_project_stay_and_all_keys_are_there(caplog):
     assert cfg.INPUT.SAMPLING_FRAME_SHUFFLE is False
     assert cfg.SOLVER.BACKBONE_MULTIPLIER == 1
     assert cfg.MODEL.OTHER.NUM_QUERIES == 10
-    own = dict(flat(both(add_mobileinst_config)))
-    assert own.keys() < dict(flat(cfg)).keys()
+    own = dict(config_leaves(both(add_mobileinst_config)))
+    assert own.keys() < dict(config_leaves(cfg)).keys()
     assert "INPUT.SAMPLING_FRAME_NUM stays 3" in caplog.text
     assert "SAMPLING_FRAME_RANGE" not in caplog.text  # equal
 
