@@ -70,8 +70,7 @@ def mobileinst(name, _):
     )
 
 
-@pytest.mark.parametrize("suffix", ["pkl", "pth"])
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(("name", "suffix"), zip(FILES, ("pkl", "pth", "pkl", "pth"), strict=True))
 @pytest.mark.parametrize(
     ("build", "prefix"),
     [(mobileinst, "backbone."), (stock_detector, "backbone.bottom_up.")],

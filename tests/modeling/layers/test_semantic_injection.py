@@ -24,21 +24,9 @@ def conv_bn(branch: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return (x - mean) / (var + branch.norm.eps).sqrt() * weight + bias
 
 
-def test_injection_equals_its_formula():
-    module = randomise(SemanticInjection(6, 10, 8)).eval()
-    # A constant global feature resizes to itself, whatever the interpolation.
-    x_local, x_global = torch.randn(2, 6, 5, 7), torch.randn(2, 10, 1, 1) * 3
-
-    expected = conv_bn(module.local_embedding, x_local)
-    expected = expected * hsigmoid(conv_bn(module.global_act, x_global))
-    expected = expected + conv_bn(module.global_embedding, x_global)
-
-    torch.testing.assert_close(module(x_local, x_global), expected, atol=1e-5, rtol=1e-5)
-
-
 def test_the_global_feature_is_resized_after_the_gate():
-    module = SemanticInjection(4, 4, 4).eval()
-    x_local, x_global = torch.randn(1, 4, 4, 6), torch.randn(1, 4, 2, 3) * 4
+    module = randomise(SemanticInjection(6, 10, 8)).eval()
+    x_local, x_global = torch.randn(2, 6, 4, 6), torch.randn(2, 10, 2, 3) * 3
 
     def up(x):
         return nn.functional.interpolate(x, (4, 6), mode="bilinear", align_corners=False)

@@ -7,7 +7,6 @@ from pyramid_features import Scale, constant_features, random_features, small_de
 from tiny_models import build_tiny_model
 from torch import nn
 
-from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
 from mobileinst_d2.modeling.layers import ConvNorm
 from mobileinst_d2.modeling.mask_decoder import FPNPPMMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.fpn_ppm import PyramidPooling
@@ -23,10 +22,6 @@ class SumLevels(nn.Module):
 
 def decoder(**options: object) -> FPNPPMMaskDecoder:
     return small_decoder("FPNPPMMaskDecoder", **{"ppm_dim": 5, **options})
-
-
-def test_the_registry_lists_the_decoder():
-    assert MASK_DECODER_REGISTRY.get("FPNPPMMaskDecoder") is FPNPPMMaskDecoder
 
 
 @pytest.mark.parametrize("ppm_dim", [0, 5])

@@ -4,7 +4,6 @@ from detectron2.layers import ShapeSpec
 from pyramid_features import SHAPES, Scale, constant_features, random_features, small_decoder
 from torch import nn
 
-from mobileinst_d2.modeling import MASK_DECODER_REGISTRY
 from mobileinst_d2.modeling.mask_decoder import SemanticEnhancedMaskDecoder
 from mobileinst_d2.modeling.mask_decoder.semantic_enhanced import Downsample, PyramidRound
 
@@ -26,10 +25,6 @@ def scales(*factors: float) -> nn.ModuleList:
 
 def decoder(**options: object) -> SemanticEnhancedMaskDecoder:
     return small_decoder("SemanticEnhancedMaskDecoder", **options)
-
-
-def test_the_registry_lists_the_decoder():
-    assert MASK_DECODER_REGISTRY.get("SemanticEnhancedMaskDecoder") is SemanticEnhancedMaskDecoder
 
 
 @pytest.mark.parametrize("downsample", ["nearest", "max", "bilinear", "conv"])

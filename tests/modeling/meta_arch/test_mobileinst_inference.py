@@ -35,15 +35,6 @@ def test_instances_have_the_original_size_and_every_field(lively_model, size, ou
     assert isinstance(result.pred_boxes, Boxes)
 
 
-def test_boxes_are_tight(lively_model):
-    (result,) = predict(lively_model, {"image": noise_image(96, 128)})
-    for mask, box in zip(result.pred_masks, result.pred_boxes.tensor.tolist(), strict=True):
-        rows, columns = mask.nonzero(as_tuple=True)
-        top, left = rows.min().item(), columns.min().item()
-        bottom, right = rows.max().item() + 1, columns.max().item() + 1
-        assert box == [left, top, right, bottom]
-
-
 def test_scores_are_those_of_the_raw_outputs(lively_model):
     image = {"image": noise_image(96, 128)}
     (result,) = predict(lively_model, image)
@@ -58,37 +49,6 @@ def test_scores_are_those_of_the_raw_outputs(lively_model):
             expected.append((best.sqrt() * foreground.mean()).item())
     assert len(result) == len(expected)
     assert result.scores.tolist() == pytest.approx(sorted(expected, reverse=True), rel=1e-4)
-
-
-def test_rescoring_with_the_mask_can_be_switched_off():
-    image = {"image": noise_image(96, 128)}
-    (plain,) = predict(build_lively_model(TEST__MASK_RESCORE=False), image)
-    (rescored,) = predict(build_lively_model(), image)
-    assert plain.scores[0] > rescored.scores[0]
-
-
-def test_a_higher_mask_threshold_makes_smaller_masks():
-    image = {"image": noise_image(96, 128)}
-    low, high = (
-        build_lively_model(TEST__MASK_THRESHOLD=threshold, TEST__MASK_RESCORE=False)
-        for threshold in (0.3, 0.6)
-    )
-    (large,), (small,) = predict(low, image), predict(high, image)
-    masks = dict(zip(large.scores.tolist(), large.pred_masks, strict=True))
-    for score, mask in zip(small.scores.tolist(), small.pred_masks, strict=True):
-        assert not (mask & ~masks[score]).any()
-        assert mask.sum() < masks[score].sum()
-
-
-def test_limits_on_what_is_reported(lively_model):
-    image = {"image": noise_image(96, 128)}
-    (everything,) = predict(lively_model, image)
-    (few,) = predict(build_lively_model(TEST__DETECTIONS_PER_IMAGE=3), image)
-    assert torch.equal(few.scores, everything.scores[:3])
-    with torch.no_grad():
-        middle = lively_model.keyframe([image["image"]])["scores"].amax(2).median().item()
-    (confident,) = predict(build_lively_model(TEST__SCORE_THRESHOLD=middle), image)
-    assert 0 < len(confident) < len(everything)
 
 
 def test_no_detections_are_an_empty_result():

@@ -133,30 +133,11 @@ def test_frames_of_clips_get_the_full_losses_of_images():
         torch.testing.assert_close(losses[name], value)
 
 
-def test_passing_can_be_switched_off():
-    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__ENABLED=False)
-    check_training_step(model, [clip_input([[A, B], [B, C]])], IMAGE_LOSSES)
-
-
 def test_passing_a_single_layer_is_refused_and_says_what_to_do():
     model = build_tiny_model(MODEL__MOBILEINST__INSTANCE_DECODER__LAYERS=["local"])
     with pytest.raises(ValueError, match=r"two layers or more.*QUERY_PASSING\.ENABLED"):
         model([clip_input([[A], [B]])])
     assert set(model([image_input()])) == IMAGE_LOSSES
-
-
-def test_queries_pass_forward_only():
-    # Only the first frame has an object, so passing to the second costs nothing.
-    losses = build_tiny_model()([clip_input([[A], [None]])])
-    assert losses["loss_passed_dice"].item() == 0
-    assert losses["loss_dice"].item() > 0
-
-
-def test_queries_do_not_pass_between_clips():
-    # In each clip the second frame is empty; the first frame of the next clip is not.
-    model = build_tiny_model()
-    losses = model([clip_input([[A], [None]]), clip_input([[B], [None]], seed=3)])
-    assert losses["loss_passed_dice"].item() == 0
 
 
 def test_the_passed_loss_reaches_the_source_frame():
