@@ -43,22 +43,6 @@ def test_video_keeps_count_rate_and_size_and_shows_the_track(demo, fake, config,
         assert np.abs(center - expected).max() < 25
 
 
-def test_video_into_a_folder_takes_the_name_of_the_input(demo, fake, config, video, tmp_path):
-    output = tmp_path / "results"
-    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
-    assert demo.main(arguments) == 0
-    assert [path.name for path in output.iterdir()] == ["clip.mp4"]
-
-
-def test_folder_of_frames_is_a_video_too(demo, fake, config, images, tmp_path):
-    output = tmp_path / "out.avi"
-    arguments = ["--config-file", config, "--video-input", str(images), "--output", str(output)]
-    assert demo.main([*arguments, "--fps", "5"]) == 0
-    frames, fps = read_all(output)
-    assert len(frames) == 3
-    assert fps == pytest.approx(5)
-
-
 def test_each_image_gives_one_drawn_image(demo, fake, config, images, moving_square, tmp_path):
     output = tmp_path / "out"
     arguments = ["--config-file", config, "--input", str(images), "--output", str(output)]
@@ -75,13 +59,6 @@ def test_threshold_decides_what_is_drawn(demo, fake, config, images, tmp_path, t
     arguments = ["--config-file", config, "--input", str(source), "--output", str(output)]
     assert demo.main([*arguments, "--confidence-threshold", threshold]) == 0
     assert np.array_equal(cv2.imread(str(output)), cv2.imread(str(source))) != shown
-
-
-def test_several_images_and_a_glob(demo, fake, config, images, tmp_path):
-    sources = [str(images / "img2.png"), str(images / "img1*.png")]
-    arguments = ["--config-file", config, "--output", str(tmp_path / "out"), "--input", *sources]
-    assert demo.main(arguments) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_images_in_any_order_are_one_video(demo, fake, config, images, tmp_path):

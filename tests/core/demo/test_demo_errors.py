@@ -2,11 +2,9 @@
 
 import json
 import os
-import sys
 from types import SimpleNamespace
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -165,23 +163,6 @@ def test_damaged_frames_are_named_and_the_video_keeps_its_length(
     assert [mask is None for mask in entry["segmentations"]] == [False, False, True, False, True]
 
 
-def test_frames_of_another_size_are_fitted(demo, fake, config, images, tmp_path, caplog):
-    cv2.imwrite(str(images / "img99.png"), np.zeros((32, 32, 3), np.uint8))
-    output = tmp_path / "o.mp4"
-    arguments = ["--config-file", config, "--video-input", images, "--output", output]
-    assert demo.main([str(argument) for argument in arguments]) == 0
-    assert "fitted into the first" in caplog.text
-    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
-
-
-def test_unusable_frame_rates_are_replaced(demo, fake, config, camera, tmp_path, caplog):
-    output = tmp_path / "o.mp4"
-    arguments = ["--config-file", config, "--webcam", "3", "--end", "2", "--output", str(output)]
-    assert demo.main(arguments) == 0
-    assert "reports 0 frames per second; 25 are assumed" in caplog.text
-    assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FPS) == pytest.approx(25)
-
-
 def test_unknown_classes_are_numbered(demo, fake, config, video, tmp_path, caplog, monkeypatch):
     written = []
     monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
@@ -198,14 +179,6 @@ def test_damaged_class_names_are_an_error(demo, fake, config, video, tmp_path, c
     arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
     weights = ["--opts", "MODEL.WEIGHTS", tmp_path / "model.pth"]
     assert "metadata.json is damaged" in failing(demo, capsys, [*arguments, *weights])
-
-
-def test_missing_display_is_explained(demo, fake, config, video, images, capsys, monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    for source in (["--video-input", video], ["--input", images]):
-        assert "--output" in failing(demo, capsys, ["--config-file", config, *source])
 
 
 def test_configs_and_weights_that_cannot_be_used(demo, config, images, tmp_path, capsys):
