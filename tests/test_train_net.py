@@ -260,19 +260,6 @@ def test_exported_models_are_not_trained(tmp_path, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--model", "DIR", "--eval-only"], "is no exported model"),
-        (["--model", "DIR", "--eval-only", "--config-file", "a.yaml"], "exclude each other"),
-        (["--runtime", "onnx", "--eval-only"], "name the folder with --model"),
-    ],
-)
-def test_a_wrong_use_of_exported_models_is_named(tmp_path, fails, arguments, message):
-    arguments = [str(tmp_path) if argument == "DIR" else argument for argument in arguments]
-    fails(message, train.invoke_main, arguments)
-
-
 def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):
     output = tmp_path / "output"
     missing = ("MODEL.BACKBONE.WEIGHTS", tmp_path / "gone.pth")

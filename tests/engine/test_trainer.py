@@ -9,10 +9,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import build_lr_scheduler
-from toy_training import RECORDS, ToyNet, ToyTrainer, make_cfg, run, same, weights
+from toy_training import ToyNet, ToyTrainer, make_cfg, run, same, weights
 
 from mobileinst_d2.checkpoint import CheckpointError
-from mobileinst_d2.engine import build_optimizer, launch
+from mobileinst_d2.engine import build_optimizer
 from mobileinst_d2.engine import trainer as trainer_module
 from mobileinst_d2.engine.train_step import CheckedAMPTrainer
 
@@ -343,39 +343,3 @@ def test_an_unknown_evaluator_is_named(tmp_path, kind):
             ToyTrainer.build_evaluator(make_cfg(tmp_path), name)
     finally:
         MetadataCatalog.pop(name)
-
-
-def train_and_save(output_dir):
-    """Entry point of each process of the test below."""
-    torch.set_num_threads(1)
-    cfg = make_cfg(output_dir, "SOLVER.MAX_ITER", 4)
-    cfg.freeze()
-    torch.manual_seed(0)
-    ToyNet.__init__ = without_statistics(ToyNet.__init__)
-    trainer = ToyTrainer(cfg)
-    trainer.resume_or_load()
-    trainer.train()
-
-
-def without_statistics(init):
-    """Batch statistics and dropout of half a batch differ from those of the whole."""
-
-    def init_without(self, cfg):
-        init(self, cfg)
-        self.backbone[1].eval()
-        self.dropout.p = 0.0
-        self.train = lambda mode=True: self
-        self.backbone[1].requires_grad_(False)
-
-    return init_without
-
-
-def test_two_processes_train_like_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(ToyNet, "__init__", ToyNet.__init__)
-    launch(train_and_save, 2, dist_url="auto", args=(tmp_path / "two",))
-    train_and_save(tmp_path / "one")
-    one, two = (torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, two[name], msg=name)
-    assert len(RECORDS) % 4 == 0

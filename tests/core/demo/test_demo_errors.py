@@ -2,7 +2,6 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -119,22 +118,6 @@ def test_results_and_masks_that_cannot_be_written(demo, fake, config, images, tm
         assert message in failing(demo, capsys, arguments)
     assert (tmp_path / "there.json").read_text() == "precious"
     assert fake.frames == 0
-
-
-def test_a_disk_that_fills_up_leaves_a_video_that_plays(
-    demo, fake, config, video, tmp_path, capsys, monkeypatch
-):
-    free = iter([2**30, 0])
-    usage = lambda _: SimpleNamespace(free=next(free))  # noqa: E731
-    monkeypatch.setattr("shutil.disk_usage", usage)
-    monkeypatch.setattr("mobileinst_core.video.writers._FRAMES_BETWEEN_DISK_CHECKS", 4)
-    output, results = tmp_path / "o.mp4", tmp_path / "r.json"
-    arguments = ["--config-file", config, "--video-input", video, "--output", output]
-    message = failing(demo, capsys, [*arguments, "--save-json", results])
-    assert "the disk is full" in message
-    assert "ends after 4 frames" in message
-    assert int(cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT)) == 4
-    assert not results.exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")

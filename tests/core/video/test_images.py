@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from mobileinst_core.video.images import (
     VideoIOError,
@@ -42,23 +41,6 @@ def test_list_images_names_what_is_missing(tmp_path):
         list_images(tmp_path)
     with pytest.raises(VideoIOError, match="cannot list the folder"):
         list_images(tmp_path / "missing")
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
-def test_every_kind_of_image_becomes_bgr(tmp_path, mode):
-    Image.new("RGB", (7, 5), (200, 100, 50)).convert(mode).save(tmp_path / "a.png")
-    frame = read_image(tmp_path / "a.png")
-    assert frame.shape == (5, 7, 3)
-    assert frame.dtype == np.uint8
-    if mode != "L":
-        assert np.abs(frame[0, 0].astype(int) - (50, 100, 200)).max() <= 30
-
-
-def test_orientation_is_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
-    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
 
 
 def test_unreadable_images_are_named(tmp_path):
