@@ -70,7 +70,9 @@ def mobileinst(name, _):
     )
 
 
-@pytest.mark.parametrize(("name", "suffix"), zip(FILES, ("pkl", "pth", "pkl", "pth"), strict=True))
+@pytest.mark.parametrize(
+    ("name", "suffix"), list(zip(FILES, ("pkl", "pth", "pkl", "pth"), strict=True))
+)
 @pytest.mark.parametrize(
     ("build", "prefix"),
     [(mobileinst, "backbone."), (stock_detector, "backbone.bottom_up.")],
