@@ -91,7 +91,7 @@ def main() -> None:
 
     journey.announce(f"making the moving-shapes data in {DATA}")
     make_moving_shapes(
-        DATA, num_videos=200, num_val_videos=20, height=FRAME_SIDE, width=FRAME_SIDE, seed=0
+        DATA, num_videos=800, num_val_videos=20, height=FRAME_SIDE, width=FRAME_SIDE, seed=0
     )
 
     journey.announce("training on single frames")
