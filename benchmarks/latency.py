@@ -112,7 +112,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     for name, default, purpose in (
         ("size", (640, 640), "of the input"),
-        ("camera", (480, 640), "of the made-up frames that --live tracks without --video"),
+        ("camera", (480, 640), "of the generated frames that --live tracks without --video"),
     ):
         size = {"nargs": 2, "type": whole_number(32), "metavar": ("H", "W"), "default": default}
         add(f"--{name}", **size, help=f"{purpose}, default {default[0]} {default[1]}")
@@ -274,7 +274,7 @@ def break_down(args: argparse.Namespace, whole: ConfigCandidate, run: Run, repor
             sections = [
                 f"### Parts of {whole.name}, input 1x3x{args.size[0]}x{args.size[1]}",
                 "Each part is exported and timed alone; post-processing and tracking run in "
-                "Python, on made-up masks and kernels, whatever the runtime.",
+                "Python, on generated masks and kernels, whatever the runtime.",
                 breakdown_table(comparison, stages),
                 "\n".join(f"- {note}" for note in comparison.notes()),
             ]
@@ -300,7 +300,7 @@ def track_live(args: argparse.Namespace, run: Run, report: Report) -> None:
                 logging.warning("%s, T = %d: %s", live.folder, live.clip_len, error)
         notes = [f"- {x.folder}, T = {x.clip_len} failed: {x.failure}" for x in lives if x.failure]
         sections = [
-            f"### Live tracking of {args.video or 'a made-up picture, {}x{}'.format(*source)}",
+            f"### Live tracking of {args.video or 'a generated image, {}x{}'.format(*source)}",
             "Mean time per frame with the exported pair of graphs, over key frames and others.",
             live_table(lives),
             "\n".join(notes),

@@ -426,7 +426,7 @@ def measure_live_stages(
         folder: with the graphs ``keyframe`` and ``reuse``.
         clip_len: T, the distance of key frames.
         source: a video file or a folder of images, tracked as the folder's config says, again and
-            again. Or (H, W) of made-up frames, of which every one shows as many masks as
+            again. Or (H, W) of generated frames, of which every one shows as many masks as
             ``TEST.STREAMING.MAX_INSTANCES`` allows.
         frames: how many to measure, a multiple of ``clip_len``.
         warm_up: how many to track before, likewise.

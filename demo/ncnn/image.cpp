@@ -73,17 +73,17 @@ bool read_ppm(std::istream& stream, Image& image) {
   char magic[2] = {};
   stream.read(magic, 2);
   if (magic[0] != 'P' || magic[1] != '6')
-    throw std::runtime_error("this is no binary PPM picture (it does not begin with P6)");
+    throw std::runtime_error("this is no binary PPM image (it does not begin with P6)");
   image.width = header_number(stream);
   image.height = header_number(stream);
   const int maximum = header_number(stream);
   if (image.width < 1 || image.width > kMaxSide || image.height < 1 || image.height > kMaxSide)
-    throw std::runtime_error("a PPM picture has no sides between 1 and " + std::to_string(kMaxSide));
-  if (maximum != 255) throw std::runtime_error("a PPM picture has not 8 bits per channel");
+    throw std::runtime_error("a PPM image has no sides between 1 and " + std::to_string(kMaxSide));
+  if (maximum != 255) throw std::runtime_error("a PPM image has not 8 bits per channel");
   stream.get();  // the one blank before the pixels
   image.rgb.resize(static_cast<size_t>(image.width) * image.height * 3);
   stream.read(reinterpret_cast<char*>(image.rgb.data()), static_cast<std::streamsize>(image.rgb.size()));
-  if (!stream) throw std::runtime_error("a PPM picture is cut off");
+  if (!stream) throw std::runtime_error("a PPM image is cut off");
   return true;
 }
 

@@ -1,4 +1,4 @@
-// Pictures: reading and writing PPM, and the network's input from a frame.
+// Images: reading and writing PPM, and the network's input from a frame.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ struct Image {
   std::vector<uint8_t> rgb;  // row by row, three bytes per pixel
 };
 
-// Reads the next picture of a stream of binary PPM files (P6, 8 bits). Returns false at its end, and
-// throws std::runtime_error where what follows is no such picture.
+// Reads the next image of a stream of binary PPM files (P6, 8 bits). Returns false at its end, and
+// throws std::runtime_error where what follows is no such image.
 bool read_ppm(std::istream& stream, Image& image);
 
 void write_ppm(const std::string& path, const Image& image);

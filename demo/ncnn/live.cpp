@@ -29,16 +29,16 @@ void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
 
 std::vector<Instance> LiveTracker::step(const Image& frame) {
   const auto [width, height] = fitted_size(frame.width, frame.height, model_.width, model_.height);
-  const Image picture = resize(frame, width, height);
+  const Image image = resize(frame, width, height);
   is_keyframe_ = since_keyframe_ == 0;
   since_keyframe_ = (since_keyframe_ + 1) % clip_len_;
   Planes features;
   if (is_keyframe_) {
-    KeyframeOutputs outputs = model_.keyframe(picture);
+    KeyframeOutputs outputs = model_.keyframe(image);
     take_keyframe(outputs);
     features = std::move(outputs.mask_features);
   } else {
-    features = model_.reuse(picture);
+    features = model_.reuse(image);
   }
 
   const std::vector<int> tracks = tracks_.visible();

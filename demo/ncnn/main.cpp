@@ -20,7 +20,7 @@ namespace {
 const char kUsage[] =
     "usage: mobileinst_ncnn MODEL INPUT OUTPUT [--clip-len T] [--threads N] [--fp16]\n"
     "  MODEL        folder made by tools/export.py --format ncnn\n"
-    "  INPUT        folder with one PPM picture per frame, or - for a stream of PPM pictures\n"
+    "  INPUT        folder with one PPM image per frame, or - for a stream of PPM images\n"
     "  OUTPUT       folder for results.jsonl and for the frames with masks\n"
     "  --clip-len   every T-th frame is a key frame, the others reuse its kernels (default: as exported)\n"
     "  --threads    CPU threads (default 1)\n"
@@ -72,7 +72,7 @@ class Frames {
     if (!fs::is_directory(input)) throw std::runtime_error("there is no folder " + input);
     for (const fs::directory_entry& entry : fs::directory_iterator(input))
       if (entry.path().extension() == ".ppm") files_.push_back(entry.path().string());
-    if (files_.empty()) throw std::runtime_error("the folder " + input + " holds no .ppm picture");
+    if (files_.empty()) throw std::runtime_error("the folder " + input + " holds no .ppm image");
     std::sort(files_.begin(), files_.end(), natural_order);
     is_stream_ = false;
   }

@@ -26,8 +26,8 @@ struct Probabilities {
 float maskness(const Probabilities& probabilities, float threshold);
 
 // Where the pixels of a frame lie among probabilities at stride 4, on one axis. They are resized to the
-// network's input, cut off at the end of the picture in it, and resized to the frame, both bilinearly:
-// each pixel of the frame has two neighbours in the picture, and each of these two at stride 4.
+// network's input, cut off at the end of the image in it, and resized to the frame, both bilinearly:
+// each pixel of the frame has two neighbours in the image, and each of these two at stride 4.
 struct Taps {
   std::array<int, 4> index;
   std::array<float, 4> weight;

@@ -7,7 +7,7 @@
 
 namespace {
 
-Json read_sidecar(const std::string& path) {
+Json read_manifest(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
@@ -38,27 +38,27 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
   }
   const std::string path = folder + "/model.json";
   try {
-    const Json sidecar = read_sidecar(path);
-    if (sidecar["format_version"].integer() != 2 || sidecar["runtime"].string() != "ncnn")
+    const Json manifest = read_manifest(path);
+    if (manifest["format_version"].integer() != 2 || manifest["runtime"].string() != "ncnn")
       throw std::runtime_error("it describes no model for ncnn in format 1");
-    const std::vector<Json>& shape = sidecar["input"]["shape"].items();
+    const std::vector<Json>& shape = manifest["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
     height = shape[2].integer();
     width = shape[3].integer();
-    const std::string channels = sidecar["input"]["channels"].string();
+    const std::string channels = manifest["input"]["channels"].string();
     if (channels != "RGB" && channels != "BGR")
       throw std::runtime_error("'input.channels' is neither RGB nor BGR");
     is_rgb_ = channels == "RGB";
-    const std::vector<Json>& pad_value = sidecar["input"]["pad_value"].items();
+    const std::vector<Json>& pad_value = manifest["input"]["pad_value"].items();
     if (pad_value.size() != 3) throw std::runtime_error("'input.pad_value' has not three numbers");
     for (int c = 0; c < 3; ++c) pad_value_[c] = static_cast<float>(pad_value[c].number());
-    if (sidecar["mask_stride"].integer() != 8) throw std::runtime_error("'mask_stride' is not 8");
-    if (sidecar["mask_upsampling"].integer() != 2)
+    if (manifest["mask_stride"].integer() != 8) throw std::runtime_error("'mask_stride' is not 8");
+    if (manifest["mask_upsampling"].integer() != 2)
       throw std::runtime_error("'mask_upsampling' is not 2");
-    read_thresholds(sidecar["thresholds"]);
-    for (const Json& name : sidecar["class_names"].items()) class_names.push_back(name.string());
-    load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, sidecar, folder);
-    load(reuse_, "reuse", {{"mask_features", 3}}, sidecar, folder);
+    read_thresholds(manifest["thresholds"]);
+    for (const Json& name : manifest["class_names"].items()) class_names.push_back(name.string());
+    load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, manifest, folder);
+    load(reuse_, "reuse", {{"mask_features", 3}}, manifest, folder);
     check_shapes();
   } catch (const std::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
@@ -96,8 +96,8 @@ void Model::read_thresholds(const Json& thresholds) {
 }
 
 void Model::load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
-                 const Json& sidecar, const std::string& folder) {
-  const Json& description = sidecar["graphs"][name];
+                 const Json& manifest, const std::string& folder) {
+  const Json& description = manifest["graphs"][name];
   graph.name = name;
   graph.input = description["inputs"]["image"]["tensor"].string();
   for (const auto& [output, dimensions] : outputs) {
@@ -119,7 +119,7 @@ void Model::load(Graph& graph, const std::string& name, const std::map<std::stri
 
 ncnn::Mat Model::to_input(const Image& image) const {
   if (image.width > width || image.height > height)
-    throw std::runtime_error("a picture is larger than the input of the network");
+    throw std::runtime_error("an image is larger than the input of the network");
   ncnn::Mat input(width, height, 3);
   for (int c = 0; c < 3; ++c) {
     ncnn::Mat channel = input.channel(c);

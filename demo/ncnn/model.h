@@ -32,7 +32,7 @@ class Model {
   TrackOptions track_options;
   std::vector<std::string> class_names;
 
-  // The graphs. The picture must not be larger than width x height.
+  // The graphs. The image must not be larger than width x height.
   KeyframeOutputs keyframe(const Image& image) const;
   Planes reuse(const Image& image) const;
 
@@ -52,7 +52,7 @@ class Model {
   void check_shapes() const;
   // outputs: their names, and their numbers of dimensions without the batch.
   void load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
-            const Json& sidecar, const std::string& folder);
+            const Json& manifest, const std::string& folder);
   ncnn::Mat to_input(const Image& image) const;
   Results run(const Graph& graph, const Image& image) const;
   static Planes mask_features(const Graph& graph, Results& results);

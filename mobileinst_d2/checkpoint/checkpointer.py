@@ -158,7 +158,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                 model.
         """
         # Detectron2 after 0.6 takes options after a question mark. While it loads, it keeps them in
-        # this attribute, which a failure leaves behind: then it would refuse to load ever again.
+        # this attribute, which a failure leaves: then it would refuse to load ever again.
         has_options = hasattr(self, "_parsed_url_during_load")
         file = path.partition("?")[0] if path and has_options else path
         if file and "://" not in file and not os.path.isfile(file):

@@ -214,7 +214,7 @@ def _export_graph(
     image, tolerance = sample_image(example.shape[2:]), TOLERANCES["fp32"]
     if quantizer:
         quantizer(folder, graph)
-        # What it was calibrated for; a made-up image has other ranges.
+        # What it was calibrated for; a generated image has other ranges.
         image, tolerance = quantizer.images[0], TOLERANCES["int8"]
     differences = check_graph(runtime, folder, graph, module, image, tolerance)
     return {**graph, "files": file_sizes(folder, graph["files"]), **differences}

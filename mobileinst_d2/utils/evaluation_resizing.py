@@ -1,4 +1,4 @@
-"""How pictures are resized for the network where nothing is trained."""
+"""How images are resized for the network where nothing is trained."""
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -18,7 +18,7 @@ def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
         cfg: the config.
 
     Returns:
-        (H, W), or None where the input's size follows from the picture's.
+        (H, W), or None where the input's size follows from the image's.
 
     Raises:
         ConfigError: if it is neither empty nor two positive whole numbers.
@@ -71,7 +71,7 @@ def build_frame_preparation(cfg: CfgNode) -> FramePreparation:
 
 
 class ResizeToFit(T.Augmentation):
-    """Makes a picture as large as fits into a frame, with its aspect ratio."""
+    """Makes an image as large as fits into a frame, with its aspect ratio."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         """Keep the size.
@@ -82,10 +82,10 @@ class ResizeToFit(T.Augmentation):
         self.size = size
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """The resizing of one picture, (h, w, 3), with bilinear interpolation.
+        """The resizing of one image, (h, w, 3), with bilinear interpolation.
 
         Args:
-            image: the picture.
+            image: the image.
 
         Returns:
             The transform.

@@ -150,7 +150,7 @@ def test_draws_what_it_found(program, exported, frames, frame_folder, tmp_path):
     assert min(fractions) > 0.9
 
 
-def test_reads_a_stream_of_pictures(program, exported, frames, frame_folder, tmp_path):
+def test_reads_a_stream_of_images(program, exported, frames, frame_folder, tmp_path):
     stream = b"".join(cv2.imencode(".ppm", frame)[1].tobytes() for frame in frames)
     done = run(program, exported, "-", tmp_path / "stream", input=stream)
     assert done.returncode == 0, done.stderr.decode()
@@ -180,17 +180,17 @@ def damaged(exported, tmp_path):
     return folder, json.loads((folder / "model.json").read_text())
 
 
-def changed(sidecar, path, value):
-    """The sidecar with another value, or without it for None."""
+def changed(manifest, path, value):
+    """The manifest with another value, or without it for None."""
     *parents, key = path.split(".")
-    place = sidecar
+    place = manifest
     for parent in parents:
         place = place[parent]
     if value is None:
         del place[key]
     else:
         place[key] = value
-    return json.dumps(sidecar)
+    return json.dumps(manifest)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ def changed(sidecar, path, value):
         ("graphs.reuse.files", {"gone.param": "", "gone.bin": ""}, "gone.param"),
     ],
 )
-def test_names_what_is_wrong_in_the_sidecar(
+def test_names_what_is_wrong_in_the_manifest(
     program, damaged, frame_folder, tmp_path, path, value, message
 ):
-    folder, sidecar = damaged
-    (folder / "model.json").write_text(changed(sidecar, path, value))
+    folder, manifest = damaged
+    (folder / "model.json").write_text(changed(manifest, path, value))
     done = run(program, folder, frame_folder, tmp_path / "out")
     assert done.returncode == 1
     error = done.stderr.decode()
@@ -259,7 +259,7 @@ def test_refuses_a_graph_that_is_cut_off(program, damaged, frame_folder, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (b"", "empty"),
         (b"P3\n1 1\n255\n0 0 0\n", "P6"),
@@ -270,9 +270,9 @@ def test_refuses_a_graph_that_is_cut_off(program, damaged, frame_folder, tmp_pat
         (b"P6\nx", "sides"),
     ],
 )
-def test_names_the_picture_that_is_wrong(program, exported, tmp_path, picture, message):
+def test_names_the_image_that_is_wrong(program, exported, tmp_path, image, message):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.ppm").write_bytes(picture)
+    (tmp_path / "in" / "a.ppm").write_bytes(image)
     done = run(program, exported, tmp_path / "in", tmp_path / "out")
     assert done.returncode == 1
     assert "a.ppm" in done.stderr.decode()
