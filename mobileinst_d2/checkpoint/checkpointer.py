@@ -13,6 +13,7 @@ from torch import nn
 
 from .backbones import find_backbone_module, load_backbone_content
 from .names import find_state_dict
+from .published import find_published_layout, rename_published
 from .reading import CheckpointError, read_checkpoint
 
 __all__ = ["TrainingCheckpointer"]
@@ -33,7 +34,8 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
 
     A file appears under its own name only when it is complete, so the checkpoint that
     ``last_checkpoint`` names is always a whole one. Code in a file is never run. Public
-    checkpoints of the backbone are loaded into the backbone.
+    checkpoints of the backbone are loaded into the backbone, and those of whole models that their
+    authors released under the names that the model has here.
     """
 
     # Where the last load came from, the entries that were found there, and whether a training
@@ -200,7 +202,10 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics", False):
-            if self._is_of_backbone(checkpoint):
+            tensors, _ = find_state_dict(checkpoint)
+            if layout := find_published_layout(tensors):
+                checkpoint["model"] = rename_published(layout, tensors, self.model, self._source)
+            elif self._is_of_backbone(checkpoint):
                 self._load_backbone(checkpoint)
                 return None
             if self._starts_training:

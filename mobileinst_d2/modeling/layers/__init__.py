@@ -13,6 +13,7 @@ from .drop_path import DropPath
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import BinAveragePool, average_pool
 from .position import CoordinateChannels, SinePosition, sine_position
+from .pyramid_pooling import PyramidPooling
 from .resize import bilinear_resize
 from .semantic_injection import SemanticInjection
 from .size_constant import SizeConstant, fix_size_constants
@@ -28,6 +29,7 @@ __all__ = [
     "DropPath",
     "InvertedResidual",
     "MultiHeadAttention",
+    "PyramidPooling",
     "SemanticInjection",
     "SinePosition",
     "SizeConstant",

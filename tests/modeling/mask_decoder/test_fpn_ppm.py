@@ -1,15 +1,11 @@
-import math
-
 import pytest
 import torch
-from naive_resize import naive_resize
 from pyramid_features import Scale, constant_features, random_features, small_decoder
 from tiny_models import build_tiny_model
 from torch import nn
 
 from mobileinst_d2.modeling.layers import ConvNorm
 from mobileinst_d2.modeling.mask_decoder import FPNPPMMaskDecoder
-from mobileinst_d2.modeling.mask_decoder.fpn_ppm import PyramidPooling
 
 
 class SumLevels(nn.Module):
@@ -57,32 +53,6 @@ def test_3x3_convolutions_are_separable_at_the_named_strides():
     assert whole == [False, True, False]
     assert [layer.conv.groups for layer in model.mask_branch.convs[0]] == [12, 1]
     assert model(random_features(64, 64)).x_mask.shape == (2, 12, 8, 8)
-
-
-def naive_pooling(image: torch.Tensor, bins: int) -> torch.Tensor:
-    """Means over windows that start and end at the fractions of the map, rounded outwards."""
-    height, width = image.shape
-    pooled = torch.zeros(bins, bins)
-    for i in range(bins):
-        rows = slice(i * height // bins, math.ceil((i + 1) * height / bins))
-        for j in range(bins):
-            columns = slice(j * width // bins, math.ceil((j + 1) * width / bins))
-            pooled[i, j] = image[rows, columns].mean()
-    return pooled
-
-
-@pytest.mark.parametrize("size", [(2, 2), (1, 3), (5, 7), (12, 18)])
-def test_pooled_maps_hold_the_means_of_parts_of_any_map(size):
-    bins = (1, 2, 3, 6)
-    pooling = PyramidPooling(1, 1, bins)
-    pooling.branches = nn.ModuleList(map(Scale, (1, 2, 3, 4)))
-    pooling.bottleneck = nn.Identity()
-    x = torch.randn(1, 1, *size)
-    image, *pooled = pooling(x)[0]
-    assert torch.equal(image, x[0, 0])
-    for factor, (n, found) in enumerate(zip(bins, pooled, strict=True), 1):
-        expected = factor * naive_resize(naive_pooling(x[0, 0], n).numpy(), size)
-        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
 
 
 def test_pooling_lets_every_place_see_the_whole_map():
