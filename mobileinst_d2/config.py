@@ -6,7 +6,10 @@ choices that the paper does not settle; ``docs/deviations.md`` has the reasons.
 
 from detectron2.config import CfgNode as CN
 
+from .modeling.meta_arch.fastinst_config import add_fastinst_model_config
 from .modeling.meta_arch.mobileinst_config import add_mobileinst_model_config
+from .modeling.meta_arch.sparseinst_config import add_sparseinst_model_config
+from .modeling.meta_arch.yolact_config import add_yolact_model_config
 from .utils.config_keys import keep_existing_keys
 
 __all__ = ["add_mobileinst_config"]
@@ -33,6 +36,9 @@ def add_mobileinst_config(cfg: CN) -> None:
 
     _add_backbone_config(cfg)
     add_mobileinst_model_config(cfg)
+    add_sparseinst_model_config(cfg)
+    add_fastinst_model_config(cfg)
+    add_yolact_model_config(cfg)
     _add_data_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
