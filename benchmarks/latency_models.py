@@ -48,10 +48,12 @@ class ConfigCandidate:
     Attributes:
         name: of its row.
         cfg: the config.
+        size: (H, W) of its input; None = that of the comparison.
     """
 
     name: str
     cfg: CfgNode
+    size: tuple[int, int] | None = None
 
     def build_model(self) -> nn.Module:
         """The whole meta-architecture, in evaluation mode."""
@@ -73,7 +75,7 @@ class ConfigCandidate:
         Returns:
             Scores and mask logits of an image.
         """
-        graph = self.build_model().export_graphs(size)[_GRAPH]
+        graph = self.build_model().export_graphs(self.size or size)[_GRAPH]
         return BuiltModel(graph, (graph.example_input(),))
 
 
