@@ -1,5 +1,6 @@
 """Mobile backbones, registered in Detectron2's ``BACKBONE_REGISTRY``."""
 
+from .build import build_feature_backbone
 from .fpn import MobileFPN, build_mobile_fpn_backbone
 from .seaformer import SEAFORMER_VARIANTS, SeaFormer
 from .timm import TimmBackbone
@@ -12,5 +13,6 @@ __all__ = [
     "SeaFormer",
     "TimmBackbone",
     "TopFormer",
+    "build_feature_backbone",
     "build_mobile_fpn_backbone",
 ]
