@@ -12,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mobileinst_core.errors import UserError
 
+from .pixels import UPRIGHT, decode, upright_size
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "ImageReadError",
@@ -21,6 +23,7 @@ __all__ = [
     "natural_key",
     "prepare_output",
     "read_image",
+    "read_image_size",
     "write_image",
 ]
 
@@ -30,17 +33,6 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # What Pillow raises for missing, truncated and damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
-_EXIF_ORIENTATION = 0x0112
-# How an image is to be turned for each value of that tag; 1 = it is upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class VideoIOError(UserError):
@@ -99,55 +91,89 @@ def read_image(
     size: tuple[int, int] | None = None,
     allow_transposed: bool = False,
 ) -> np.ndarray:
-    """Read an image file, turned as its EXIF orientation says.
+    """Read an image file, turned as its orientation tag says, with 8 bits per channel.
 
-    Training, evaluation, demo and tools all read images with this function; the pixels are those
-    that Detectron2 reads.
+    Training, evaluation, demo and tools all read images with this function. Of 16 bits the upper 8
+    are taken; see `pixels` for what is refused.
 
     Args:
         path: an image file.
         image_format: order of the channels, "RGB" or "BGR".
         size: (H, W) according to the annotations, in pixels; None = not checked.
         allow_transposed: if the file has exactly this size with the sides exchanged, exchange
-            its axes, with a warning. Some videos of YouTube-VIS are stored in this way.
+            its axes, with a warning, unless it has an orientation tag. Some videos of YouTube-VIS
+            are stored in this way.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ImageReadError: the file is missing, truncated or no image.
+        ImageReadError: the file is missing, truncated, no image, or its pixels have no known range.
         ImageSizeError: it has another size.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(_upright(image).convert("RGB"))
+            rgb, orientation = decode(image)
     except FileNotFoundError as error:
         raise ImageReadError(f"there is no image file {path}.") from error
     except UnidentifiedImageError as error:
-        raise ImageReadError(f"cannot read {path}: not an image, or a damaged one.") from error
+        raise ImageReadError(
+            f"cannot read {path}: not an image, a damaged one, or of a kind that Pillow does not "
+            "know, such as colours in floating-point numbers."
+        ) from error
     except _READ_ERRORS as error:
         raise ImageReadError(f"cannot read the image {path}: {error}.") from error
-    if image_format == "BGR":
-        pixels = pixels[:, :, ::-1]
+    pixels = rgb[:, :, ::-1] if image_format == "BGR" else rgb
     if size is not None and pixels.shape[:2] != tuple(size):
-        if not allow_transposed or pixels.shape[1::-1] != tuple(size):
-            raise ImageSizeError(
-                f"the image {path} has height x width {pixels.shape[0]} x {pixels.shape[1]}, but "
-                f"its annotations say {size[0]} x {size[1]}. Check the annotation file and the "
-                "image folder."
-            )
+        _check_exchanged(path, pixels.shape[:2], tuple(size), orientation, allow_transposed)
         _warn_of_transposed_frames(os.path.dirname(path))
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of an image file, turned as its orientation tag says.
+
+    Args:
+        path: an image file, of which mostly the header alone is read.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ImageReadError: the file is missing or no image.
+    """
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
-    # Pillow raises various types for various damages; without the tag the image is upright.
-    except Exception:
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        with Image.open(path) as image:
+            return upright_size(image)
+    except (UnidentifiedImageError, *_READ_ERRORS) as error:
+        raise ImageReadError(f"cannot read the image {path}: {error}") from error
+
+
+def _check_exchanged(
+    path: str | os.PathLike,
+    found: tuple[int, int],
+    size: tuple[int, int],
+    orientation: int,
+    allow_transposed: bool,
+) -> None:
+    """Raise an error unless only the axes of the stored pixels are exchanged."""
+    message = (
+        f"the image {path} has height x width {found[0]} x {found[1]}, but its annotations say "
+        f"{size[0]} x {size[1]}."
+    )
+    if found[::-1] != size:
+        raise ImageSizeError(f"{message} Check the annotation file and the image folder.")
+    if orientation != UPRIGHT:
+        raise ImageSizeError(
+            f"{message} It has an orientation tag ({orientation}), by which it is turned when it "
+            "is displayed; the annotations seem to be of the pixels as they are stored. Remove the "
+            "tag from the file, or annotate the image as it is displayed."
+        )
+    if not allow_transposed:
+        raise ImageSizeError(
+            f"{message} Height and width are exchanged in one of the two; check the annotations."
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.rle import rle_area
-from mobileinst_core.video.images import ImageReadError, read_image
+from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image
 
 from .annotations import AnnotationFile, Video
 from .classes import THING_CLASSES
@@ -72,7 +72,7 @@ def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -
         At most one finding for the missing frames and one for those with exchanged sides, and one
         for each frame that is damaged or of another size.
     """
-    what, names = f"video {video.id}", video.file_names
+    what, names, size = f"video {video.id}", video.file_names, (video.height, video.width)
     paths = {name: Path(image_root) / name for name in names}
     missing = [name for name in names if not paths[name].is_file()]
     findings, transposed = [], []
@@ -84,18 +84,12 @@ def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -
         findings.append(Finding("frames", message))
     for name in [name for name in names if name not in missing] if decode else ():
         try:
-            height, width = read_image(paths[name]).shape[:2]
-        except ImageReadError as error:
-            findings.append(Finding("frames", f"{what}: {error}"))
-            continue
-        if (width, height) == (video.height, video.width) and height != width:
+            if read_image(paths[name]).shape[:2] == size:
+                continue
+            read_image(paths[name], size=size, allow_transposed=True)
             transposed.append(name)
-        elif (height, width) != (video.height, video.width):
-            message = (
-                f"{what}: the image {paths[name]} has {height} x {width} pixels (height x width), "
-                f"its annotations say {video.height} x {video.width}; check them and the image root"
-            )
-            findings.append(Finding("frames", message))
+        except (ImageReadError, ImageSizeError) as error:
+            findings.append(Finding("frames", f"{what}: {error}"))
     if transposed:
         message = (
             f"{what}: {len(transposed)} of {len(names)} frames have their sides exchanged on "

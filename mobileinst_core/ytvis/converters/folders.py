@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mobileinst_core.errors import UserError
-from mobileinst_core.video.images import IMAGE_SUFFIXES, list_images, natural_key
+from mobileinst_core.video.images import (
+    IMAGE_SUFFIXES,
+    list_images,
+    natural_key,
+    read_image_size,
+)
 
 __all__ = ["ClassFile", "check_size", "list_frames", "read_class_file"]
 
 _logger = logging.getLogger(__name__)
-
-# EXIF orientations that exchange height and width.
-_TURNED = (5, 6, 7, 8)
 
 
 def list_frames(
@@ -99,7 +100,7 @@ def _pair(image_folder: Path, annotations: dict[str, Path]) -> list[tuple[Path, 
 
 
 def check_size(path: Path, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Check the size of an image, turned as its EXIF orientation says; reads its header only.
+    """Check the size of an image, turned as its orientation tag says; reads its header only.
 
     Args:
         path: the image.
@@ -111,13 +112,7 @@ def check_size(path: Path, size: tuple[int, int] | None) -> tuple[int, int]:
     Raises:
         UserError: it cannot be read, or has another size.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
-                height, width = width, height
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the image {path}: {error}") from error
+    height, width = read_image_size(path)
     if size is not None and (height, width) != size:
         raise UserError(
             f"{path} has {height} x {width} pixels (height x width), but an earlier frame of the "
