@@ -6,6 +6,7 @@ are CMake, a compiler for C++17 and some minutes. What was built before is used 
     python tools/build_ncnn_example.py                    into build/ncnn_example
     python tools/build_ncnn_example.py --quick            with an ncnn that is built soon and slow
     python tools/build_ncnn_example.py --ncnn INSTALLED   with an ncnn that is there already
+    python tools/build_ncnn_example.py --arm64            cross-compiled for 64-bit ARM Linux
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ QUICK_OPTIONS = {
         "OFF",
     ),
 }
+# The program needs no library there. Half precision of ARMv8.2 is in, also in a quick build.
+ARM64_OPTIONS = {
+    "CMAKE_SYSTEM_NAME": "Linux",
+    "CMAKE_SYSTEM_PROCESSOR": "aarch64",
+    "CMAKE_C_COMPILER": "aarch64-linux-gnu-gcc",
+    "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
+    "CMAKE_EXE_LINKER_FLAGS": "-static",
+    "NCNN_RUNTIME_CPU": "ON",
+    "NCNN_ARM82": "ON",
+}
 QUICK_LAYERS = """
     BinaryOp Cast Clip Concat Convolution ConvolutionDepthWise Crop Eltwise ExpandDims Flatten
     GELU Gemm HardSigmoid HardSwish InnerProduct Input Interp LayerNorm MatMul MemoryData Noop
@@ -59,12 +70,15 @@ class FetchError(UserError):
     """There is no ncnn to build it with."""
 
 
-def build_example(output: Path, *, quick: bool = False, ncnn: Path | None = None) -> Path:
+def build_example(
+    output: Path, *, quick: bool = False, arm64: bool = False, ncnn: Path | None = None
+) -> Path:
     """Build the example, and ncnn unless it is there.
 
     Args:
         output: folder for all that is made.
         quick: build ncnn in the least time, and not for speed.
+        arm64: cross-compile for 64-bit ARM Linux.
         ncnn: an installed ncnn, to be used in place of an own one.
 
     Returns:
@@ -79,19 +93,22 @@ def build_example(output: Path, *, quick: bool = False, ncnn: Path | None = None
     if ncnn is None:
         ncnn = output / "ncnn"
         if not any(ncnn.glob("lib*/cmake/ncnn")):
-            build_ncnn(output, ncnn, quick)
+            build_ncnn(output, ncnn, quick, arm64)
     options = {"CMAKE_PREFIX_PATH": str(ncnn.resolve())}
+    if arm64:
+        options |= ARM64_OPTIONS
     build(REPOSITORY / "demo" / "ncnn", output / "example", options)
     return output / "example" / "mobileinst_ncnn"
 
 
-def build_ncnn(scratch: Path, target: Path, quick: bool) -> None:
+def build_ncnn(scratch: Path, target: Path, quick: bool, arm64: bool) -> None:
     """Fetch, build and install ncnn.
 
     Args:
         scratch: folder for what is made on the way.
         target: where to install it.
         quick: see :func:`build_example`.
+        arm64: likewise.
 
     Raises:
         FetchError: the source archive cannot be fetched.
@@ -112,6 +129,8 @@ def build_ncnn(scratch: Path, target: Path, quick: bool) -> None:
         listing = (source / "src" / "CMakeLists.txt").read_text(encoding="utf-8")
         unused = set(re.findall(r"ncnn_add_layer\((\w+)", listing)) - set(QUICK_LAYERS.split())
         options |= QUICK_OPTIONS | {f"WITH_LAYER_{name.lower()}": "OFF" for name in unused}
+    if arm64:
+        options |= ARM64_OPTIONS
     build(source, scratch / "ncnn-build", options, "--target", "install")
 
 
@@ -149,6 +168,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add = parser.add_argument
     add("--output", type=Path, metavar="DIR", default=REPOSITORY / "build" / "ncnn_example")
     add("--quick", action="store_true", help="build ncnn in the least time, and not for speed")
+    add("--arm64", action="store_true", help="cross-compile for 64-bit ARM Linux")
     add("--ncnn", type=Path, metavar="DIR", help="an installed ncnn to use")
     return parser.parse_args(arguments)
 
@@ -161,7 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line, by default that of the process.
     """
     options = parse_arguments(arguments)
-    say(f"built {build_example(options.output, quick=options.quick, ncnn=options.ncnn)}")
+    program = build_example(
+        options.output, quick=options.quick, arm64=options.arm64, ncnn=options.ncnn
+    )
+    say(f"built {program}")
 
 
 if __name__ == "__main__":

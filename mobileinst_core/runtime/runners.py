@@ -126,7 +126,14 @@ class OnnxRunner(GraphRunner):
 
 
 class NcnnRunner(GraphRunner):
-    """ncnn on the CPU, in fp32 on every machine."""
+    """ncnn on the CPU, in fp32 on every machine unless told otherwise.
+
+    Attributes:
+        half_precision: let graphs that are loaded from now on store and compute in fp16 where the
+            processor can, as ncnn would by itself.
+    """
+
+    half_precision = False
 
     def _load(self, num_threads: int) -> None:
         import ncnn
@@ -135,9 +142,9 @@ class NcnnRunner(GraphRunner):
         self._net = ncnn.Net()
         self._net.opt.num_threads = num_threads
         self._net.opt.use_vulkan_compute = False
-        # On ARM ncnn would use half precision by itself.
-        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
-            setattr(self._net.opt, f"use_{name}", False)
+        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
+            setattr(self._net.opt, f"use_{name}", self.half_precision)
+        self._net.opt.use_bf16_storage = False
         parameters, weights = (str(path) for path in self._files)
         if self._net.load_param(parameters) or self._net.load_model(weights):
             raise ExportError(f"{self._names()} cannot be loaded by ncnn")

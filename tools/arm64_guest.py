@@ -1,0 +1,34 @@
+"""Runs graphs for ncnn on images; `arm64_check.py` starts it inside of the emulator."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mobileinst_core.runtime.runners import NcnnRunner
+
+
+def main(request_file: str) -> None:
+    """Run a graph per image and save all outputs.
+
+    Args:
+        request_file: JSON with ``folder``, ``graphs`` (as in model.json), ``names`` (of the graph
+            for each image), ``images`` and ``outputs`` (.npz files), ``half_precision``.
+    """
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+    NcnnRunner.half_precision = request["half_precision"]
+    runners = {
+        name: NcnnRunner(request["folder"], request["graphs"][name])
+        for name in set(request["names"])
+    }
+    results = {}
+    with np.load(request["images"]) as images:
+        for number, name in enumerate(request["names"]):
+            outputs = runners[name](images[str(number)])
+            results.update({f"{number}.{key}": value for key, value in outputs.items()})
+    np.savez(request["outputs"], **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
