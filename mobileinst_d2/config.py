@@ -55,6 +55,10 @@ def _add_backbone_config(cfg: CN) -> None:
     # earlier blocks get proportionally less.
     cfg.MODEL.BACKBONE.DROP_PATH = 0.1
 
+    # Stages of a ResNet (of 2 to 5) whose 3x3 convolutions are deformable; () = none. It needs no
+    # compiled part of Detectron2, as MODEL.RESNETS.DEFORM_ON_PER_STAGE does.
+    cfg.MODEL.BACKBONE.DEFORMABLE_STAGES = ()
+
     cfg.MODEL.TOPFORMER = CN()
     # "tiny" | "small" | "base"; the paper's model is "base".
     cfg.MODEL.TOPFORMER.VARIANT = "base"

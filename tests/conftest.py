@@ -1,11 +1,13 @@
 """Fixtures that all tests share."""
 
+import importlib
 import json
 import logging
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # Workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -78,6 +80,17 @@ def shared_data() -> Callable[..., Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def published() -> ModuleType:
+    """What reads the outputs of public systems; a test that asks for it is skipped without them."""
+    folder = REPOSITORY.parent / "shared" / "reference"
+    if not folder.exists():
+        pytest.skip("optional reference outputs are absent")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return importlib.import_module("reference")
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,7 @@ class Trainer(DefaultTrainer):
             runtime: what to run that with; None = what it was exported for.
 
         Returns:
-            The network, or the exported model.
+            The network, in evaluation mode, or the exported model.
 
         Raises:
             CheckpointError: if the weights are damaged or belong to another network.
@@ -228,7 +228,7 @@ class Trainer(DefaultTrainer):
         if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
             logger.warning("MODEL.WEIGHTS is empty: evaluating a network with random weights.")
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return model
+        return model.eval()
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

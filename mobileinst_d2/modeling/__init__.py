@@ -3,7 +3,7 @@
 from .backbone import SeaFormer, TimmBackbone, TopFormer
 from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
-from .meta_arch import InstanceSegmentor, MobileInst, VideoSegmentor
+from .meta_arch import InstanceSegmentor, MobileInst, SparseInst, VideoSegmentor
 
 __all__ = [
     "INSTANCE_DECODER_REGISTRY",
@@ -11,6 +11,7 @@ __all__ = [
     "InstanceSegmentor",
     "MobileInst",
     "SeaFormer",
+    "SparseInst",
     "TimmBackbone",
     "TopFormer",
     "VideoSegmentor",

@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
 
 from .base import FEATURE_STRIDES, MobileBackbone
+from .deformable import deform_stages
 
 __all__ = ["build_feature_backbone"]
 
@@ -19,7 +20,8 @@ def build_feature_backbone(
     """Build the backbone of a config with no more outputs than are used.
 
     A mobile backbone is built without the layers of other outputs. Detectron2's own, such as
-    ``build_resnet_backbone``, give what ``MODEL.RESNETS.OUT_FEATURES`` says.
+    ``build_resnet_backbone``, give what ``MODEL.RESNETS.OUT_FEATURES`` says. A ResNet can have
+    ``MODEL.BACKBONE.DEFORMABLE_STAGES``.
 
     Args:
         cfg: the config.
@@ -35,8 +37,11 @@ def build_feature_backbone(
     names, kind = list(in_features), BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
     if isinstance(kind, type) and issubclass(kind, MobileBackbone):
         names = names or [name for name, stride in FEATURE_STRIDES.items() if stride in _STRIDES]
-        return kind(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)), out_features=names), names
+        backbone = kind(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)), out_features=names)
+        deform_stages(backbone, cfg.MODEL.BACKBONE.DEFORMABLE_STAGES)
+        return backbone, names
     backbone = build_backbone(cfg)
+    deform_stages(backbone, cfg.MODEL.BACKBONE.DEFORMABLE_STAGES)
     shapes = backbone.output_shape()
     if not names:
         names = [name for s in _STRIDES for name, x in shapes.items() if x.stride == s]

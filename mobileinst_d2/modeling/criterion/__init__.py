@@ -2,5 +2,6 @@
 
 from .mobileinst import MobileInstCriterion, PassedOutputs
 from .set_criterion import SetCriterion
+from .sparseinst import SparseInstCriterion
 
-__all__ = ["MobileInstCriterion", "PassedOutputs", "SetCriterion"]
+__all__ = ["MobileInstCriterion", "PassedOutputs", "SetCriterion", "SparseInstCriterion"]

@@ -80,7 +80,7 @@ class SetCriterion(nn.Module):
             objectness_logits = outputs["objectness_logits"].float()
             matches = self.matcher(class_logits, mask_logits, targets)
             logits, wanted = gather_masks(mask_logits, targets, matches)
-            num_objects, num_matches = normalizers(targets, logits)
+            num_objects, num_matches = self.normalizers(targets, logits)
 
             losses = {"loss_cls": self._class_loss(class_logits, targets, matches, num_objects)}
             losses["loss_dice"], losses["loss_mask"] = self.mask_losses(
@@ -93,6 +93,10 @@ class SetCriterion(nn.Module):
             anchor = sum(x.flatten()[:1].sum() for x in outputs.values()) * 0.0
             losses["loss_cls"] = losses["loss_cls"] + anchor
         return losses, matches
+
+    def normalizers(self, targets: list[FrameTargets], logits: torch.Tensor) -> list[float]:
+        """What sums over objects and over matches are divided by, see :func:`normalizers`."""
+        return normalizers(targets, logits)
 
     def mask_losses(
         self, logits: torch.Tensor, wanted: torch.Tensor, num_objects: float, num_matches: float

@@ -9,6 +9,7 @@ from .conv_norm import (
     inverted_residuals,
 )
 from .conv_transformer import ConvTransformer, attend_by_head
+from .deform_conv import DeformableConv2d
 from .drop_path import DropPath
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import BinAveragePool, average_pool
@@ -26,6 +27,7 @@ __all__ = [
     "ConvNorm",
     "ConvTransformer",
     "CoordinateChannels",
+    "DeformableConv2d",
     "DropPath",
     "InvertedResidual",
     "MultiHeadAttention",

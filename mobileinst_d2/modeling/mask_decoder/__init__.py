@@ -7,11 +7,15 @@ from .build import (
     feature_channels,
 )
 from .fpn_ppm import FPNPPMMaskDecoder
+from .instance_context import InstanceContextEncoder
+from .mask_branch import MaskBranch
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",
     "FPNPPMMaskDecoder",
+    "InstanceContextEncoder",
+    "MaskBranch",
     "MaskDecoderOutput",
     "SemanticEnhancedMaskDecoder",
     "build_mask_decoder",

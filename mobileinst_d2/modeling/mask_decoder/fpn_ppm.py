@@ -28,6 +28,7 @@ class FPNPPM(nn.Module):
         ppm_dim: int = 512,
         ppm_bins: Sequence[int] = (1, 2, 3, 6),
         norm: str = "BN",
+        upsample: str = "bilinear",
         separable: Collection[int] = (),
     ) -> None:
         """Build the encoder.
@@ -38,6 +39,7 @@ class FPNPPM(nn.Module):
             ppm_dim: channels of each pooled map; 0 = no pyramid pooling.
             ppm_bins: rows and columns of the pooled maps.
             norm: normalisation of the 3x3 output convolutions and of the fusion.
+            upsample: how the FPN goes up, "bilinear" or "nearest".
             separable: the levels, from 0 for the finest, whose 3x3 convolutions are
                 depthwise-separable.
         """
@@ -46,7 +48,13 @@ class FPNPPM(nn.Module):
         self.laterals = nn.ModuleList(ConvNorm(c, dim, norm="") for c in in_channels)
         self.ppm = PyramidPooling(dim, ppm_dim, ppm_bins) if ppm_dim else nn.Identity()
         self.top_down = PyramidRound(
-            dim, num_levels, top_down=True, norm=norm, relu=False, separable=separable
+            dim,
+            num_levels,
+            top_down=True,
+            norm=norm,
+            relu=False,
+            upsample=upsample,
+            separable=separable,
         )
         self.fusion = ConvNorm(num_levels * dim, dim, norm=norm)
 

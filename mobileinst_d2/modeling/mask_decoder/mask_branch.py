@@ -1,5 +1,6 @@
 """From the fused pyramid to the features that kernels multiply."""
 
+import itertools
 import math
 
 import torch
@@ -19,6 +20,7 @@ class MaskBranch(nn.Module):
         dim: int,
         *,
         kernel_dim: int,
+        in_channels: int | None = None,
         num_convs: int = 1,
         norm: str = "BN",
         separable: bool = False,
@@ -26,17 +28,19 @@ class MaskBranch(nn.Module):
         """Build the branch.
 
         Args:
-            dim: channels of the fused pyramid and of X_mask.
+            dim: channels of X_mask.
             kernel_dim: channels of a kernel; equal to ``dim`` leaves out the projection.
+            in_channels: channels of the fused pyramid; None = ``dim``.
             num_convs: number of 3x3 convolutions.
             norm: their normalisation.
             separable: make the 3x3 convolutions depthwise-separable.
         """
         super().__init__()
+        widths = [in_channels or dim, *[dim] * num_convs]
         self.convs = nn.Sequential(
             *(
-                conv3x3_norm(dim, dim, separable=separable, norm=norm, relu=True)
-                for _ in range(num_convs)
+                conv3x3_norm(width, out, separable=separable, norm=norm, relu=True)
+                for width, out in itertools.pairwise(widths)
             )
         )
         self.projection: nn.Module = nn.Identity()
@@ -48,6 +52,6 @@ class MaskBranch(nn.Module):
                 self.projection.conv.weight *= math.sqrt(kernel_dim / (2 * dim))
 
     def forward(self, fused: torch.Tensor) -> MaskDecoderOutput:
-        """Map the fused pyramid (B, dim, H/8, W/8) to X_mask and the mask features."""
+        """Map the fused pyramid (B, in_channels, H/8, W/8) to X_mask and the mask features."""
         x_mask = self.convs(fused)
         return MaskDecoderOutput(fused, x_mask, self.projection(x_mask))

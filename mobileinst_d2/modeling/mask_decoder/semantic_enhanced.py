@@ -23,6 +23,7 @@ from .mask_branch import MaskBranch
 __all__ = ["PyramidRound", "SemanticEnhancedMaskDecoder"]
 
 _DOWNSAMPLES = ("nearest", "max", "bilinear", "conv")
+_UPSAMPLES = ("bilinear", "nearest")
 _ENHANCER_PLACES = ("input", "output")
 
 
@@ -60,6 +61,7 @@ class PyramidRound(nn.Module):
         norm: str = "BN",
         relu: bool = True,
         downsample: str = "nearest",
+        upsample: str = "bilinear",
         separable: Collection[int] = (),
     ) -> None:
         """Build the round.
@@ -71,10 +73,13 @@ class PyramidRound(nn.Module):
             norm: normalisation of the 3x3 blocks.
             relu: end the 3x3 blocks with a ReLU.
             downsample: how a bottom-up round goes down, "nearest", "max", "bilinear" or "conv".
+            upsample: how a top-down round goes up, "bilinear" or "nearest".
             separable: the levels, from 0 for the finest, whose 3x3 convolutions are
                 depthwise-separable.
         """
         super().__init__()
+        check_option("upsample", upsample, _UPSAMPLES)
+        self.upsample = upsample
         levels = range(num_levels)
         self.visit = list(reversed(levels)) if top_down else list(levels)
         self.convs = nn.ModuleList(
@@ -96,10 +101,12 @@ class PyramidRound(nn.Module):
             x = levels[i]
             if carried is not None:
                 size = x.shape[-2:]
-                if self.downsamples is None:
-                    x = x + bilinear_resize(carried, size)
-                else:
+                if self.downsamples is not None:
                     x = x + self.downsamples[i - 1](carried, size)
+                elif self.upsample == "nearest":
+                    x = x + F.interpolate(carried, size=size, mode="nearest")
+                else:
+                    x = x + bilinear_resize(carried, size)
             carried = x
             outputs[i] = self.convs[i](x)
         return outputs

@@ -2,5 +2,6 @@
 
 from .base import InstanceSegmentor, VideoSegmentor
 from .mobileinst import MobileInst
+from .sparseinst import SparseInst
 
-__all__ = ["InstanceSegmentor", "MobileInst", "VideoSegmentor"]
+__all__ = ["InstanceSegmentor", "MobileInst", "SparseInst", "VideoSegmentor"]

@@ -1,0 +1,55 @@
+"""Compares with the final results of a public system."""
+
+from types import ModuleType
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from scipy.optimize import linear_sum_assignment
+
+# The smallest mask that has to agree in shape, in pixels.
+_LARGE = 200
+_MIN_IOU = 0.995
+# A pixel of stride 4 that rounding puts on the other side of the threshold changes the maskness by
+# up to this over the area of the mask, which happens to few masks.
+_PIXEL = 0.55 * 16
+_SHARE_BEYOND = 0.02
+
+
+def records(
+    published: ModuleType, meta: dict, predictor: object
+) -> tuple[list[np.ndarray], list[dict]]:
+    """The images of a case in BGR, and what Detectron2's data loader makes of them."""
+    images, batch = [], []
+    for spec in meta["images"]:
+        images.append(np.ascontiguousarray(published.image(spec)[:, :, ::-1]))
+        height, width = images[-1].shape[:2]
+        prepared = torch.from_numpy(predictor.prepare(images[-1]))
+        batch.append({"image": prepared, "height": height, "width": width})
+    return images, batch
+
+
+def check_results(published: ModuleType, expected: dict, instances: Instances) -> None:
+    """Assert that instances are those of an entry of ``meta["results"]``, in any order."""
+    masks = published.masks(expected)
+    shown = masks.any((1, 2))
+    masks, scores, classes = (
+        np.asarray(x)[shown] for x in (masks, expected["scores"], expected["classes"])
+    )
+    assert len(instances) == len(masks)
+    found = instances.to("cpu")
+    wanted_flat = masks.reshape(len(masks), -1).astype(np.float32)
+    found_flat = found.pred_masks.flatten(1).numpy().astype(np.float32)
+    intersection = wanted_flat @ found_flat.T
+    iou = intersection / (wanted_flat.sum(1)[:, None] + found_flat.sum(1) - intersection)
+    same_class = classes[:, None] == found.pred_classes.numpy()
+    difference = np.abs(scores[:, None] - found.scores.numpy())
+    rows, columns = linear_sum_assignment(same_class * iou - difference, maximize=True)
+    assert same_class[rows, columns].all()
+    area = wanted_flat.sum(1)[rows]
+    large = area >= _LARGE
+    assert large.any()
+    assert iou[rows, columns][large].min() >= _MIN_IOU
+    beyond = difference[rows, columns] - 10 * expected["float64"]["scores_max"] - 1e-5
+    assert (beyond > 0).mean() <= _SHARE_BEYOND
+    assert (beyond <= _PIXEL / area).all()
