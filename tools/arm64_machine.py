@@ -46,12 +46,18 @@ def emulator() -> str:
 
 
 def emulator_command(program: str | Path, *arguments: str | Path) -> list[str]:
-    """The command that runs a statically linked AArch64 program here.
+    """The command that runs a program here that ``CROSS_COMPILER`` made.
 
     Raises:
-        NotAvailableError: there is no emulator.
+        NotAvailableError: there is no emulator or no cross-compiler.
     """
-    return [emulator(), "-cpu", "max", str(program), *map(str, arguments)]
+    if shutil.which(CROSS_COMPILER) is None:
+        raise NotAvailableError(
+            f"{CROSS_COMPILER} is missing: apt-get install g++-aarch64-linux-gnu"
+        )
+    library = _run([CROSS_COMPILER, "-print-file-name=libstdc++.so.6"]).strip()
+    root = Path(library).resolve().parents[1]
+    return [emulator(), "-cpu", "max", "-L", str(root), str(program), *map(str, arguments)]
 
 
 class Arm64Python:

@@ -48,13 +48,12 @@ QUICK_OPTIONS = {
         "OFF",
     ),
 }
-# The program needs no library there. Half precision of ARMv8.2 is in, also in a quick build.
+# Half precision of ARMv8.2 is in, also in a quick build.
 ARM64_OPTIONS = {
     "CMAKE_SYSTEM_NAME": "Linux",
     "CMAKE_SYSTEM_PROCESSOR": "aarch64",
     "CMAKE_C_COMPILER": "aarch64-linux-gnu-gcc",
     "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
-    "CMAKE_EXE_LINKER_FLAGS": "-static",
     "NCNN_RUNTIME_CPU": "ON",
     "NCNN_ARM82": "ON",
 }
