@@ -66,6 +66,7 @@ setup(
         "console_scripts": [
             "mobileinst-demo = mobileinst_core.demo:main",
             "mobileinst-train = mobileinst_d2.commands.train:invoke_main",
+            "mobileinst-finetune = mobileinst_d2.commands.finetune:main",
             "mobileinst-export = mobileinst_d2.commands.export:main",
             "mobileinst-evaluate = mobileinst_core.ytvis.evaluate:main",
             "mobileinst-install-detectron2 = mobileinst_core.install_detectron2:main",

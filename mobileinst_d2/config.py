@@ -100,6 +100,9 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
+    # Share of the training samples onto which objects of another one are pasted, of videos whole
+    # tracks; 0 = off.
+    cfg.INPUT.COPY_PASTE = 0.0
     # Input size (H, W) of evaluation, demo and live tracking, as an exported model has it: images
     # are resized to fit and padded to exactly this, multiples of 64. () = MIN_SIZE_TEST and
     # MAX_SIZE_TEST count, and the padding is as small as can be.

@@ -99,7 +99,7 @@ for entry in distribution.entry_points:
 """
     environment = {**os.environ, "PYTHONPATH": str(site)}
     printed = run("-c", code, site, cwd=tmp_path / "elsewhere", env=environment)
-    names = ("train", "demo", "export", "evaluate", "install-detectron2")
+    names = ("train", "finetune", "demo", "export", "evaluate", "install-detectron2")
     assert set(printed.split()) == {f"mobileinst-{name}" for name in names}
     assert list((tmp_path / "elsewhere").iterdir()) == []
     for name in printed.split():

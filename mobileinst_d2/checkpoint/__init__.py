@@ -1,6 +1,6 @@
 """Weights: what is read from files, under which names, and how it gets into a model."""
 
-from .backbones import load_backbone_weights, load_pretrained_backbone
+from .backbones import load_backbone_weights, load_pretrained_backbone, start_network
 from .checkpointer import TrainingCheckpointer
 from .class_layers import adapt_class_layers
 from .folded_norm import folded_norms, refit_norms
@@ -15,4 +15,5 @@ __all__ = [
     "load_pretrained_backbone",
     "read_checkpoint",
     "refit_norms",
+    "start_network",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "load_pretrained_backbone",
     "load_timm_weights",
     "name_groups",
+    "start_network",
 ]
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,33 @@ logger = logging.getLogger(__name__)
 # classification network has all but a few layers; of another size of the same network at most
 # two fifths fit, by chance.
 _MIN_SHARE = 0.5
+
+
+def start_network(cfg: CfgNode, model: nn.Module) -> None:
+    """Load what the backbone of a new model starts from, and say which parts start at random.
+
+    Args:
+        cfg: see `load_pretrained_backbone`.
+        model: a meta-architecture.
+
+    Raises:
+        FileNotFoundError: see `load_pretrained_backbone`.
+        CheckpointError: likewise.
+    """
+    loaded = hasattr(model, "backbone") and load_pretrained_backbone(cfg, model)
+    trained = {"backbone"} if loaded else set()
+    parts = [
+        name
+        for name, part in model.named_children()
+        if name not in trained and next(part.parameters(), None) is not None
+    ]
+    advice = (
+        ""
+        if loaded
+        else " Few images or videos are too few for a random backbone: name a public checkpoint in "
+        "MODEL.BACKBONE.WEIGHTS, or with TimmBackbone set MODEL.TIMM.PRETRAINED True."
+    )
+    logger.warning("Parts that start at random weights: %s.%s", ", ".join(parts), advice)
 
 
 def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:
@@ -77,13 +105,15 @@ def load_timm_weights(backbone: TimmBackbone) -> None:
     """
     import timm  # takes seconds, and not every model needs it
 
+    logger.info("Looking for the weights of timm's %s in its cache and online.", backbone.name)
     try:
         public = timm.create_model(backbone.name, pretrained=True)
     # The package that downloads has many errors of its own, which have no common base.
     except Exception as error:
         raise CheckpointError(
             f"the weights of timm's {backbone.name} cannot be had: {_first_line(error)} Without a "
-            "connection, set MODEL.TIMM.PRETRAINED False and name a file in MODEL.BACKBONE.WEIGHTS."
+            "connection, name a file that was downloaded elsewhere in MODEL.BACKBONE.WEIGHTS, or "
+            "set MODEL.TIMM.PRETRAINED False to start at random weights."
         ) from error
     load_backbone_content(backbone, public.state_dict(), f"timm's {backbone.name}")
 

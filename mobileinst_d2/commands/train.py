@@ -18,6 +18,7 @@ from mobileinst_d2.engine import (
     launch,
     setup_cfg_of_model,
 )
+from mobileinst_d2.model_zoo import find_config_file
 
 _EXAMPLES = """
 Examples, in a clone of the project with `python train_net.py` in place of mobileinst-train:
@@ -47,6 +48,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = setup_cfg_of_model(args)
     cfg.freeze()
+    if args.config_file:
+        args.config_file = find_config_file(args.config_file)  # Detectron2 logs its content
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mobileinst_d2")
     return cfg

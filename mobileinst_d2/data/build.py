@@ -28,7 +28,7 @@ from mobileinst_core.errors import ConfigError
 from .datasets.catalog import is_registered, is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
 from .datasets.pseudo_clips import is_pseudo_clips
-from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
+from .mappers import ClipMapper, CopyPasteMapper, ImageMapper, PseudoClipMapper
 from .mappers.clip_mapper import visible_frames
 from .samplers import RatioSampler
 from .stream import ResumableLoader
@@ -77,10 +77,16 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
         dataset = list(itertools.chain.from_iterable(part.dataset for part in parts))
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     sizes = itertools.chain.from_iterable(part.sizes for part in parts)
+    sampler = _sampler_factory(cfg, dataset, [len(part.dataset) for part in parts])
+    mapper = _build_mapper(cfg, names) if clips else ImageMapper(cfg, is_train=True)
+    if cfg.INPUT.COPY_PASTE != 0:
+        # One array in memory, for the loader and the mapper.
+        dataset = DatasetFromList(dataset, copy=False) if isinstance(dataset, list) else dataset
+        mapper = CopyPasteMapper(mapper, dataset, cfg.INPUT.COPY_PASTE)
     return ResumableLoader(
         dataset,
-        _build_mapper(cfg, names) if clips else ImageMapper(cfg, is_train=True),
-        _sampler_factory(cfg, dataset, [len(part.dataset) for part in parts]),
+        mapper,
+        sampler,
         batch_size=_batch_size_per_process(cfg),
         groups=[int(width > height) for height, width in sizes] if grouped else None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

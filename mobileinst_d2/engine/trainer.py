@@ -28,7 +28,7 @@ from mobileinst_d2.checkpoint import (
     CheckpointError,
     TrainingCheckpointer,
     adapt_class_layers,
-    load_pretrained_backbone,
+    start_network,
 )
 from mobileinst_d2.data.build import (
     build_test_loader,
@@ -92,7 +92,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             adapt=functools.partial(adapt_class_layers, cfg),
-            start=functools.partial(load_pretrained_backbone, cfg),
+            start=functools.partial(start_network, cfg),
             trainer=weakref.proxy(self),
         )
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()

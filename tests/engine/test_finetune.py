@@ -1,0 +1,107 @@
+"""Plans for small data: what is decided from them, and what stays as it was chosen."""
+
+import numpy as np
+import pytest
+
+from mobileinst_core.errors import ConfigError
+from mobileinst_d2.engine import setup_cfg
+from mobileinst_d2.engine.finetune import DataSummary, plan_training, summarize_data
+
+
+def summary(*, videos=23, frames=400, size=0.3, is_video=True, classes=None):
+    return DataSummary(
+        is_video=is_video,
+        num_records=videos,
+        num_frames=frames,
+        objects_per_class=classes or {"cat": 20, "dog": 9},
+        relative_sizes=np.full(50, size),
+        frame_size=(360, 640),
+    )
+
+
+def plan(data, *opts, **more):
+    cfg = setup_cfg("finetune/video.yaml", ["MODEL.DEVICE", "cpu", *map(str, opts)])
+    return plan_training(cfg, data, chosen=opts[::2], **more)
+
+
+def box(side):
+    return [0, 0, side, side]
+
+
+def test_videos_are_counted_and_measured():
+    tracks = [
+        {"category_id": 1, "iscrowd": 0, "bboxes": [box(10), None, box(20)]},
+        {"category_id": 0, "iscrowd": 1, "bboxes": [box(50), box(50), box(50)]},
+        {"category_id": 1, "iscrowd": 0, "bboxes": [None, None, None]},
+    ]
+    video = {"height": 100, "width": 200, "tracks": tracks}
+    data = summarize_data([video, {**video, "tracks": []}], ["bird", "cat"])
+    assert data[:4] == (True, 1, 2, {"bird": 0, "cat": 1})
+    assert data.relative_sizes.tolist() == [0.1, 0.2]
+    assert data.frame_size == (100, 200)
+
+
+def test_images_are_counted_and_measured():
+    image = {"height": 50, "width": 40, "annotations": [{"category_id": 0, "bbox": box(20)}]}
+    data = summarize_data([image, image, {**image, "annotations": []}], ["cat"])
+    assert data[:4] == (False, 2, 2, {"cat": 2})
+    assert data.relative_sizes.tolist() == [0.5, 0.5]
+
+
+def test_data_without_objects_are_refused():
+    with pytest.raises(ConfigError, match="no object"):
+        summarize_data([{"height": 50, "width": 40, "tracks": []}], ["cat"])
+
+
+@pytest.mark.parametrize(
+    ("frames", "iterations"), [(2, 300), (400, 3000), (2000, 15_000), (15_000, 20_000)]
+)
+def test_the_schedule_follows_the_data_between_bounds(frames, iterations):
+    decided = plan(summary(frames=frames)).overrides
+    assert decided["SOLVER.MAX_ITER"] == iterations
+    assert decided["TEST.EVAL_PERIOD"] == decided["SOLVER.CHECKPOINT_PERIOD"] == iterations // 10
+    assert decided["SOLVER.WARMUP_ITERS"] < iterations / 10
+
+
+def test_the_learning_rate_grows_with_the_root_of_the_batch_and_says_so():
+    assert plan(summary()).overrides["SOLVER.BASE_LR"] == 5e-4
+    wider = plan(summary(), "SOLVER.IMS_PER_BATCH", 4)
+    assert wider.overrides["SOLVER.BASE_LR"] == pytest.approx(7.1e-4)
+    assert "SOLVER.IMS_PER_BATCH" not in wider.overrides
+    (rule,) = [reason for reason in wider.reasons if reason.startswith("SOLVER.BASE_LR")]
+    assert "root of 8 frames per iteration over 4" in rule
+    assert plan(summary(), "SOLVER.IMS_PER_BATCH", 64).overrides["SOLVER.BASE_LR"] == 1e-3
+    trained = plan(summary(), "MODEL.WEIGHTS", "model.pth")
+    assert trained.overrides["SOLVER.BASE_LR"] == 1e-4
+
+
+def test_each_process_has_its_share_of_the_batch():
+    decided = plan(summary(), num_processes=2).overrides
+    assert decided["SOLVER.IMS_PER_BATCH"] == 4
+    assert decided["SOLVER.MAX_ITER"] == 1500
+
+
+@pytest.mark.parametrize(("size", "side"), [(0.9, 256), (0.17, 288), (0.05, 384)])
+def test_the_input_is_larger_for_smaller_objects_but_not_than_the_frames(size, side):
+    decided = plan(summary(size=size)).overrides
+    assert decided["INPUT.MIN_SIZE_TEST"] == side
+    low, high = decided["INPUT.MIN_SIZE_TRAIN"]
+    assert low < side < high
+    assert decided["INPUT.MAX_SIZE_TEST"] >= side * 640 / 360
+
+
+def test_objects_of_a_few_pixels_and_empty_classes_are_named():
+    found = plan(summary(size=0.01, classes={"cat": 4, "emu": 0})).warnings
+    assert any("fewer than 8 pixels" in text for text in found)
+    assert any("the class emu" in text for text in found)
+    assert plan(summary(classes={"cat": 4})).warnings == []
+
+
+def test_chosen_values_stay_and_the_rest_follows_them():
+    made = plan(summary(), "SOLVER.MAX_ITER", 50, "INPUT.MIN_SIZE_TEST", 320)
+    assert not made.overrides.keys() & {"SOLVER.MAX_ITER", "INPUT.MIN_SIZE_TEST"}
+    assert made.overrides["TEST.EVAL_PERIOD"] == 5
+    assert made.overrides["INPUT.MIN_SIZE_TRAIN"] == (240, 400)
+    epochs = plan(summary(), "SOLVER.EPOCHS", 10.0).overrides
+    assert "SOLVER.MAX_ITER" not in epochs
+    assert epochs["TEST.EVAL_PERIOD"] == 100

@@ -1,0 +1,110 @@
+"""From annotated files to a training, by one command."""
+
+import json
+import logging
+from pathlib import Path
+
+import finetune
+import pytest
+import torch
+import yaml
+
+from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
+from mobileinst_d2.commands import finetune as command
+
+# A network that trains in seconds.
+SMALL = [
+    *("MODEL.DEVICE", "cpu", "MODEL.TIMM.PRETRAINED", "False"),
+    *("MODEL.MOBILEINST.HIDDEN_DIM", "32", "MODEL.MOBILEINST.KERNEL_DIM", "16"),
+    *("MODEL.MOBILEINST.INSTANCE_DECODER.NUM_QUERIES", "8"),
+    *("MODEL.MOBILEINST.INSTANCE_DECODER.NUM_HEADS", "2"),
+    *("SOLVER.MAX_ITER", "2", "INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("shapes")
+    return make_moving_shapes(
+        root, num_videos=6, num_val_videos=1, num_frames=3, height=48, width=64, seed=2
+    )
+
+
+@pytest.fixture(autouse=True)
+def _restored_loggers():
+    """No handlers left for other tests."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "mobileinst_d2")]
+    state = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, handlers, propagate, level in state:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def planned(*arguments):
+    """The config keys that are given to the training, and the plan."""
+    made, plan = command.plan_command(command.parse_args(list(map(str, arguments))))
+    opts = made[4:]
+    return dict(zip(opts[::2], opts[1::2], strict=True)), plan
+
+
+def source(shapes, file="instances.json", part="train"):
+    return shapes / part / file, shapes / part / "JPEGImages"
+
+
+@pytest.mark.parametrize("file", ["instances.json", "coco.json"])
+def test_a_fifth_is_held_out(shapes, tmp_path, file):
+    opts, plan = planned("--train", *source(shapes, file), "--output", tmp_path)
+    whole = read_json(shapes / "train" / file)
+    parts = [read_json(tmp_path / "data" / f"{name}.json") for name in ("train", "val")]
+    unit, owner = ("videos", "video_id") if "videos" in whole else ("images", "image_id")
+    ids = [{x["id"] for x in part[unit]} for part in parts]
+    assert ids[0] | ids[1] == {x["id"] for x in whole[unit]}
+    assert not ids[0] & ids[1]
+    assert len(ids[1]) < len(ids[0])
+    for part, kept in zip(parts, ids, strict=True):
+        assert part["categories"] == whole["categories"]
+        assert {x[owner] for x in part["annotations"]} <= kept
+    assert yaml.safe_load(opts["DATASETS.CUSTOM"])[0]["JSON"].startswith(str(tmp_path))
+    assert opts["MODEL.NUM_CLASSES"] == str(len(whole["categories"]))
+    assert not any("validation" in text for text in plan.warnings)
+
+
+def test_two_images_train_without_validation_and_say_so(shapes, tmp_path):
+    whole = read_json(shapes / "train" / "coco.json")
+    kept = [image["id"] for image in whole["images"][:2]]
+    path = tmp_path / "two.json"
+    small = {
+        **whole,
+        "images": whole["images"][:2],
+        "annotations": [x for x in whole["annotations"] if x["image_id"] in kept],
+    }
+    path.write_text(json.dumps(small))
+    opts, plan = planned("--train", path, shapes / "train" / "JPEGImages", "--output", tmp_path)
+    assert opts["DATASETS.TEST"] == "()"
+    assert any("no validation set" in text for text in plan.warnings)
+
+
+def test_videos_and_images_do_not_mix(shapes, tmp_path, fails):
+    arguments = ["--train", *source(shapes), "--val", *source(shapes, "coco.json", "val")]
+    fails("different kinds", finetune.main, [*map(str, arguments), "--output", str(tmp_path)])
+
+
+def test_other_files_are_named(shapes, tmp_path, fails, write_json):
+    path = write_json({"shapes": []})
+    arguments = ["--train", str(path), str(tmp_path), "--output", str(tmp_path / "out")]
+    fails(r"neither 'videos' nor 'images'", finetune.main, arguments)
+    assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("file", ["instances.json", "coco.json"])
+def test_one_command_trains_and_evaluates(shapes, tmp_path, file):
+    arguments = ["--train", *source(shapes, file), "--output", tmp_path / "out", *SMALL]
+    assert finetune.main(list(map(str, arguments))) == 0
+    output = tmp_path / "out"
+    assert "root of 4 frames per iteration" in (output / "log.txt").read_text()
+    assert "start at random weights: backbone" in (output / "log.txt").read_text()
+    assert torch.load(output / "model_final.pth")["iteration"] == 1
+    lines = (output / "metrics.json").read_text().splitlines()
+    assert any("segm/AP" in json.loads(line) for line in lines)
