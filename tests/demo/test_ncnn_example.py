@@ -11,27 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util
-from tiny_models import build_lively_model, noise_image, tiny_config
 
-from mobileinst_d2.export import ExportedModel, export_model
-from mobileinst_d2.export.export import TOLERANCES
-from mobileinst_d2.tracking import StreamingPredictor
-from mobileinst_d2.utils.classes import save_class_names
-
-SIZE = (128, 192)
-NAMES = ["ant", 'a "bee"', "löwe 🦁", "back\\slash"]
-# Settings and a seed with which instances come, go and change their order, no score is so near
-# another one or a threshold that rounding could decide, and no mask is of a few pixels only.
-SEED = 30
-SETTINGS = {
-    "MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 8,
-    "INPUT__FIXED_SIZE_TEST": SIZE,
-    "TEST__TRACKING__CLIP_LEN": 2,
-    "TEST__STREAMING__SCORE_ON": 0.6,
-    "TEST__STREAMING__SCORE_OFF": 0.5,
-    "TEST__STREAMING__SMOOTHING": 0.3,
-    "TEST__STREAMING__MAX_LOST": 0,
-}
+from mobileinst_core.runtime.model import ExportedModel
 
 
 @pytest.fixture(scope="module")
@@ -53,34 +34,10 @@ def program(repository):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A folder made for ncnn. The network has the graphs and layers of any TopFormer MobileInst."""
+def exported(export_example):
     pytest.importorskip("ncnn")
     pytest.importorskip("pnnx")
-    folder = tmp_path_factory.mktemp("exported")
-    save_class_names(folder, NAMES)
-    cfg = tiny_config(MODEL__WEIGHTS=str(folder / "model.pth"), **SETTINGS)
-    model = build_lively_model(SEED, **SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
-        # The values in this network are larger than those of trained ones.
-        patch.setitem(TOLERANCES, "fp32", 1e-3)
-        graphs = model.export_graphs(SIZE)
-        del graphs["image"]
-        patch.setattr(model, "export_graphs", lambda _: graphs)
-        export_model(model, cfg, SIZE, "ncnn", folder / "ncnn")
-    return folder / "ncnn"
-
-
-@pytest.fixture(scope="module")
-def frames():
-    """Ten frames of a camera that moves, with a cut; the last ones have another size."""
-    scenes = [noise_image(260, 420, seed).permute(1, 2, 0).numpy() for seed in (1, 5)]
-    height, width = 150, 240
-    result = []
-    for t in range(8):
-        y, x = 6 * t, 12 * t
-        result.append(np.ascontiguousarray(scenes[t >= 5][y : y + height, x : x + width]))
-    return [*result, scenes[1][:100, :70].copy(), scenes[0][:90, :100].copy()]
+    return export_example("ncnn")
 
 
 @pytest.fixture(scope="module")
@@ -108,20 +65,19 @@ def test_tracks_as_the_python_code_does(
     done = run(program, exported, frame_folder, tmp_path / "out", *arguments)
     assert done.returncode == 0, done.stderr.decode()
 
-    cfg = tiny_config(**SETTINGS)
-    clip_len = clip_len or SETTINGS["TEST__TRACKING__CLIP_LEN"]
-    cfg.TEST.TRACKING.CLIP_LEN = clip_len
-    predictor = StreamingPredictor(cfg, ExportedModel.load(exported))
+    overrides = [] if clip_len is None else ["TEST.TRACKING.CLIP_LEN", str(clip_len)]
+    model = ExportedModel.load(exported, opts=overrides)
+    tracker = model.online_tracker()
     lines = read_lines(tmp_path / "out")
     assert [line["frame"] for line in lines] == list(range(len(frames)))
     for line, frame in zip(lines, frames, strict=True):
-        expected, found = predictor.step(frame), line["instances"]
-        assert line["is_keyframe"] == predictor.is_keyframe
-        assert [x["id"] for x in found] == expected.ID
-        assert [x["class"] for x in found] == expected.pred_classes.tolist()
-        assert [x["name"] for x in found] == [NAMES[x["class"]] for x in found]
+        expected, found = tracker.step(frame), line["instances"]
+        assert line["is_keyframe"] == tracker.is_keyframe
+        assert [x["id"] for x in found] == expected.ids.tolist()
+        assert [x["class"] for x in found] == expected.classes.tolist()
+        assert [x["name"] for x in found] == [model.class_names[x["class"]] for x in found]
         assert [x["score"] for x in found] == pytest.approx(expected.scores.tolist(), abs=1e-3)
-        for instance, mask in zip(found, expected.pred_masks.numpy(), strict=True):
+        for instance, mask in zip(found, expected.masks, strict=True):
             decoded = mask_util.decode(instance["segmentation"]).astype(bool)
             assert (decoded & mask).sum() > 0.99 * (decoded | mask).sum()
             rows, columns = np.nonzero(decoded)

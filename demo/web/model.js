@@ -1,0 +1,70 @@
+// An exported folder: its model.json, and its graphs in ONNX Runtime.
+
+const FORMAT_VERSION = 2;
+
+export class Model {
+  #ort;
+  #sessions;
+
+  constructor(ort, manifest, sessions) {
+    this.#ort = ort;
+    this.#sessions = sessions;
+    this.manifest = manifest;
+    [this.height, this.width] = manifest.input.shape.slice(2);
+  }
+
+  // Loads a folder. `ort` is the module onnxruntime-web, and `read` gives the bytes of a file of the
+  // folder by its name, as a promise. Fails with an Error that names the file.
+  static async load(ort, read, progress = () => {}) {
+    const manifest = JSON.parse(new TextDecoder().decode(await read('model.json')));
+    check(manifest);
+    const sessions = {};
+    for (const name of ['keyframe', 'reuse']) {
+      const [file] = Object.keys(manifest.graphs[name].files);
+      progress(file);
+      const bytes = await read(file);
+      try {
+        sessions[name] = await ort.InferenceSession.create(bytes, { executionProviders: ['wasm'] });
+      } catch (error) {
+        throw new Error(`${file} cannot be loaded: ${error.message ?? error}`);
+      }
+    }
+    return new Model(ort, manifest, sessions);
+  }
+
+  // Kernels {rows, columns, data}, scores, and mask features {channels, height, width, data} of an
+  // image as toInput() makes it.
+  async keyframe(image) {
+    const { kernels, scores, mask_features: features } = await this.#run('keyframe', image);
+    return { kernels: matrix(kernels), scores: matrix(scores), features: planes(features) };
+  }
+
+  // The mask features alone.
+  async reuse(image) {
+    return planes((await this.#run('reuse', image)).mask_features);
+  }
+
+  async #run(name, image) {
+    const { inputs, outputs } = this.manifest.graphs[name];
+    const tensor = new this.#ort.Tensor('float32', image, this.manifest.input.shape);
+    const results = await this.#sessions[name].run({ [inputs.image.tensor]: tensor });
+    return Object.fromEntries(Object.keys(outputs).map((output) => [output, results[outputs[output].tensor]]));
+  }
+}
+
+const matrix = ({ dims, data }) => ({ rows: dims[1], columns: dims[2], data });
+const planes = ({ dims, data }) => ({ channels: dims[1], height: dims[2], width: dims[3], data });
+
+function check(manifest) {
+  const refuse = (why) => {
+    throw new Error(`model.json: ${why}`);
+  };
+  if (manifest.format_version !== FORMAT_VERSION)
+    refuse(`format_version is ${manifest.format_version}, this page reads ${FORMAT_VERSION}: export the model again`);
+  if (manifest.runtime !== 'onnx')
+    refuse(`the model is for ${manifest.runtime}: export it with tools/export.py --format onnx`);
+  for (const name of ['keyframe', 'reuse'])
+    if (!(name in manifest.graphs)) refuse(`the model was exported without the graph ${name}`);
+  const { mode } = manifest.thresholds.tracking;
+  if (mode !== 'prev') refuse(`thresholds.tracking.mode is ${mode}, this page associates in the mode prev`);
+}

@@ -1,0 +1,57 @@
+"""Fixtures for the examples in other languages: an exported model, and frames."""
+
+import numpy as np
+import pytest
+from tiny_models import build_lively_model, noise_image, tiny_config
+
+from mobileinst_d2.export import export_model
+from mobileinst_d2.export.export import TOLERANCES
+from mobileinst_d2.utils.classes import save_class_names
+
+SIZE = (128, 192)
+NAMES = ["ant", 'a "bee"', "löwe 🦁", "back\\slash"]
+# Settings and a seed with which instances come, go and change their order, no score is so near
+# another one or a threshold that rounding could decide, and no mask is of a few pixels only.
+SEED = 30
+SETTINGS = {
+    "MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 8,
+    "INPUT__FIXED_SIZE_TEST": SIZE,
+    "TEST__TRACKING__CLIP_LEN": 2,
+    "TEST__STREAMING__SCORE_ON": 0.6,
+    "TEST__STREAMING__SCORE_OFF": 0.5,
+    "TEST__STREAMING__SMOOTHING": 0.3,
+    "TEST__STREAMING__MAX_LOST": 0,
+}
+
+
+@pytest.fixture(scope="package")
+def export_example(tmp_path_factory):
+    """The folder for a runtime. The network has the layers of any TopFormer MobileInst."""
+
+    def export(runtime):
+        folder = tmp_path_factory.mktemp("exported")
+        save_class_names(folder, NAMES)
+        cfg = tiny_config(MODEL__WEIGHTS=str(folder / "model.pth"), **SETTINGS)
+        model = build_lively_model(SEED, **SETTINGS)
+        with pytest.MonkeyPatch.context() as patch:
+            # The values in this network are larger than those of trained ones.
+            patch.setitem(TOLERANCES, "fp32", 1e-3)
+            graphs = model.export_graphs(SIZE)
+            del graphs["image"]
+            patch.setattr(model, "export_graphs", lambda _: graphs)
+            export_model(model, cfg, SIZE, runtime, folder / runtime)
+        return folder / runtime
+
+    return export
+
+
+@pytest.fixture(scope="package")
+def frames():
+    """Ten frames of a camera that moves, with a cut; the last ones have another size."""
+    scenes = [noise_image(260, 420, seed).permute(1, 2, 0).numpy() for seed in (1, 5)]
+    height, width = 150, 240
+    result = []
+    for t in range(8):
+        y, x = 6 * t, 12 * t
+        result.append(np.ascontiguousarray(scenes[t >= 5][y : y + height, x : x + width]))
+    return [*result, scenes[1][:100, :70].copy(), scenes[0][:90, :100].copy()]
