@@ -1,15 +1,21 @@
 """What all commands do with errors that are meant for the user."""
 
+import contextlib
 import functools
+import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import ParamSpec
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TextIO
 
 from .errors import UserError
 
-__all__ = ["INTERRUPTED", "command"]
+__all__ = ["INTERRUPTED", "Ended", "command", "ending_well"]
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
+_SIGNALS = ("SIGTERM", "SIGHUP")
+_CLOSED_PIPE = 13  # SIGPIPE, also where the system has none
 
 _P = ParamSpec("_P")
 
@@ -34,8 +40,91 @@ def command(main: Callable[_P, int | None]) -> Callable[_P, int]:
         except (UserError, OSError) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
+        except Ended as error:
+            # Where standard error was a closed pipe, it leads nowhere by now.
+            sys.stderr.write(f"Ended: {error}.\n")
+            return 128 + error.signal
         except KeyboardInterrupt:
             sys.stderr.write("Interrupted.\n")
             return INTERRUPTED
 
     return run
+
+
+class Ended(KeyboardInterrupt):
+    """The program is to end, as with Ctrl-C.
+
+    Attributes:
+        signal: number of the signal that says so.
+    """
+
+    def __init__(self, reason: str, signal_number: int) -> None:
+        super().__init__(reason)
+        self.signal = signal_number
+
+
+@contextlib.contextmanager
+def ending_well() -> Iterator[None]:
+    """Let SIGTERM, SIGHUP and a closed standard output or error raise `Ended` inside.
+
+    So everything that Ctrl-C leaves behind in order is left so by these, too: files are finished.
+    """
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Stream(stream) for stream in streams)
+    try:
+        with _signals_raise():
+            yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+
+    def end(number: int, _frame: Any) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)  # once is enough
+        raise Ended(signal.Signals(number).name, number)
+
+    # What is ignored stays so: nohup does that.
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {number: x for number, x in handlers.items() if x is not signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stream:
+    """A text stream whose reader may go away."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._watch():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._watch():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _watch(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # What else is written, while files are finished, goes nowhere.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            raise Ended("nobody reads the output", _CLOSED_PIPE) from None

@@ -20,11 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mobileinst_core.arguments import positive_number, probability, whole_number
-from mobileinst_core.command import command
+from mobileinst_core.command import command, ending_well
 from mobileinst_core.detections import Detections
 from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
 from mobileinst_core.runtime.runners import RUNNERS
+from mobileinst_core.tracking.frames import tracked_frames
 from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
 from mobileinst_core.tracking.online import OnlineTracker
 from mobileinst_core.video import file_args
@@ -34,7 +35,7 @@ from mobileinst_core.video.outputs import TrackOutputs
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.window import Window
-from mobileinst_core.video.writers import IdMapWriter, VideoWriter
+from mobileinst_core.video.writers import CODECS, IdMapWriter, VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
 __all__ = ["Model", "get_parser", "main", "open_model"]
@@ -152,7 +153,7 @@ def add_video_arguments(group: argparse._ArgumentGroup) -> None:
     add("--mark-keyframes", action="store_true", help="write on key frames that they are")
     add("--timings", action="store_true", help="print how long each stage takes, and frame rates")
     add("--fps", type=positive_number, help="frame rate of the output video")
-    add("--codec", help="FourCC of the output video, by default mp4v for .mp4")
+    add("--codec", choices=CODECS, help="of the output video, by default h264 (.webm: vp9)")
 
 
 @command
@@ -172,9 +173,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--end must be above --start")
     if args.video_id is not None and not args.save_json:
         parser.error("--video-id is for --save-json")
-    set_up_logging()
-    run = run_images if args.input else run_video
-    run(args)
+    with ending_well():
+        set_up_logging()
+        run = run_images if args.input else run_video
+        run(args)
 
 
 def set_up_logging() -> None:
@@ -243,6 +245,7 @@ def run_images(args: argparse.Namespace) -> None:
     if args.output:
         targets = file_args.image_targets(paths, args.output, overwrite=args.overwrite)
     failures = []
+    best_score, num_shown = 0.0, 0
     with contextlib.ExitStack() as stack:
         # First of all: where there is no display, that is known at once.
         window = None if targets else stack.enter_context(Window(TITLE))
@@ -256,15 +259,29 @@ def run_images(args: argparse.Namespace) -> None:
                 failures.append(str(error))
                 continue
             detections = model.predict(frame)
+            best_score = max(best_score, float(detections.scores.max(initial=0.0)))
             detections = detections[detections.scores >= args.confidence_threshold]
+            num_shown += len(detections)
             drawn = visualizer.draw_instance_predictions(frame, detections)
             if targets:
                 write_image(targets[index], drawn, overwrite=args.overwrite)
                 logger.info("%s: %d instances, see %s.", path, len(detections), targets[index])
             elif not window.show(drawn, wait_for_key=True):
                 break
+    if num_shown == 0 and len(failures) < len(paths):
+        say_nothing_was_shown(args.confidence_threshold, best_score)
     if failures:
         raise UserError(f"{len(failures)} of {len(paths)} images were left out: {failures[0]}")
+
+
+def say_nothing_was_shown(threshold: float, best_score: float) -> None:
+    """Explain pictures without objects."""
+    logger.warning(
+        "Nothing is shown, as no object reached the score %g; the best had %.3f. "
+        "--confidence-threshold shows less certain ones.",
+        threshold,
+        best_score,
+    )
 
 
 def run_video(args: argparse.Namespace) -> None:
@@ -308,7 +325,10 @@ def run_video(args: argparse.Namespace) -> None:
             track(reader, tracker, outputs, timer)
         finally:
             if outputs.video:
-                logger.info("%s: %d frames.", target, outputs.video.num_frames)
+                count, codec = outputs.video.num_frames, outputs.video.codec
+                logger.info("%s: %d frames, %s.", target, count, codec)
+            if outputs.num_shown == 0 and tracker.frame_index >= 0:
+                say_nothing_was_shown(args.confidence_threshold, tracker.tracks.best_score)
             if reader.live:
                 logger.info(
                     "%d of %d frames were dropped, as the model was busy.",
@@ -320,7 +340,7 @@ def run_video(args: argparse.Namespace) -> None:
     if reader.num_damaged:
         raise UserError(
             f"{reader.num_damaged} of {reader.position} frames could not be decoded, see the "
-            "warnings. The others are done; a video repeats the frame before each."
+            "warnings. The others are done; a video goes on showing the frame before each."
         )
 
 
@@ -364,13 +384,15 @@ def track(
         outputs: where everything goes.
         timer: measures.
     """
-    with tqdm(total=reader.num_frames, unit="frame") as bar:
-        for frame in timer.frames(reader):
-            detections = tracker.step(frame)
-            timer.add(tracker.timings)
-            if not outputs.write(reader, frame, detections, tracker, timer):
+    with (
+        tqdm(total=reader.num_frames, unit="frame") as bar,
+        tracked_frames(reader, tracker) as frames,
+    ):
+        for tracked in frames:
+            timer.start_frame(tracked.seconds)
+            if not outputs.write(tracked, timer):
                 return
-            bar.update(reader.position - bar.n)
+            bar.update(tracked.frame.position - bar.n)
     outputs.finish(reader)
 
 

@@ -51,17 +51,17 @@ class StreamingPredictor(OnlineTracker):
             "scene_cut_threshold": streaming.SCENE_CUT_THRESHOLD,
         }
 
-    def step(self, frame: np.ndarray, *, force_keyframe: bool = False) -> Instances:
+    def step(self, frame: np.ndarray, **options: Any) -> Instances:
         """Track the next frame, see :meth:`OnlineTracker.step`.
 
         Args:
             frame: (H, W, 3), uint8, BGR as OpenCV reads it.
-            force_keyframe: run the full network, whatever the schedule says.
+            **options: those of :meth:`OnlineTracker.step`.
 
         Returns:
             The visible instances, best first, as :func:`to_instances` packs them.
         """
-        return to_instances(super().step(frame, force_keyframe=force_keyframe))
+        return to_instances(super().step(frame, **options))
 
 
 class VideoPredictor(OfflineTracker):

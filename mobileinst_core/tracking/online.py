@@ -95,7 +95,13 @@ class OnlineTracker:
         self._thumbnail: np.ndarray | None = None  # of the last frame, if scene cuts are sought
         self._forget_last_step()
 
-    def step(self, frame: np.ndarray, *, force_keyframe: bool = False) -> Detections:
+    def step(
+        self,
+        frame: np.ndarray,
+        *,
+        force_keyframe: bool = False,
+        image: np.ndarray | None = None,
+    ) -> Detections:
         """Track the next frame.
 
         A step that fails before the masks are made, for instance in the network, changes nothing:
@@ -104,6 +110,7 @@ class OnlineTracker:
         Args:
             frame: (H, W, 3), uint8, BGR as OpenCV reads it. The size may change in mid-stream.
             force_keyframe: run the full network, whatever the schedule says.
+            image: what ``prepare`` makes of the frame, where that was done before.
 
         Returns:
             The visible instances, best first, with identities.
@@ -114,7 +121,8 @@ class OnlineTracker:
         """
         _check_frame(frame)
         start = perf_counter()
-        image = self.prepare(frame)
+        if image is None:
+            image = self.prepare(frame)
         thumbnail = _thumbnail(image) if self.scene_cut_threshold else None
         force_keyframe = force_keyframe or self._is_scene_cut(thumbnail)
         prepared = perf_counter()

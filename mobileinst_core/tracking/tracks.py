@@ -16,6 +16,10 @@ class TrackManager:
     A pure state machine. Scores are smoothed; a track becomes visible and hidden with hysteresis;
     what was hidden for long comes back under a new identity. Identities begin at 1, grow, and are
     never used again.
+
+    Attributes:
+        best_score: the highest smoothed score since the start of the stream, 0 before; to tell the
+            user why nothing is visible.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class TrackManager:
 
     def reset(self) -> None:
         """Start a new stream. Identities start at 1 again."""
+        self.best_score = 0.0
         self._next_id = 1
         self._scores: np.ndarray | None = None  # tracks, classes: smoothed
         self._classes: np.ndarray | None = None  # tracks: shown class
@@ -82,6 +87,7 @@ class TrackManager:
             leader = self._scores.argmax(axis=1)
             self._classes = np.where(~self._visible | is_clear, leader, self._classes)
         best = self._shown_scores()
+        self.best_score = max(self.best_score, float(best.max(initial=0.0)))
         self._visible = np.where(self._visible, best >= self.score_off, best >= self.score_on)
         fresh = self._visible & ~self._is_alive()
         newcomers = np.flatnonzero(fresh)

@@ -10,6 +10,9 @@ from .writers import VIDEO_SUFFIXES
 
 __all__ = ["check_targets", "expand_inputs", "image_targets", "video_source", "video_target"]
 
+# What is read as a video; others may be, too.
+_INPUT_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".mpeg", ".mpg", ".ts", ".wmv")
+
 
 def expand_inputs(inputs: Sequence[str], option: str = "--input") -> list[Path]:
     """Turn files, folders and globs into a list of image files.
@@ -35,7 +38,7 @@ def expand_inputs(inputs: Sequence[str], option: str = "--input") -> list[Path]:
             paths += sorted(matches, key=natural_key)
         else:
             raise VideoIOError(f"{option} {text}: no such image, folder or matching file.")
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in paths if path.suffix.lower() in _INPUT_SUFFIXES]
     if videos:
         raise VideoIOError(f"{videos[0]} is a video; give it with --video-input, and alone.")
     return paths

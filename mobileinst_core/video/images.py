@@ -1,5 +1,6 @@
 """Reading, listing and writing of images, and the errors that images and videos share."""
 
+import errno
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from .pixels import UPRIGHT, decode, upright_size
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "DiskFullError",
     "ImageReadError",
     "ImageSizeError",
     "VideoIOError",
@@ -24,6 +26,7 @@ __all__ = [
     "prepare_output",
     "read_image",
     "read_image_size",
+    "write_error",
     "write_image",
 ]
 
@@ -33,10 +36,15 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # What Pillow raises for missing, truncated and damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class VideoIOError(UserError):
     """A video, image or camera that cannot be read or written; the message says why."""
+
+
+class DiskFullError(VideoIOError):
+    """A disk or a quota that is full; what was written before is kept."""
 
 
 class ImageReadError(VideoIOError):
@@ -212,7 +220,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool =
         # OpenCV's own writing does not report a full disk.
         path.write_bytes(content)
     except OSError as error:
-        raise VideoIOError(f"cannot write {path}: {error.strerror}.") from error
+        raise write_error(path, error) from error
 
 
 def prepare_output(path: Path, *, overwrite: bool) -> None:
@@ -237,4 +245,19 @@ def prepare_output(path: Path, *, overwrite: bool) -> None:
         if not exists:
             path.unlink()
     except OSError as error:
-        raise VideoIOError(f"cannot write {path}: {error.strerror}.") from error
+        raise write_error(path, error) from error
+
+
+def write_error(path: str | os.PathLike, error: OSError, what: str = "write") -> VideoIOError:
+    """The error for the user where a file cannot be written.
+
+    Args:
+        path: the file.
+        error: what the system says.
+        what: what was done to the file.
+
+    Returns:
+        A `DiskFullError` if there is no space left.
+    """
+    kind = DiskFullError if error.errno in _FULL else VideoIOError
+    return kind(f"cannot {what} {path}: {error.strerror}.")

@@ -3,17 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from mobileinst_core.detections import Detections
 
 from .drawing import TrackVisualizer
-from .readers import VideoReader
+from .readers import VideoFrame, VideoReader
 from .stage_timer import StageTimer
 from .window import Window
 from .writers import IdMapWriter, VideoWriter
 
-__all__ = ["ResultsWriter", "TrackOutputs"]
+__all__ = ["ResultsWriter", "TrackOutputs", "Tracked"]
 
 
 class ResultsWriter(Protocol):
@@ -26,12 +24,21 @@ class ResultsWriter(Protocol):
         """Take the next frame."""
 
 
+class Tracked(Protocol):
+    """A frame with its predictions, as tracking gives it."""
+
+    frame: VideoFrame
+    detections: Detections
+    prediction: Any
+    image_size: tuple[int, int]
+
+
 @dataclass
 class TrackOutputs:
     """Any of the outputs; None are left out.
 
-    Frames that the reader passed over keep their place: a video repeats the frame before, results
-    show nothing, and there is no map of identities.
+    Frames that the reader passed over keep their place: a video shows the frame before until the
+    time of the next, results show nothing, and there is no map of identities.
 
     Attributes:
         visualizer: draws the frames; needed for a window and for a video.
@@ -40,6 +47,7 @@ class TrackOutputs:
         maps: takes the identities per pixel.
         results: takes the predictions, for the results of the whole video.
         mark_keyframes: write on key frames that they are.
+        num_shown: instances in all frames so far.
     """
 
     visualizer: TrackVisualizer | None = None
@@ -48,22 +56,14 @@ class TrackOutputs:
     maps: IdMapWriter | None = None
     results: ResultsWriter | None = None
     mark_keyframes: bool = False
+    num_shown: int = 0
+    _position: int = 0
 
-    def write(
-        self,
-        reader: VideoReader,
-        frame: np.ndarray,
-        detections: Detections,
-        tracker: Any,
-        timer: StageTimer,
-    ) -> bool:
+    def write(self, tracked: Tracked, timer: StageTimer) -> bool:
         """Put out one frame.
 
         Args:
-            reader: where it comes from.
-            frame: (H, W, 3) uint8, BGR.
-            detections: what is tracked on it.
-            tracker: an `OnlineTracker` after it.
+            tracked: the frame and what is tracked on it.
             timer: measures the stages "collect", "draw" and "write".
 
         Returns:
@@ -72,20 +72,24 @@ class TrackOutputs:
         Raises:
             VideoIOError: a file cannot be written.
         """
+        frame, detections = tracked.frame, tracked.detections
+        self.num_shown += len(detections)
+        self._position = frame.position
         if self.results:
             with timer.measure("collect"):
-                self.results.fill(reader.position - 1)
-                self.results.add(tracker.prediction, tracker.image_size)
+                self.results.fill(frame.position - 1)
+                self.results.add(tracked.prediction, tracked.image_size)
         if self.visualizer:
             with timer.measure("draw"):
-                mark = "key frame" if self.mark_keyframes and tracker.is_keyframe else None
-                drawn = self.visualizer.draw_instance_predictions(frame, detections, mark=mark)
+                is_marked = self.mark_keyframes and tracked.prediction.is_keyframe
+                drawn = self.visualizer.draw_instance_predictions(
+                    frame.pixels, detections, mark="key frame" if is_marked else None
+                )
         with timer.measure("write"):
             if self.maps:
-                self.maps.write(reader.frame_name, detections)
+                self.maps.write(frame.name, detections)
             if self.video:
-                self.video.fill(reader.position - 1)
-                self.video.write(drawn)
+                self.video.write(drawn, frame.time)
             return self.window is None or self.window.show(drawn)
 
     def finish(self, reader: VideoReader) -> None:
@@ -94,6 +98,7 @@ class TrackOutputs:
         Args:
             reader: the source, at its end.
         """
-        for output in (self.video, self.results):
-            if output:
-                output.fill(reader.position)
+        if self.results:
+            self.results.fill(reader.position)
+        if self.video and reader.position > self._position:
+            self.video.hold(reader.position / reader.fps)

@@ -6,16 +6,38 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from .frame_source import SourceFrame
 from .images import VideoIOError
-from .sources import LatestIterator, open_source
+from .pipeline import AheadIterator
+from .sources import open_source
 
-__all__ = ["VideoReader"]
+__all__ = ["VideoFrame", "VideoReader"]
 
 logger = logging.getLogger(__name__)
+
+# A camera that gives nothing any more must not keep the program.
+_PATIENCE = 2.0
+
+
+class VideoFrame(NamedTuple):
+    """A frame and its place in the video.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, BGR.
+        position: its number among the selected frames, from 1; those that were passed over count.
+        time: seconds from the first selected frame to this one.
+        name: what to call it: the stem of its image file, or its six-digit number.
+    """
+
+    pixels: np.ndarray
+    position: int
+    time: float
+    name: str
 
 
 class VideoReader:
@@ -25,13 +47,14 @@ class VideoReader:
     that what cannot be read is known before anything expensive is started.
 
     Damaged frames are passed over with a warning, and so are frames of a live source that come
-    while the caller is busy; `position` counts them, so the timing is not lost. Frames of another
-    size are fitted into the size of the first, with bars.
+    while the caller is busy; `position` counts them, and the times of the others stay what they
+    are. Frames of another size are fitted into the size of the first, with bars.
 
     Attributes:
         name: what to call outputs made of it: the file's stem, the folder's name, "camera0".
         fps: frames per second of the selected frames, positive and finite.
-        num_frames: how many selected frames the source declares, or None if it does not (cameras).
+        num_frames: how many selected frames the source declares, which may be wrong, or None if it
+            does not (cameras).
         width: of the first frame, in pixels.
         height: of the first frame, in pixels.
         live: the source is a camera or stream, which does not wait.
@@ -66,9 +89,12 @@ class VideoReader:
         self._start, self._end, self._stride = start, end, stride
         self.live = self._source.live
         self.position = self.num_damaged = self._passed = 0
-        self._latest: LatestIterator | None = None
+        self._latest: AheadIterator | None = None
         self._size: tuple[int, int] | None = None
         self._warned_of_size = False
+        self._seen = 0
+        self._set_fps = fps
+        self._zero: float | None = None  # of the source's clock
         declared = self._source.num_frames
         self.num_frames = None
         if declared is not None or end is not None:
@@ -77,32 +103,27 @@ class VideoReader:
         self.fps = self._rate() if fps is None else fps
         self._items = self._read()
         try:
-            if declared is not None and start >= declared:
-                raise VideoIOError(
-                    f"there is no frame {start} to start at: {self._source.label} has {declared} "
-                    "frames."
-                )
             self._next = next(self._items, None)
             if self._next is None:
-                raise VideoIOError(f"no frame of {self._source.label} can be decoded.")
-        except VideoIOError:
+                raise VideoIOError(self._no_frame())
+        except BaseException:
             self.close()
             raise
-        self.width, self.height = self._size
+        height, width = self._next.pixels.shape[:2]
+        self.width, self.height = width, height
 
     @property
     def num_dropped(self) -> int:
         """Frames of a live source that came while the caller was busy."""
         return self._latest.dropped if self._latest else 0
 
-    @property
-    def frame_name(self) -> str:
-        """What to call the last frame: the stem of its image file, or its six-digit number."""
-        number = self._start + (self.position - 1) * self._stride
-        return self._source.names[number] if self._source.names else f"{number:06d}"
-
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield (H, W, 3) uint8 BGR frames. A second iteration goes on where the first stopped.
+        """Yield (H, W, 3) uint8 BGR frames, see :meth:`frames`."""
+        for frame in self.frames():
+            yield frame.pixels
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield frames with their places. A second iteration goes on where the first stopped.
 
         Raises:
             StreamLostError: after the last frame of a camera or stream, unless ``end`` was reached.
@@ -111,19 +132,15 @@ class VideoReader:
             return
         if self.live and self._latest is None:
             # Not before: whoever opens a camera may take some time until the first frame.
-            self._items = self._latest = LatestIterator(self._items)
+            self._items = self._latest = AheadIterator(
+                self._items, capacity=1, drop=True, patience=_PATIENCE, name="camera"
+            )
         while self._next is not None:
-            (self.position, frame), self._next = self._next, None
+            frame, self._next = self._next, None
+            self.position = frame.position
             yield frame
             self._next = next(self._items, None)
         self.position = self._passed
-        if self._source.num_frames is not None and self._passed != self.num_frames:
-            logger.warning(
-                "%s declares %d frames, but %d could be decoded.",
-                self._source.label,
-                self.num_frames,
-                self._passed,
-            )
 
     def close(self) -> None:
         """Release the file or the camera."""
@@ -136,17 +153,41 @@ class VideoReader:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _read(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Selected frames that can be decoded, with their positions from 1."""
-        decoders = islice(self._source.decoders(), self._start, self._end, self._stride)
-        for self._passed, decode in enumerate(decoders, 1):
+    def _read(self) -> Iterator[VideoFrame]:
+        """Selected frames that can be decoded."""
+        frames = islice(self._source.frames(), self._end)
+        for self._seen, frame in enumerate(frames, 1):
+            index, rest = divmod(self._seen - 1 - self._start, self._stride)
+            if index < 0 or rest:
+                continue
+            self._passed = index + 1
+            time = self._time(frame)
             try:
-                frame = decode()
+                pixels = frame.decode()
             except VideoIOError as error:
                 logger.warning("%s This frame is passed over.", error)
                 self.num_damaged += 1
                 continue
-            yield self._passed, self._fit(frame)
+            names = self._source.names
+            name = names[self._seen - 1] if names else f"{self._seen - 1:06d}"
+            yield VideoFrame(self._fit(pixels), self._passed, time, name)
+
+    def _time(self, frame: SourceFrame) -> float:
+        """Seconds from the first selected frame to the one at hand."""
+        by_rate = (self._passed - 1) / self.fps
+        if frame.time is None or self._set_fps is not None:
+            return by_rate
+        if self._zero is None:
+            self._zero = frame.time - by_rate
+        return frame.time - self._zero
+
+    def _no_frame(self) -> str:
+        if self.num_damaged == 0 and self._start:
+            return (
+                f"there is no frame {self._start} to start at: {self._source.label} has "
+                f"{self._seen} frames."
+            )
+        return f"no frame of {self._source.label} can be decoded."
 
     def _fit(self, frame: np.ndarray) -> np.ndarray:
         """The frame in the size of the first."""

@@ -5,13 +5,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
 
 from tabulate import tabulate
 
 __all__ = ["StageTimer"]
-
-Item = TypeVar("Item")
 
 # Enough for any median; a camera may run for days.
 _KEPT_FRAMES = 10_000
@@ -24,27 +21,20 @@ class StageTimer:
         """Start without frames."""
         self._frames: deque[Counter[str]] = deque(maxlen=_KEPT_FRAMES)
         self._current: Counter[str] = Counter()
+        self._count = 0
+        self._first = self._last = 0.0
 
-    def frames(self, items: Iterable[Item], stage: str = "read") -> Iterator[Item]:
-        """Go through the frames; what is measured meanwhile belongs to the frame at hand.
+    def start_frame(self, seconds: Mapping[str, float]) -> None:
+        """Begin with a frame; what is measured from now on belongs to it.
 
         Args:
-            items: the frames.
-            stage: under which to count the time until the next one is there.
-
-        Yields:
-            The frames.
+            seconds: what its stages took up to here, in other threads perhaps.
         """
-        iterator = iter(items)
-        end = object()
-        while True:
-            self._current = Counter()
-            with self.measure(stage):
-                item = next(iterator, end)
-            if item is end:
-                return
-            self._frames.append(self._current)
-            yield item
+        self._last = time.perf_counter()
+        self._first = self._first if self._count else self._last
+        self._count += 1
+        self._current = Counter(seconds)
+        self._frames.append(self._current)
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -58,14 +48,6 @@ class StageTimer:
             yield
         finally:
             self._current[stage] += time.perf_counter() - start
-
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what was measured elsewhere.
-
-        Args:
-            seconds: per stage.
-        """
-        self._current.update(seconds)
 
     def medians(self, *, without: Iterable[str] = ()) -> dict[str, float]:
         """Medians over the frames.
@@ -101,7 +83,10 @@ class StageTimer:
         headers, align = ("stage", "median ms"), ("left", "right")
         table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
         whole, undrawn = (1 / x["total"] for x in (medians, self.medians(without=drawing)))
+        elapsed = self._last - self._first
+        overlapped = f"{(self._count - 1) / elapsed:.1f}" if elapsed > 0 else "-"
         return (
-            f"{table}\n{whole:.1f} frames per second, {undrawn:.1f} without drawing and writing "
-            f"(medians of {len(self._frames)} frames)"
+            f"{table}\n{overlapped} frames per second with overlapping stages; one after another "
+            f"{whole:.1f}, {undrawn:.1f} without drawing and writing (medians of "
+            f"{len(self._frames)} frames)"
         )

@@ -1,43 +1,80 @@
-"""Writing of videos and identity maps, with errors where OpenCV only keeps quiet."""
+"""Writing of videos and identity maps, in forms that are played and read everywhere."""
 
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from mobileinst_core.detections import Detections
 
-from .images import VideoIOError, prepare_output, write_image
-from .sources import quiet_opencv
+from .images import DiskFullError, VideoIOError, prepare_output, write_error, write_image
 
-__all__ = ["VIDEO_SUFFIXES", "IdMapWriter", "VideoWriter", "id_map"]
+__all__ = ["CODECS", "VIDEO_SUFFIXES", "IdMapWriter", "VideoWriter", "id_map"]
 
-# The codec that every OpenCV build with FFmpeg can write into each container.
-_DEFAULT_CODECS = {
-    ".avi": "MJPG",
-    ".m4v": "mp4v",
-    ".mkv": "mp4v",
-    ".mov": "mp4v",
-    ".mp4": "mp4v",
-    ".webm": "VP80",
+
+class _Encoder(NamedTuple):
+    """An encoder of FFmpeg and its options; without a "crf" it is given a bit rate."""
+
+    name: str
+    options: Mapping[str, str]
+
+
+# Encoders per codec, of which the first that FFmpeg was built with is taken. Their options are for
+# speed: a video is encoded beside the network.
+CODECS = {
+    "h264": (
+        # Frames that wait for later ones would confuse the lengths of an mp4 file with gaps.
+        _Encoder("libx264", {"preset": "superfast", "crf": "20", "bf": "0"}),
+        _Encoder("libopenh264", {}),
+        _Encoder("h264_videotoolbox", {}),
+        _Encoder("h264_mf", {}),
+    ),
+    "vp9": (
+        _Encoder("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"}),
+    ),
+    "av1": (
+        _Encoder("libsvtav1", {"preset": "10", "crf": "30"}),
+        _Encoder("libaom-av1", {"usage": "realtime", "cpu-used": "8", "crf": "30", "b": "0"}),
+    ),
 }
-VIDEO_SUFFIXES = tuple(_DEFAULT_CODECS)
+_CODEC_NAMES = {"h264": "H.264", "vp9": "VP9", "av1": "AV1"}
+# Codecs per container, the one that most players have first.
+_CONTAINERS = {
+    ".m4v": ("h264",),
+    ".mkv": ("h264", "vp9", "av1"),
+    ".mov": ("h264",),
+    ".mp4": ("h264", "av1", "vp9"),
+    ".webm": ("vp9", "av1"),
+}
+VIDEO_SUFFIXES = tuple(_CONTAINERS)
+_TICKS = 90_000  # per second; the usual frame rates are whole numbers of them
+_BITS_PER_PIXEL = 0.15
+# What OpenCV converts with, in the numbers of FFmpeg: matrix of BT.601, and levels 16 to 235.
+_BT601, _LIMITED_RANGE = 6, 1
 # Containers write their index at the end, so a disk must not fill up before.
 _RESERVED_BYTES = 16 * 2**20
-_FRAMES_BETWEEN_DISK_CHECKS = 32
 # What the pixels of an identity map hold at most.
 _MAX_ID = np.iinfo(np.uint16).max
 
 
 class VideoWriter:
-    """A video file that is written completely or complained about.
+    """A video file that plays in browsers and on phones, written completely or complained about.
 
-    OpenCV drops frames of the wrong size and does not report a full disk; this class checks
-    every frame and the space on the disk, and at the end opens the file again and counts. Odd
-    sizes, which video codecs cannot hold, get one more row or column by repeating the last. A
-    file to which no frame was written is removed.
+    Frames are shown at the times that they are given. Pixels are yuv420p, and the index of an mp4
+    file stands at its beginning. The space on the disk is watched, and at the end the file is
+    opened again and its frames counted. Odd sizes, which yuv420p cannot hold, get one more row or
+    column by repeating the last. A file to which no frame was written is removed.
+
+    Attributes:
+        path: the file.
+        num_frames: written so far.
+        codec: name of the codec, to tell the user.
     """
 
     def __init__(
@@ -53,9 +90,10 @@ class VideoWriter:
 
         Args:
             path: the file; its suffix (see `VIDEO_SUFFIXES`) chooses the container.
-            fps: frames per second.
+            fps: frames per second, where frames come without times.
             size: width and height of all frames in pixels.
-            codec: FourCC code; by default one that OpenCV always has ("mp4v" for .mp4).
+            codec: of `CODECS`; by default the first that the container can hold and that is
+                installed, H.264 but for .webm.
             overwrite: replace an existing file.
 
         Raises:
@@ -65,40 +103,26 @@ class VideoWriter:
         self.path = Path(path)
         self.num_frames = 0
         self._size = size
-        suffix = self.path.suffix.lower()
-        if suffix not in _DEFAULT_CODECS:
-            raise VideoIOError(
-                f"cannot write a video to {self.path}: the suffix must be one of "
-                f"{', '.join(VIDEO_SUFFIXES)}."
-            )
-        codec = codec or _DEFAULT_CODECS[suffix]
-        if len(codec) != 4 or not codec.isascii():
-            raise VideoIOError(
-                f'a codec is named by four characters such as "mp4v", not {codec!r}.'
-            )
+        self._padded = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._step = max(1, round(_TICKS / fps))
+        self._tick = -1
+        codec, encoder = _choose_encoder(self.path, codec)
+        self.codec = _CODEC_NAMES[codec]
         prepare_output(self.path, overwrite=overwrite)
-        padded = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        self._padded = padded
-        self._last = np.zeros((padded[1], padded[0], 3), np.uint8)
-        with quiet_opencv():
-            self._writer = cv2.VideoWriter(
-                str(self.path), cv2.VideoWriter_fourcc(*codec), float(fps), padded
-            )
-        if not self._writer.isOpened():
-            self._writer.release()
-            raise VideoIOError(
-                f"OpenCV cannot encode {self.path} with the codec {codec!r} at {fps:g} frames per "
-                f'second. "mp4v" with .mp4 works in every build that has FFmpeg.'
-            )
+        with self._errors("open"):
+            self._open(encoder, fps)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
         """Append one frame.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of the size given at the start.
+            time: when it is shown, in seconds; None = one frame after the last one. The first
+                frame is shown from the start, whatever its time.
 
         Raises:
-            VideoIOError: the frame has another size or type, or the disk is nearly full.
+            DiskFullError: the disk is nearly full.
+            VideoIOError: the frame has another size or type, or cannot be written.
         """
         width, height = self._size
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
@@ -107,32 +131,37 @@ class VideoWriter:
                 f"video was started with ({height}, {width}, 3) uint8. All frames of a video must "
                 "have one size."
             )
+        if shutil.disk_usage(self.path.parent).free < _RESERVED_BYTES:
+            raise DiskFullError(
+                f"the disk is full: {self.path} ends after {self.num_frames} frames."
+            )
         if self._padded != self._size:
             bottom, right = self._padded[1] - height, self._padded[0] - width
             frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        self._append(frame)
+        self._planes = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
+        self._append(time)
 
-    def fill(self, num_frames: int) -> None:
-        """Repeat the last frame, or black before the first, up to a length of the video.
+    def hold(self, time: float) -> None:
+        """Go on showing the last frame.
 
         Args:
-            num_frames: the length; nothing happens if the video is as long.
+            time: when the video ends, in seconds; nothing happens if it is as long.
 
         Raises:
-            VideoIOError: the disk is nearly full.
+            VideoIOError: nothing can be written.
         """
-        while self.num_frames < num_frames:
-            self._append(self._last)
+        end = round(time * _TICKS) - self._step
+        if self.num_frames and end > self._tick:
+            self._append(end / _TICKS)
 
-    def _append(self, frame: np.ndarray) -> None:
-        if self.num_frames % _FRAMES_BETWEEN_DISK_CHECKS == 0:
-            free = shutil.disk_usage(self.path.parent).free
-            if free < _RESERVED_BYTES:
-                raise VideoIOError(
-                    f"the disk is full: {self.path} ends after {self.num_frames} frames."
-                )
-        self._writer.write(frame)
-        self._last = frame
+    def _append(self, time: float | None) -> None:
+        """Encode the planes at hand."""
+        picture = self._av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
+        picture.colorspace, picture.color_range = _BT601, _LIMITED_RANGE
+        picture.time_base = Fraction(1, _TICKS)
+        picture.pts = self._tick = self._next_tick(time)
+        picture.duration = self._step
+        self._encode(picture)
         self.num_frames += 1
 
     def close(self) -> None:
@@ -143,22 +172,80 @@ class VideoWriter:
         """
         if not self._release():
             return
-        found, size = _count_and_size(self.path)
+        found, size = self._count_and_size()
         if found != self.num_frames or size != self._padded:
             raise VideoIOError(
                 f"{self.path} is broken: {self.num_frames} frames of {self._padded} were written, "
                 f"but {found} of {size} are in the file. Is the disk full?"
             )
 
+    def _open(self, encoder: _Encoder, fps: float) -> None:
+        # SVT-AV1 would print what it is on standard error.
+        os.environ.setdefault("SVT_LOG", "1")
+        import av  # not before: it takes 20 MiB
+
+        self._av = av
+        # No index at the end, where browsers would have to look for it first.
+        options = {"movflags": "+faststart"}
+        is_iso = self.path.suffix.lower() in (".m4v", ".mov", ".mp4")
+        self._container = av.open(str(self.path), "w", options=options if is_iso else {})
+        rate = Fraction(fps).limit_denominator(1001 * 30)
+        self._stream = self._container.add_stream(
+            encoder.name, rate=rate, options=dict(encoder.options)
+        )
+        context = self._stream.codec_context
+        context.width, context.height = self._padded
+        context.pix_fmt = "yuv420p"
+        context.time_base = Fraction(1, _TICKS)
+        context.colorspace = context.color_primaries = context.color_trc = _BT601
+        context.color_range = _LIMITED_RANGE
+        if "crf" not in encoder.options:
+            self._stream.bit_rate = int(_BITS_PER_PIXEL * fps * self._padded[0] * self._padded[1])
+        context.open()
+
+    def _next_tick(self, time: float | None) -> int:
+        if self.num_frames == 0:
+            return 0
+        wanted = self._tick + self._step if time is None else round(time * _TICKS)
+        return max(wanted, self._tick + 1)
+
+    def _encode(self, picture: Any) -> None:
+        """Encode a picture, or what is left for None."""
+        with self._errors("write"):
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+
     def _release(self) -> bool:
         """Close the file. Returns whether there is something in it to check."""
-        if self._writer is None:
+        if self._container is None:
             return False
-        self._writer.release()
-        self._writer = None
+        try:
+            if self.num_frames:
+                self._encode(None)
+        finally:
+            container, self._container = self._container, None
+            with self._errors("finish"):
+                container.close()
         if self.num_frames == 0:
             self.path.unlink(missing_ok=True)
         return self.num_frames > 0
+
+    def _count_and_size(self) -> tuple[int, tuple[int, int]]:
+        """Number of frames in the file, and (width, height); zeros if it is broken."""
+        try:
+            with self._av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                count = sum(packet.size > 0 for packet in container.demux(stream))
+                return count, (stream.width, stream.height)
+        except (self._av.error.FFmpegError, OSError, IndexError):
+            return 0, (0, 0)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError) as error:
+            raise write_error(self.path, error, what) from error
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -171,13 +258,29 @@ class VideoWriter:
             self._release()
 
 
-def _count_and_size(path: Path) -> tuple[int, tuple[int, int]]:
-    """Number of frames, and (width, height), that a video file says it has; zeros if broken."""
-    capture = cv2.VideoCapture(str(path))
-    keys = (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-    count, width, height = (int(capture.get(key)) if capture.isOpened() else 0 for key in keys)
-    capture.release()
-    return count, (width, height)
+def _choose_encoder(path: Path, codec: str | None) -> tuple[str, _Encoder]:
+    """The codec and the encoder for a file, of those that are installed."""
+    import av
+
+    possible = _CONTAINERS.get(path.suffix.lower())
+    if possible is None:
+        raise VideoIOError(
+            f"cannot write a video to {path}: the suffix must be one of "
+            f"{', '.join(VIDEO_SUFFIXES)}."
+        )
+    if codec is not None and codec not in possible:
+        raise VideoIOError(
+            f"{path} cannot hold the codec {codec!r}: with {path.suffix} it is one of "
+            f"{', '.join(possible)}."
+        )
+    for name in [codec] if codec else possible:
+        for encoder in CODECS[name]:
+            if encoder.name in av.codecs_available:
+                return name, encoder
+    raise VideoIOError(
+        f"PyAV has no encoder here for {', '.join([codec] if codec else possible)}, so {path} "
+        "cannot be written. Its wheels have them: pip install --force-reinstall av."
+    )
 
 
 def id_map(detections: Detections) -> np.ndarray:

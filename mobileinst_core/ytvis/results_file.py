@@ -7,8 +7,8 @@ from pathlib import Path
 from mobileinst_core.files import write_json
 from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import VideoTracks
-from mobileinst_core.video.images import VideoIOError
-from mobileinst_core.video.sources import StreamLostError
+from mobileinst_core.video.cameras import StreamLostError
+from mobileinst_core.video.images import DiskFullError, write_error
 
 from .results import result_entries
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 class VideoResultsFile:
     """Collects the tracks of a video while it is predicted, for the format of `load_results`.
 
-    A context: the file is written at its end, also when the user or a lost camera ended the
-    video early, but not after other errors.
+    A context: the file is written at its end, also when the user, a lost camera or a full disk
+    ended the video early, but not after other errors.
     """
 
     def __init__(
@@ -78,19 +78,18 @@ class VideoResultsFile:
         """
         if self._image_size is None:
             return
-        logger.info("Choosing the tracks of %d frames.", self.num_frames)
         result = self._tracks.result(self._image_size, self._size)
         result["video_id"] = self._video_id
         entries = result_entries(result, self._category_ids, self._size)
         try:
             write_json(self.path, entries)
         except OSError as error:
-            raise VideoIOError(f"cannot write {self.path}: {error.strerror}.") from error
+            raise write_error(self.path, error) from error
         logger.info("%s: %d tracks over %d frames.", self.path, len(entries), self.num_frames)
 
     def __enter__(self) -> "VideoResultsFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt | StreamLostError):
+        if kind is None or issubclass(kind, KeyboardInterrupt | StreamLostError | DiskFullError):
             self.save()

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -171,9 +172,11 @@ def fake(monkeypatch):
         frames = 0
         score = 0.9
         stop_at = None
+        is_blind = False
         image_size = (HEIGHT, WIDTH)
         prediction = None
-        is_keyframe = False
+        frame_index = -1
+        tracks = SimpleNamespace(best_score=0.125)
         timings: dict = {}  # noqa: RUF012
 
         def __init__(self):
@@ -192,12 +195,17 @@ def fake(monkeypatch):
         def new_video(self):
             return FakeTracks()
 
-        def step(self, frame):
+        def prepare(self, frame):
+            return frame
+
+        def step(self, frame, *, image):
             if self.frames == self.stop_at:
                 raise KeyboardInterrupt
-            self.prediction, self.is_keyframe = frame, self.frames % 3 == 0
+            self.prediction = SimpleNamespace(is_keyframe=self.frames % 3 == 0)
             self.frames += 1
-            return find_square(frame, identity=5)
+            self.frame_index += 1
+            found = find_square(frame, identity=5)
+            return found[: 0 if self.is_blind else 1]
 
     state = Fake()
 

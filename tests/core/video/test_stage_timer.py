@@ -20,14 +20,9 @@ def clock(monkeypatch):
 
 
 def test_stages_are_summed_within_a_frame_and_their_medians_taken_over_frames(clock):
-    def frames():
-        for number in range(3):
-            clock.now += 1.0
-            yield number
-
     timer = StageTimer()
-    for number in timer.frames(frames()):
-        timer.add({"network": 10.0 * (number + 1)})
+    for number in range(3):
+        timer.start_frame({"read": 1.0, "network": 10.0 * (number + 1)})
         for _ in range(2):
             with timer.measure("draw"):
                 clock.now += 2.0
@@ -39,18 +34,20 @@ def test_stages_are_summed_within_a_frame_and_their_medians_taken_over_frames(cl
     assert timer.medians(without=["draw", "write"])["total"] == 21
     table = timer.table()
     assert "network      20000.0" in table
-    assert "0.0 frames per second, 0.0 without drawing and writing (medians of 3 frames)" in table
+    assert "0.0 without drawing and writing (medians of 3 frames)" in table
 
 
-def test_rates_are_those_of_the_median_frame(clock):
+def test_rates_are_those_of_the_clock_and_those_of_the_median_frame(clock):
     timer = StageTimer()
-    for _ in timer.frames(range(5)):
-        timer.add({"network": 0.1, "draw": 0.1})
-    assert "5.0 frames per second, 10.0 without" in timer.table()
+    for _ in range(5):
+        timer.start_frame({"network": 0.1, "draw": 0.1})
+        clock.now += 0.125
+    table = timer.table()
+    assert "8.0 frames per second with overlapping stages" in table
+    assert "one after another 5.0, 10.0 without" in table
 
 
 def test_no_frames_are_no_error():
     timer = StageTimer()
-    assert list(timer.frames([])) == []
     assert timer.medians() == {}
     assert timer.table() == "no frame was timed"

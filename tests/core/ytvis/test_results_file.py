@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_core.video.images import VideoIOError
-from mobileinst_core.video.sources import StreamLostError
+from mobileinst_core.video.cameras import StreamLostError
+from mobileinst_core.video.images import DiskFullError, VideoIOError
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
 MASK = mask_util.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
@@ -59,7 +59,8 @@ def test_the_entries_are_those_of_the_evaluation_servers(results):
     [
         (KeyboardInterrupt(), True),
         (StreamLostError("unplugged"), True),
-        (VideoIOError("the disk is full"), False),
+        (DiskFullError("the disk is full"), True),
+        (VideoIOError("the frame has another size"), False),
         (RuntimeError("out of memory"), False),
     ],
 )

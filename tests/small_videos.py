@@ -21,6 +21,29 @@ def write_plain(path, frames, fps=12.5):
     return path
 
 
+def read_by_opencv(path):
+    """All frames of a video, by another decoder than the project's."""
+    return [frame for frame, _ in _read(path)]
+
+
+def times_of(path):
+    """When the frames of a video are shown, in seconds, by another reader than the project's."""
+    return [time for _, time in _read(path)]
+
+
+def duration_of(path):
+    """The length of a video in seconds, from its container."""
+    capture = cv2.VideoCapture(str(path))
+    return capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS)
+
+
+def _read(path):
+    capture = cv2.VideoCapture(str(path))
+    assert capture.isOpened()
+    while (item := capture.read())[0]:
+        yield item[1], capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+
 class FakeCapture:
     """Stands in for cv2.VideoCapture, which needs a device."""
 

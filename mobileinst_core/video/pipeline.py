@@ -1,0 +1,115 @@
+"""Iterators that run in threads, so that the stages of a pipeline overlap."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+__all__ = ["AheadIterator"]
+
+Item = TypeVar("Item")
+
+# Between looks at signals such as Ctrl-C.
+_LOOK_SECONDS = 0.1
+
+
+class AheadIterator(Iterator[Item]):
+    """Runs an iterator in a thread, a few items ahead of whoever takes them.
+
+    Items, their order and errors are those of the iterator. Several of these make a pipeline: each
+    runs a generator over the one before.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        *,
+        capacity: int = 2,
+        drop: bool = False,
+        patience: float | None = None,
+        name: str = "ahead",
+    ) -> None:
+        """Start to iterate.
+
+        Args:
+            items: what to iterate; from now on only by this object.
+            capacity: items that wait at most.
+            drop: when so many wait, drop the oldest instead of pausing. So a slow consumer of live
+                items skips some instead of lagging ever further behind.
+            patience: seconds to wait at the end for an item that is being made; None = as long as
+                it takes.
+            name: of the thread.
+        """
+        self.dropped = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[Item] = deque()
+        self._capacity, self._drop, self._patience = capacity, drop, patience
+        self._stopped = self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(items,), name=name, daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> Item:
+        """The next item; waits for one.
+
+        Raises:
+            StopIteration: the items ended, or `close` was called.
+            BaseException: what the iterator raised, after its last item.
+        """
+        with self._changed:
+            while not (self._waiting or self._ended or self._stopped):
+                # Where a wait without an end cannot be interrupted, Ctrl-C would do nothing.
+                self._changed.wait(_LOOK_SECONDS)
+            if self._waiting:
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+                return item
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+
+    def close(self) -> bool:
+        """End the thread, after the item that it is at; those that wait are lost.
+
+        Returns:
+            False if it does not end, since the iterator does not return; it dies with the process.
+        """
+        with self._changed:
+            self._stopped = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._thread.join(self._patience)
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> "AheadIterator[Item]":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _run(self, items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                self._hand_over(item)
+                if self._stopped:
+                    break
+        except BaseException as error:  # raised where the items are taken
+            self._error = error
+        finally:
+            # Generators release what they hold in the thread that runs them.
+            if self._stopped and hasattr(items, "close"):
+                items.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _hand_over(self, item: Item) -> None:
+        with self._changed:
+            if self._drop and len(self._waiting) == self._capacity:
+                self._waiting.popleft()
+                self.dropped += 1
+            while len(self._waiting) == self._capacity and not self._stopped:
+                self._changed.wait()
+            if not self._stopped:
+                self._waiting.append(item)
+                self._changed.notify_all()

@@ -1,0 +1,140 @@
+"""Iterators in threads: those that wait for their consumer, and those that do not."""
+
+import threading
+
+import pytest
+
+from mobileinst_core.video.pipeline import AheadIterator
+
+
+def test_items_that_nobody_took_are_dropped_and_counted():
+    busy, done, end = threading.Event(), threading.Event(), threading.Event()
+
+    def camera():
+        yield 1
+        busy.wait(10)
+        yield from (2, 3, 4)
+        done.set()
+        end.wait(10)
+
+    items = AheadIterator(camera(), capacity=1, drop=True)
+    assert next(items) == 1
+    assert items.dropped == 0
+    busy.set()
+    done.wait(10)
+    assert next(items) == 4
+    assert items.dropped == 2
+    end.set()
+    assert list(items) == []
+    assert items.close()
+
+
+def test_nothing_is_dropped_while_the_consumer_keeps_up():
+    taken = threading.Semaphore(0)
+
+    def camera():
+        for number in range(50):
+            yield number
+            taken.acquire(timeout=10)
+
+    items = AheadIterator(camera(), capacity=1, drop=True)
+    for number in range(50):
+        assert next(items) == number
+        taken.release()
+    assert items.dropped == 0
+
+
+def test_errors_come_after_the_last_item():
+    ended = threading.Event()
+
+    def camera():
+        try:
+            yield 1
+            raise RuntimeError("unplugged")
+        finally:
+            ended.set()
+
+    items = AheadIterator(camera(), capacity=1, drop=True)
+    ended.wait(10)
+    assert next(items) == 1
+    with pytest.raises(RuntimeError, match="unplugged"):
+        next(items)
+
+
+def test_closing_ends_the_thread():
+    def camera():
+        while True:
+            yield 0
+
+    before = threading.active_count()
+    items = AheadIterator(camera(), capacity=1, drop=True)
+    next(items)
+    assert items.close()
+    assert threading.active_count() == before
+
+
+def test_an_iterator_that_hangs_does_not_hang_the_program():
+    release = threading.Event()
+
+    def camera():
+        yield 0
+        release.wait(10)
+
+    items = AheadIterator(camera(), capacity=1, drop=True, patience=0.01)
+    next(items)
+    assert not items.close()
+    release.set()
+
+
+def test_items_wait_for_a_slow_consumer_and_keep_their_order():
+    made = []
+
+    def numbers():
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    items = AheadIterator(numbers(), capacity=3)
+    taken = []
+    for item in items:
+        # Three wait, and one is at the door.
+        assert len(made) <= len(taken) + 1 + 3 + 1
+        taken.append(item)
+    assert taken == list(range(20))
+    assert items.dropped == 0
+
+
+def test_closing_a_pipeline_ends_all_its_threads_and_closes_its_generators():
+    closed = []
+
+    def numbers():
+        try:
+            number = 0
+            while True:
+                yield number
+                number += 1
+        finally:
+            closed.append(threading.current_thread().name)
+
+    before = threading.active_count()
+    with (
+        AheadIterator(numbers(), name="first") as first,
+        AheadIterator((2 * number for number in first), name="second") as second,
+    ):
+        assert [next(second) for _ in range(5)] == [0, 2, 4, 6, 8]
+    assert closed == ["first"]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("error", [ValueError("no memory"), KeyboardInterrupt()])
+def test_errors_of_a_stage_come_out_of_the_pipeline_behind_what_was_done(error):
+    def failing():
+        yield from (1, 2)
+        raise error
+
+    first = AheadIterator(failing())
+    with first, AheadIterator(number for number in first) as second:
+        assert [next(second), next(second)] == [1, 2]
+        with pytest.raises(type(error)) as caught:
+            next(second)
+    assert caught.value is error

@@ -1,0 +1,146 @@
+"""Video files as people have them: turned, with uneven times, cut off, damaged."""
+
+import logging
+import struct
+
+import av
+import cv2
+import numpy as np
+import pytest
+from small_videos import SIZE, grey_frames, read_by_opencv, times_of, write_plain
+
+from mobileinst_core.video.images import VideoIOError
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_core.video.writers import VideoWriter
+
+UNEVEN = [0.0, 0.04, 0.5, 1.0, 1.02, 3.0]
+
+
+def noise_frames(count):
+    return [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(count)]
+
+
+def write_uneven(path):
+    with VideoWriter(path, fps=25, size=SIZE) as writer:
+        for frame, time in zip(grey_frames(len(UNEVEN)), UNEVEN, strict=True):
+            writer.write(frame, time)
+    return path
+
+
+def turn(path, a, b, c, d):
+    """Write a matrix of rotation into the header of an mp4 file, as phones do."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    numbers = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    content[matrix : matrix + 36] = struct.pack(">9i", *numbers)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_frames_have_the_times_of_the_file(tmp_path, suffix, caplog):
+    path = write_uneven(tmp_path / f"a{suffix}")
+    frames = list(VideoReader(path).frames())
+    assert [frame.time for frame in frames] == pytest.approx(UNEVEN, abs=1e-3)
+    assert [round((frame.pixels.mean() - 10) / 8) for frame in frames] == list(range(6))
+    assert "cut off" not in caplog.text
+
+
+def test_times_count_from_the_first_selected_frame(tmp_path):
+    path = write_uneven(tmp_path / "a.mp4")
+    found = [frame.time for frame in VideoReader(path, start=2, stride=2).frames()]
+    assert found == pytest.approx([0, 0.52])
+
+
+def test_a_rate_of_the_user_counts_more_than_times(tmp_path):
+    path = write_uneven(tmp_path / "a.mp4")
+    found = [frame.time for frame in VideoReader(path, fps=10).frames()]
+    assert found == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+@pytest.mark.parametrize(
+    "matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)], ids=[0, 90, 180, 270]
+)
+def test_videos_of_phones_are_read_upright(tmp_path, matrix):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:24, :32] = (200, 60, 30)
+    frame[24:, 40:] = 180
+    path = write_plain(tmp_path / "a.mp4", [frame] * 3)
+    turn(path, *matrix)
+    expected = read_by_opencv(path)  # which turns, too
+    with VideoReader(path) as reader:
+        assert (reader.height, reader.width) == expected[0].shape[:2]
+        for found, wanted in zip(reader, expected, strict=True):
+            assert np.abs(found.astype(int) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(65, 47), (1, 1), (2, 33)])
+def test_odd_sizes_are_read(tmp_path, size):
+    frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("png", rate=5)  # which holds any size, without a loss
+        stream.width, stream.height, stream.pix_fmt = *size, "rgb24"
+        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(format="rgb24")
+        container.mux([*stream.encode(picture), *stream.encode(None)])
+    with VideoReader(tmp_path / "a.mov") as reader:
+        assert (reader.width, reader.height) == size
+        assert np.array_equal(list(reader), [frame])
+
+
+def test_a_single_frame_is_a_video(tmp_path):
+    frames = list(VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(1))).frames())
+    assert [(frame.position, frame.time) for frame in frames] == [(1, 0)]
+
+
+def test_a_file_without_its_index_is_told_as_that(tmp_path):
+    content = write_plain(tmp_path / "a.mp4", noise_frames(20)).read_bytes()
+    (tmp_path / "b.mp4").write_bytes(content[: content.index(b"moov") - 4])
+    with pytest.raises(VideoIOError, match=r"cannot open .*b\.mp4.* may lack the index"):
+        VideoReader(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize(("suffix", "says"), [(".mp4", "40 frames"), (".mkv", "4.0 seconds")])
+def test_a_cut_file_is_read_up_to_the_cut(tmp_path, caplog, suffix, says):
+    with VideoWriter(tmp_path / f"a{suffix}", fps=10, size=SIZE) as writer:
+        for frame in noise_frames(40):
+            writer.write(frame)
+    content = writer.path.read_bytes()
+    writer.path.write_bytes(content[: len(content) // 2])
+    reader = VideoReader(writer.path)
+    with caplog.at_level(logging.WARNING):
+        count = len(list(reader))
+    assert 10 < count <= 21
+    assert f"declares {says}, but it ends after" in caplog.text
+
+
+@pytest.mark.parametrize("declared", [3, 5000])
+def test_a_wrong_declared_length_changes_no_frame(tmp_path, declared, caplog):
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, SIZE)
+    for frame in grey_frames(12):
+        writer.write(frame)
+    writer.release()
+    content = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        place = content.index(tag) + offset
+        content[place : place + 4] = struct.pack("<I", declared)
+    path.write_bytes(content)
+    assert len(list(VideoReader(path, start=1))) == 11
+    with pytest.raises(VideoIOError, match=r"no frame 20 to start at: .* has 12 frames"):
+        VideoReader(path, start=20)
+    assert ("declares 5000 frames, but it ends after frame 12" in caplog.text) == (declared > 12)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 236, b"WAVE", b"fmt ", 16, 1, 1, 8000,
+                         8000, 1, 8, b"data", 200)  # fmt: skip
+    (tmp_path / "a.wav").write_bytes(header + bytes(200))
+    with pytest.raises(VideoIOError, match=r"there is no video in .*a\.wav"):
+        VideoReader(tmp_path / "a.wav")
+
+
+def test_what_is_written_keeps_the_times_of_what_is_read(tmp_path):
+    reader = VideoReader(write_uneven(tmp_path / "a.mkv"))
+    with VideoWriter(tmp_path / "b.mp4", fps=reader.fps, size=SIZE) as writer:
+        for frame in reader.frames():
+            writer.write(frame.pixels, frame.time)
+    assert times_of(tmp_path / "b.mp4") == pytest.approx(UNEVEN, abs=2e-3)
