@@ -69,6 +69,13 @@ def test_every_config_file_has_an_optimizer():
         build_optimizer(read(file), nn.Linear(2, 2))
 
 
+def test_no_shipped_config_freezes_a_mobile_backbone():
+    for file in CONFIG_FILES:
+        cfg = read(file).MODEL.BACKBONE
+        mobile = ("TopFormer", "SeaFormer", "TimmBackbone", "build_mobile_fpn_backbone")
+        assert cfg.NAME not in mobile or cfg.FREEZE_AT == 0, file
+
+
 def test_output_folders_are_not_shared():
     folders = [
         yaml.safe_load((REPOSITORY / file).read_text(encoding="utf-8"))["OUTPUT_DIR"]

@@ -44,7 +44,8 @@ def start_network(cfg: CfgNode, model: nn.Module) -> None:
         FileNotFoundError: see `load_pretrained_backbone`.
         CheckpointError: likewise.
     """
-    loaded = hasattr(model, "backbone") and load_pretrained_backbone(cfg, model)
+    has_backbone = hasattr(model, "backbone")
+    loaded = has_backbone and load_pretrained_backbone(cfg, model)
     trained = {"backbone"} if loaded else set()
     parts = [
         name
@@ -58,6 +59,16 @@ def start_network(cfg: CfgNode, model: nn.Module) -> None:
         "MODEL.BACKBONE.WEIGHTS, or with TimmBackbone set MODEL.TIMM.PRETRAINED True."
     )
     logger.warning("Parts that start at random weights: %s.%s", ", ".join(parts), advice)
+    if (
+        has_backbone
+        and not loaded
+        and not all(p.requires_grad for p in model.backbone.parameters())
+    ):
+        logger.warning(
+            "MODEL.BACKBONE.FREEZE_AT %d freezes layers of the backbone at random weights: set it "
+            "to 0.",
+            cfg.MODEL.BACKBONE.FREEZE_AT,
+        )
 
 
 def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:

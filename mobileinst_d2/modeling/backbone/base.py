@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
+from torch import nn
 
 from mobileinst_core.options import check_option
 
@@ -15,6 +16,8 @@ __all__ = ["FEATURE_STRIDES", "MobileBackbone", "check_image_channels"]
 
 FEATURE_STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
 _MIN_SIZE = 64
+# Largest MODEL.BACKBONE.FREEZE_AT, as of Detectron2's ResNet: n freezes up to stride 2**n.
+_MAX_FREEZE_AT = 5
 
 
 class MobileBackbone(Backbone):
@@ -46,9 +49,49 @@ class MobileBackbone(Backbone):
             raise ValueError(
                 f"out_features is {list(out_features)}: name each wanted output once, at least one"
             )
+        self._frozen: list[nn.Module] = []
         self._out_features = list(out_features)
         self._out_feature_strides = {name: FEATURE_STRIDES[name] for name in out_features}
         self._out_feature_channels = {name: channels[name] for name in out_features}
+
+    def freeze(self, freeze_at: int) -> None:
+        """Freeze the first layers, as Detectron2's ResNets do: no gradient, no batch statistics.
+
+        Args:
+            freeze_at: 0 freezes nothing, 1 the layers up to stride 2, 2 up to stride 4, ..., 5 up to
+                stride 32. What a public backbone lacks, such as the layers of x6, is never frozen.
+
+        Raises:
+            ValueError: if the number is out of range.
+        """
+        if not 0 <= freeze_at <= _MAX_FREEZE_AT:
+            raise ValueError(
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}: choose 0 (nothing) to {_MAX_FREEZE_AT} "
+                "(up to stride 32)"
+            )
+        if freeze_at == 0:
+            return
+        ends = self.stage_ends()
+        # A network that starts at a larger stride has its first stage frozen.
+        last = ends[max((s for s in ends if s <= 2**freeze_at), default=min(ends))]
+        # Modules are registered in the order in which they run.
+        modules = list(self.named_modules())
+        end = 1 + max(i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{last}."))
+        later = {id(module) for _, module in modules[end:]}
+        self._frozen = [x for _, x in modules[:end] if later.isdisjoint(map(id, x.modules()))]
+        for module in self._frozen:
+            module.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "MobileBackbone":
+        """Switch the mode of all but the frozen layers, which stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    @abstractmethod
+    def stage_ends(self) -> dict[int, str]:
+        """The last module at each stride of public backbones, 2 to 32, by its name."""
 
     @property
     def size_divisibility(self) -> int:

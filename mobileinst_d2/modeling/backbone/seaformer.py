@@ -192,6 +192,7 @@ class SeaFormer(MobileBackbone):
         out_features: tuple[str, ...] = ("x3", "x4", "x5", "x6"),
         drop_path: float = 0.1,
         norm: str = "BN",
+        freeze_at: int = 0,
     ) -> None:
         """Build the backbone with random weights, up to the coarsest output.
 
@@ -200,9 +201,10 @@ class SeaFormer(MobileBackbone):
             out_features: which of "x3", "x4", "x5", "x6" to return.
             drop_path: stochastic depth of the last transformer block of each stage, in [0, 1).
             norm: normalisation of every convolution.
+            freeze_at: see :meth:`freeze`.
 
         Raises:
-            ValueError: if ``variant`` or an output is unknown.
+            ValueError: if ``variant`` or an output is unknown, or ``freeze_at`` out of range.
         """
         check_option("variant", variant, SEAFORMER_VARIANTS)
         sizes = SEAFORMER_VARIANTS[variant]
@@ -226,6 +228,7 @@ class SeaFormer(MobileBackbone):
                 module = _build_transformer(sizes, transformer, in_channels, drop_path, norm)
                 self.add_module(f"trans{transformer}", module)
                 self.stages[-1].append(f"trans{transformer}")
+        self.freeze(freeze_at)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -235,7 +238,13 @@ class SeaFormer(MobileBackbone):
             "variant": cfg.MODEL.SEAFORMER.VARIANT,
             "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
             "norm": cfg.MODEL.BACKBONE.NORM,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
         }
+
+    def stage_ends(self) -> dict[int, str]:
+        """The stem and the stages, see :meth:`MobileBackbone.stage_ends`."""
+        stages = zip((4, 8, 16, 32), self.stages, strict=False)
+        return {2: "smb1.stem_block"} | {stride: names[-1] for stride, names in stages}
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to the outputs of all stages that there are."""

@@ -45,6 +45,7 @@ class TimmBackbone(MobileBackbone):
         out_features: Sequence[str] = ("x3", "x4", "x5", "x6"),
         global_feature: str = "conv",
         norm: str = "BN",
+        freeze_at: int = 0,
     ) -> None:
         """Build the backbone with random weights, up to the coarsest output.
 
@@ -55,6 +56,7 @@ class TimmBackbone(MobileBackbone):
             global_feature: how x6 is made from x5: "conv" (3x3 with stride 2), "separable" (the
                 same as depthwise and pointwise convolution) or "pool" (2x2 average).
             norm: what the batch norms become: "BN" (they stay), "SyncBN" or "FrozenBN".
+            freeze_at: see :meth:`freeze`.
 
         Raises:
             ValueError: if timm has no such network, it gives no features at strides 8, 16 and 32,
@@ -76,6 +78,7 @@ class TimmBackbone(MobileBackbone):
             self.global_layers = _build_global_layers(
                 global_feature, channels["x5"], norm, activation
             )
+        self.freeze(freeze_at)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -85,6 +88,18 @@ class TimmBackbone(MobileBackbone):
             "name": cfg.MODEL.TIMM.NAME,
             "global_feature": cfg.MODEL.TIMM.GLOBAL_FEATURE,
             "norm": cfg.MODEL.BACKBONE.NORM,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+        }
+
+    def stage_ends(self) -> dict[int, str]:
+        """What timm calls its features, see :meth:`MobileBackbone.stage_ends`."""
+        info = self.network.feature_info
+        stages = zip(info.reduction(), info.module_name(), strict=True)
+        # Networks whose layers timm lists one by one have underscores in place of the dots.
+        known = dict(self.network.named_modules())
+        return {
+            stride: f"network.{name if name in known else name.replace('.', '_')}"
+            for stride, name in stages
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

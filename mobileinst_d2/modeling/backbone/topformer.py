@@ -172,6 +172,7 @@ class TopFormer(MobileBackbone):
         sim_channels: int = 0,
         drop_path: float = 0.1,
         norm: str = "BN",
+        freeze_at: int = 0,
     ) -> None:
         """Build the backbone with random weights.
 
@@ -181,9 +182,10 @@ class TopFormer(MobileBackbone):
             sim_channels: channels of x3, x4, x5; 0 takes the variant's (128, 192, 256).
             drop_path: stochastic depth of the last transformer block, in [0, 1).
             norm: normalisation of every convolution.
+            freeze_at: see :meth:`freeze`.
 
         Raises:
-            ValueError: if ``variant`` or an output is unknown.
+            ValueError: if ``variant`` or an output is unknown, or ``freeze_at`` out of range.
         """
         check_option("variant", variant, TOPFORMER_VARIANTS)
         sizes = TOPFORMER_VARIANTS[variant]
@@ -192,6 +194,7 @@ class TopFormer(MobileBackbone):
         channels = dict.fromkeys(("x3", "x4", "x5"), sim_channels) | {"x6": width}
         super().__init__(channels, out_features, norm=norm)
         self.token_channels = sizes.token_channels
+        self.token_blocks = sizes.token_blocks
 
         self.tpm = TokenPyramid(sizes, norm)
         self.trans = ConvTransformer(
@@ -212,6 +215,7 @@ class TopFormer(MobileBackbone):
                 for i in levels
             }
         )
+        self.freeze(freeze_at)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -221,7 +225,14 @@ class TopFormer(MobileBackbone):
             "variant": cfg.MODEL.TOPFORMER.VARIANT,
             "drop_path": cfg.MODEL.BACKBONE.DROP_PATH,
             "norm": cfg.MODEL.BACKBONE.NORM,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
         }
+
+    def stage_ends(self) -> dict[int, str]:
+        """Those of the token pyramid, see :meth:`MobileBackbone.stage_ends`."""
+        names = [name for name, _ in self.tpm.named_children()]
+        blocks = zip((2, 4, 8, 16, 32), (0, *self.token_blocks), strict=True)
+        return {stride: f"tpm.{names[number]}" for stride, number in blocks}
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Map images (B, 3, H, W) to the outputs and x6."""

@@ -135,3 +135,46 @@ def test_traced_and_exported_networks_compute_the_same(build):
             for value, other in zip(expected, outputs, strict=True):
                 torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
     assert FlopCountAnalysis(model, x).total() > 0
+
+
+@pytest.mark.parametrize("freeze_at", [1, 3, 5])
+def test_frozen_layers_stay_as_they_are_and_the_rest_learns(build, freeze_at):
+    model = build(freeze_at=freeze_at).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    assert 0 < len(trainable) < len(list(model.parameters()))
+    optimizer = torch.optim.SGD(trainable, lr=0.1, weight_decay=0.1)
+    torch.manual_seed(0)
+    for _ in range(2):
+        features = model(torch.randn(2, 3, 128, 128))
+        optimizer.zero_grad()
+        sum(x.square().mean() for x in features.values()).backward()
+        optimizer.step()
+    after = model.state_dict()
+    first = next(name for name, p in model.named_parameters() if p.requires_grad)
+    names = list(before)
+    frozen = names[: names.index(first)]
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    running = [name for name in names[names.index(first) :] if name.endswith("running_mean")]
+    assert not all(torch.equal(before[name], after[name]) for name in running)
+
+
+def test_higher_numbers_freeze_more_and_never_the_layers_of_x6(build):
+    models = [build(freeze_at=number) for number in range(6)]
+    counts = [sum(not p.requires_grad for p in model.parameters()) for model in models]
+    assert counts[0] == 0
+    assert counts[1] <= counts[2] < counts[3] < counts[4] < counts[5]
+    assert counts[5] < len(list(models[0].parameters()))
+
+
+@pytest.mark.parametrize("number", [-1, 6])
+def test_frozen_stages_are_counted_as_detectron2_does(build, number):
+    with pytest.raises(ValueError, match=r"FREEZE_AT is"):
+        build(freeze_at=number)
+
+
+def test_a_network_without_a_stem_of_stride_two_freezes_its_first_stage():
+    model = TimmBackbone(name="convnext_atto", freeze_at=1)
+    assert not model.network.stem_0.weight.requires_grad
+    assert model.network.stages_1.downsample[0].weight.requires_grad
