@@ -8,6 +8,8 @@ from detectron2.structures import ImageList
 
 __all__ = ["pad_images", "pad_to_size"]
 
+_MIN_SIDE = 64
+
 
 def pad_to_size(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Pad maps (..., h, w) with 0 to (..., H, W).
@@ -32,7 +34,8 @@ def pad_images(
     Args:
         images: B images (3, h, w).
         divisor: divides the sides of the batch, if ``size`` does not say them.
-        size: (H, W) of the batch; None = as small as can be.
+        size: (H, W) of the batch; None = as small as can be, with sides of at least 64, the least
+            that a mobile backbone takes.
 
     Returns:
         (B, 3, H, W).
@@ -42,5 +45,6 @@ def pad_images(
     """
     sizes = [tuple(image.shape[-2:]) for image in images]
     if size is None:
-        size = tuple(-(-max(sides) // divisor) * divisor for sides in zip(*sizes, strict=True))
+        sides = (max(_MIN_SIDE, *lengths) for lengths in zip(*sizes, strict=True))
+        size = tuple(-(-side // divisor) * divisor for side in sides)
     return ImageList(torch.stack([pad_to_size(image, size) for image in images]), sizes)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from tiny_models import noise_image
+from torch import nn
 
 Rectangle = tuple[int, int, int, int]
 
@@ -60,3 +61,38 @@ def clip_input(
         "height": height,
         "width": width,
     }
+
+
+def empty_without_masks() -> dict:
+    """What Detectron2's own mapper gives for an image without annotations."""
+    item = image_input(objects=0)
+    item["instances"] = Instances((96, 128), gt_classes=torch.zeros(0, dtype=torch.int64))
+    return item
+
+
+# Batches of a model that is trained on images, with at most 20 queries.
+IMAGE_BATCHES = {
+    "one object": lambda: [image_input()],
+    "several objects": lambda: [image_input(objects=5), image_input(objects=3, seed=1)],
+    "no objects": lambda: [image_input(objects=0), image_input(objects=0, seed=1)],
+    "objects in one image only": lambda: [image_input(objects=0), image_input(objects=2)],
+    "no masks in an empty image": lambda: [empty_without_masks(), image_input()],
+    "smallest size": lambda: [image_input(64, 64)],
+    "odd sizes": lambda: [image_input(70, 131), image_input(101, 67, objects=2)],
+    "smaller than a stride": lambda: [image_input(20, 33)],
+    "more objects than queries": lambda: [image_input(objects=25)],
+}
+
+
+def check_training_step(model: nn.Module, batch: list[dict], names: set[str]) -> None:
+    """Assert that a batch gives these losses, and every parameter a finite gradient."""
+    losses = model(batch)
+    assert set(losses) == names
+    for name, value in losses.items():
+        assert value.ndim == 0, name
+        assert value.isfinite(), name
+        assert value.item() >= 0, name
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name

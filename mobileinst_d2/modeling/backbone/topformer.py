@@ -16,11 +16,11 @@ from torch import nn
 from mobileinst_core.options import check_option
 
 from ..layers import (
+    AveragePool,
     ConvNorm,
     ConvTransformer,
     SemanticInjection,
     attend_by_head,
-    average_pool,
     inverted_residuals,
 )
 from .base import MobileBackbone, check_image_channels
@@ -197,6 +197,7 @@ class TopFormer(MobileBackbone):
         self.token_blocks = sizes.token_blocks
 
         self.tpm = TokenPyramid(sizes, norm)
+        self.pools = nn.ModuleList(AveragePool() for _ in self.token_channels)
         self.trans = ConvTransformer(
             lambda: TopFormerAttention(width, sizes.num_heads, norm),
             depth=_NUM_TRANSFORMER_BLOCKS,
@@ -239,7 +240,9 @@ class TopFormer(MobileBackbone):
         tokens = self.tpm(x)
         height, width = tokens[-1].shape[-2:]
         pooled_size = ((height + 1) // 2, (width + 1) // 2)
-        pooled = torch.cat([average_pool(t, pooled_size) for t in tokens], dim=1)
+        pooled = torch.cat(
+            [pool(t, pooled_size) for pool, t in zip(self.pools, tokens, strict=True)], dim=1
+        )
         x6 = self.trans(pooled)
         injected = x6.split(self.token_channels, dim=1)
         features = {"x6": x6}

@@ -72,8 +72,9 @@ class IAMDecoder(nn.Module):
         check_option("activation", activation, _ACTIVATIONS)
         if groups < 1 or dim % groups:
             raise ValueError(f"groups is {groups}, choose a divisor of the width {dim}")
-        if num_queries < 1:
-            raise ValueError(f"num_queries is {num_queries}, at least 1")
+        for what, number in (("num_queries", num_queries), ("num_convs", num_convs)):
+            if number < 1:
+                raise ValueError(f"{what} is {number}, at least 1")
         self.activation = activation
         self.groups = groups
         widths = [in_channels, *[dim] * num_convs]

@@ -12,7 +12,7 @@ from .conv_transformer import ConvTransformer, attend_by_head
 from .deform_conv import DeformableConv2d
 from .drop_path import DropPath
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
-from .pooling import BinAveragePool, average_pool
+from .pooling import AveragePool, BinAveragePool
 from .position import CoordinateChannels, SinePosition, sine_position
 from .pyramid_pooling import PyramidPooling
 from .resize import bilinear_resize
@@ -22,6 +22,7 @@ from .size_constant import SizeConstant, fix_size_constants
 __all__ = [
     "BATCH_NORMS",
     "NORMS",
+    "AveragePool",
     "BatchNorm2d",
     "BinAveragePool",
     "ConvNorm",
@@ -36,7 +37,6 @@ __all__ = [
     "SinePosition",
     "SizeConstant",
     "attend_by_head",
-    "average_pool",
     "bilinear_resize",
     "build_norm",
     "conv3x3_norm",

@@ -1,31 +1,55 @@
-"""Average pooling to a given size."""
+"""Average pooling to a given size, also for runtimes that lack it."""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from .size_constant import SizeConstant
 
-__all__ = ["BinAveragePool", "average_pool"]
+__all__ = ["AveragePool", "BinAveragePool"]
 
 
-def average_pool(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Adaptive average pooling, with one window for all places where sizes allow it.
+class AveragePool(nn.Module):
+    """Adaptive average pooling to a size that is given at each call.
 
-    Args:
-        x: (B, C, H, W).
-        size: (h, w) of the result.
-
-    Returns:
-        (B, C, h, w).
+    Where sizes allow it, it is a pooling with one window for all places, and otherwise two products
+    with constant matrices: adaptive pooling itself is nothing that other runtimes have.
     """
-    sides = (*x.shape[-2:], *size)
-    # A trace for any size has no numbers here.
-    if all(isinstance(side, int) for side in sides):
+
+    def __init__(self) -> None:
+        """Build the layer, which has no parameters."""
+        super().__init__()
+        self.row_weights = _AxisWeights(2)
+        self.column_weights = _AxisWeights(3)
+
+    def forward(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, *size)."""
+        sides = (*x.shape[-2:], *size)
+        # A trace for any size has no numbers here.
+        if not all(isinstance(side, int) for side in sides):
+            return F.adaptive_avg_pool2d(x, size)
         height, width, rows, columns = sides
         if height % rows == 0 and width % columns == 0:
             window = (height // rows, width // columns)
             return F.avg_pool2d(x, window, stride=window)
-    return F.adaptive_avg_pool2d(x, size)
+        channels = x.shape[1]
+        by_row = x.flatten(1, 2)  # b, c * h, w
+        pooled = F.linear(by_row, self.column_weights(x, columns)).unflatten(1, (channels, height))
+        by_column = pooled.transpose(2, 3).flatten(1, 2)  # b, c * columns, h
+        pooled = F.linear(by_column, self.row_weights(x, rows)).unflatten(1, (channels, columns))
+        return pooled.transpose(2, 3)
+
+
+class _AxisWeights(SizeConstant):
+    """Weights (bins, length) of the positions of one axis of a map."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def compute(self, x: torch.Tensor, bins: int) -> torch.Tensor:
+        """For a map (B, C, H, W) and a number of bins."""
+        return _bin_weights(bins, x.shape[self.axis], x.device).to(x.dtype)
 
 
 class BinAveragePool(SizeConstant):

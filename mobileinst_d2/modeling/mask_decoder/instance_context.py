@@ -19,7 +19,12 @@ class InstanceContextEncoder(FPNPPM):
             in_channels: channels of the features, fine to coarse.
             dim: channels of all that is inside, and of the output.
             ppm_dim: channels of each pooled map, at least 1.
+
+        Raises:
+            ValueError: if ``ppm_dim`` is not positive.
         """
+        if ppm_dim < 1:
+            raise ValueError(f"ppm_dim is {ppm_dim}, at least 1")
         super().__init__(in_channels, dim, ppm_dim=ppm_dim, norm="", upsample="nearest")
         for block in (*self.laterals, *self.top_down.convs):
             weight_init.c2_xavier_fill(block.conv)

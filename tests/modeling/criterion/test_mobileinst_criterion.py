@@ -1,43 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from criterion_inputs import (
+    CLASSES,
+    QUERIES,
+    SIZE,
+    FixedMatcher,
+    average_over_processes,
+    make_outputs,
+    make_targets,
+)
 from tiny_models import tiny_config
 
-from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs, set_criterion
+from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
 from mobileinst_d2.modeling.targets import FrameTargets
-
-QUERIES, CLASSES, SIZE = 5, 3, (6, 8)
-
-
-class FixedMatcher(torch.nn.Module):
-    """Stands for the Hungarian matcher: always the same assignment."""
-
-    def __init__(self, *matches: tuple[list[int], list[int]]) -> None:
-        super().__init__()
-        self.matches = [tuple(torch.tensor(x, dtype=torch.int64) for x in m) for m in matches]
-
-    def forward(self, class_logits, mask_logits, targets):
-        return self.matches[: len(targets)]
-
-
-def make_targets(*counts: int) -> list[FrameTargets]:
-    return [
-        FrameTargets(
-            torch.randint(CLASSES, (count,)),
-            (torch.rand(count, *SIZE) > 0.5).float(),
-            torch.arange(count),
-        )
-        for count in counts
-    ]
-
-
-def make_outputs(batch: int) -> dict[str, torch.Tensor]:
-    shapes = {
-        "class_logits": (batch, QUERIES, CLASSES),
-        "objectness_logits": (batch, QUERIES),
-        "mask_logits": (batch, QUERIES, *SIZE),
-    }
-    return {name: torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
 
 
 def make_criterion(
@@ -133,22 +109,6 @@ def test_the_default_weights_are_the_papers():
     losses = criterion(outputs, targets)
     for name, weight in {"loss_cls": 2, "loss_dice": 2, "loss_mask": 2, "loss_obj": 1}.items():
         torch.testing.assert_close(losses[name], weight * plain[name])
-
-
-def average_over_processes(monkeypatch, processes):
-    """Mean of the losses of functions that run as if each were one process of a job."""
-    reduced = [[] for _ in processes]
-    with monkeypatch.context() as patch:
-        patch.setattr(set_criterion.comm, "get_world_size", lambda: len(processes))
-        for calls, process in zip(reduced, processes, strict=True):
-            patch.setattr(torch.distributed, "all_reduce", lambda x, c=calls: c.append(x.clone()))
-            process()
-        results = []
-        for process in processes:
-            sums = iter([sum(values) for values in zip(*reduced, strict=True)])
-            patch.setattr(torch.distributed, "all_reduce", lambda x, s=sums: x.copy_(next(s)))
-            results.append(process())
-    return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
 
 
 @pytest.mark.parametrize("match", ["shared", "identity"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mobileinst_d2.modeling.layers import BinAveragePool, average_pool
+from mobileinst_d2.modeling.layers import AveragePool, BinAveragePool
 
 
 @pytest.mark.parametrize(
@@ -10,15 +10,17 @@ from mobileinst_d2.modeling.layers import BinAveragePool, average_pool
 )
 def test_average_pooling_equals_pytorchs(shape, size):
     x = torch.randn(2, 3, *shape)
-    torch.testing.assert_close(average_pool(x, size), F.adaptive_avg_pool2d(x, size))
+    torch.testing.assert_close(AveragePool()(x, size), F.adaptive_avg_pool2d(x, size))
 
 
 @pytest.mark.filterwarnings(
     "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
 )
 def test_a_trace_of_average_pooling_takes_other_sizes():
+    pool = AveragePool()
+
     def halved(x: torch.Tensor) -> torch.Tensor:
-        return average_pool(x, ((x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2))
+        return pool(x, ((x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2))
 
     traced = torch.jit.trace(halved, torch.zeros(1, 1, 4, 4))
     x = torch.randn(1, 2, 5, 7)

@@ -1,7 +1,13 @@
 import pytest
 import torch
-from detectron2.structures import Instances
-from model_inputs import clip_input, image_input, make_instances, rectangles
+from model_inputs import (
+    IMAGE_BATCHES,
+    check_training_step,
+    clip_input,
+    image_input,
+    make_instances,
+    rectangles,
+)
 from tiny_models import build_tiny_model, noise_image
 from torch import nn
 
@@ -10,24 +16,6 @@ CLIP_LOSSES = IMAGE_LOSSES | {"loss_passed_dice", "loss_passed_mask"}
 A, B, C = rectangles(96, 128, 3)
 
 
-def empty_without_masks() -> dict:
-    """What Detectron2's own mapper gives for an image without annotations."""
-    item = image_input(objects=0)
-    item["instances"] = Instances((96, 128), gt_classes=torch.zeros(0, dtype=torch.int64))
-    return item
-
-
-IMAGE_BATCHES = {
-    "one object": lambda: [image_input()],
-    "several objects": lambda: [image_input(objects=5), image_input(objects=3, seed=1)],
-    "no objects": lambda: [image_input(objects=0), image_input(objects=0, seed=1)],
-    "objects in one image only": lambda: [image_input(objects=0), image_input(objects=2)],
-    "no masks in an empty image": lambda: [empty_without_masks(), image_input()],
-    "smallest size": lambda: [image_input(64, 64)],
-    "odd sizes": lambda: [image_input(70, 131), image_input(101, 67, objects=2)],
-    "smaller than a stride": lambda: [image_input(20, 33)],
-    "more objects than queries": lambda: [image_input(objects=25)],
-}
 CLIP_BATCHES = {
     "a pair": lambda: [clip_input([[A, B], [B, A]])],
     "two pairs": lambda: [clip_input([[A], [B]]), clip_input([[A, B], [B, C]], seed=4)],
@@ -38,19 +26,6 @@ CLIP_BATCHES = {
     "three frames": lambda: [clip_input([[A, B], [B, None], [C, A]])],
     "odd sizes": lambda: [clip_input([[A], [B]], 70, 131), clip_input([[A], [B]], 96, 67)],
 }
-
-
-def check_training_step(model: nn.Module, batch: list[dict], names: set[str]) -> None:
-    losses = model(batch)
-    assert set(losses) == names
-    for name, value in losses.items():
-        assert value.ndim == 0, name
-        assert value.isfinite(), name
-        assert value.item() >= 0, name
-    sum(losses.values()).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
 
 
 def freeze_statistics(model: nn.Module) -> nn.Module:
