@@ -122,6 +122,9 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.5
     # Open: weight decay of embeddings, which are the queries and their positions.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
+    # Parts that a batch runs in, one after the other, to take less memory: IMS_PER_BATCH, learning
+    # rate and schedule stay those of the whole batch.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
     # Length of the training in epochs, which then sets SOLVER.MAX_ITER; 0 = MAX_ITER and STEPS as
     # they are. Open: an epoch has seen as many frames as the training set has annotated ones.
     cfg.SOLVER.EPOCHS = 0.0

@@ -2,14 +2,19 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.utils import comm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
+
+from mobileinst_core.errors import ConfigError
 
 __all__ = ["CheckedAMPTrainer", "CheckedTrainer", "build_train_step"]
 
@@ -81,11 +86,82 @@ def _is_bad(value: torch.Tensor) -> bool:
     return not value.isfinite().all().item()
 
 
-class CheckedTrainer(_FiniteCheck, SimpleTrainer):
+class _Accumulation:
+    """Runs a batch in parts, one after the other, and updates the weights with their sum.
+
+    Losses and gradients are those of the whole batch where no batch norm sees the parts, all parts
+    are padded to one size, and no image has more objects than queries.
+    """
+
+    # Parts of each batch.
+    num_parts = 1
+
+    def run_step(self) -> None:
+        """Run one iteration."""
+        if self.num_parts == 1:
+            super().run_step()
+            return
+        start = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        parts = split_batch(batch, self.num_parts)
+        self.optimizer.zero_grad()
+        losses: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts):
+            is_last = number == len(parts) - 1
+            wait = isinstance(self.model, DistributedDataParallel) and not is_last
+            # The processes exchange their gradients once.
+            with self.model.no_sync() if wait else nullcontext():
+                with self.precision():
+                    found = self.model(part)
+                    shares = self._shares(list(found), parts, number)
+                    found = {name: found[name] * share for name, share in shares.items()}
+                self.backward(sum(found.values()))
+            for name, loss in found.items():
+                losses[name] = losses.get(name, 0) + loss.detach()
+        self._write_metrics(losses, data_time)
+        self.update()
+
+    def _shares(
+        self, names: Sequence[str], parts: Sequence[list[dict]], number: int
+    ) -> dict[str, float]:
+        """Share of a part in each loss of the whole batch, which is a mean over its objects."""
+        model = getattr(self.model, "module", self.model)
+        count = getattr(model, "loss_normalizer", lambda name, part: len(part))
+        counts = torch.tensor(
+            [[count(name, part) for part in parts] for name in names], dtype=torch.float32
+        )
+        if comm.get_world_size() > 1:
+            counts = counts.to(next(model.parameters()).device)
+            torch.distributed.all_reduce(counts)
+        shares = counts.clamp(min=1) / counts.sum(1, keepdim=True).clamp(min=1)
+        return dict(zip(names, shares[:, number].tolist(), strict=True))
+
+    def precision(self) -> AbstractContextManager:
+        """In which the network runs."""
+        return nullcontext()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss."""
+        loss.backward()
+
+    def update(self) -> None:
+        """Update the weights."""
+        self.optimizer.step()
+
+
+def split_batch(batch: list[dict], num_parts: int) -> list[list[dict]]:
+    """Split a batch into parts whose sizes differ by one at most, the larger ones first."""
+    size, larger = divmod(len(batch), num_parts)
+    ends = [(i + 1) * size + min(i + 1, larger) for i in range(num_parts)]
+    return [batch[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+class CheckedTrainer(_FiniteCheck, _Accumulation, SimpleTrainer):
     """`SimpleTrainer` that stops before a non-finite value reaches the weights."""
 
 
-class CheckedAMPTrainer(_FiniteCheck, AMPTrainer):
+class CheckedAMPTrainer(_FiniteCheck, _Accumulation, AMPTrainer):
     """`AMPTrainer` that stops before a non-finite loss reaches the weights.
 
     Gradients may overflow now and then in half precision: the scaler leaves such a step out and
@@ -97,9 +173,28 @@ class CheckedAMPTrainer(_FiniteCheck, AMPTrainer):
         scale = self.grad_scaler.get_scale()
         return [] if scale >= MIN_LOSS_SCALE else self.model.parameters()
 
+    def precision(self) -> AbstractContextManager:
+        """Mixed precision."""
+        return torch.autocast("cuda")
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss, scaled."""
+        self.grad_scaler.scale(loss).backward()
+
+    def update(self) -> None:
+        """Update the weights, unless a gradient has overflowed."""
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
 
 def build_train_step(
-    model: nn.Module, data_loader: Iterable, optimizer: torch.optim.Optimizer, *, amp: bool
+    model: nn.Module,
+    data_loader: Iterable,
+    optimizer: torch.optim.Optimizer,
+    *,
+    amp: bool,
+    batch_size: int = 0,
+    accumulation_steps: int = 1,
 ) -> SimpleTrainer:
     """Make the object that runs one step.
 
@@ -109,9 +204,14 @@ def build_train_step(
         optimizer: optimizer of the model's parameters.
         amp: use mixed precision. It needs CUDA; on another device a warning is logged and
             the training runs in full precision.
+        batch_size: samples per batch of this process.
+        accumulation_steps: parts that a batch is run in, see `_Accumulation`.
 
     Returns:
         The step, with `run_step`, `state_dict` and `load_state_dict`.
+
+    Raises:
+        ConfigError: if a batch has fewer samples than parts.
     """
     device = next(model.parameters()).device
     if amp and device.type != "cuda":
@@ -120,4 +220,29 @@ def build_train_step(
             device,
         )
         amp = False
-    return (CheckedAMPTrainer if amp else CheckedTrainer)(model, data_loader, optimizer)
+    step = (CheckedAMPTrainer if amp else CheckedTrainer)(model, data_loader, optimizer)
+    if accumulation_steps != 1:
+        _announce_accumulation(model, batch_size, accumulation_steps)
+    step.num_parts = accumulation_steps
+    return step
+
+
+def _announce_accumulation(model: nn.Module, batch_size: int, num_parts: int) -> None:
+    if not 1 <= num_parts <= batch_size:
+        raise ConfigError(
+            f"SOLVER.ACCUMULATION_STEPS is {num_parts}: choose 1 to {batch_size}, the samples of "
+            "SOLVER.IMS_PER_BATCH in one process"
+        )
+    sizes = sorted({len(part) for part in split_batch([{}] * batch_size, num_parts)})
+    logger.info(
+        "SOLVER.ACCUMULATION_STEPS %d: the %d samples of a batch run in parts of %s.",
+        num_parts,
+        batch_size,
+        " and ".join(map(str, sizes)),
+    )
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    if any(isinstance(m, norms) and m.training for m in model.modules()):
+        logger.info(
+            "Batch norms take their statistics over the parts, not over the batch; "
+            "MODEL.BACKBONE.NORM FrozenBN has none to take."
+        )

@@ -86,7 +86,14 @@ class Trainer(DefaultTrainer):
         # Its default is one GPU per process, which DistributedDataParallel refuses on the CPU.
         devices = {} if next(model.parameters()).is_cuda else {"device_ids": None}
         model = create_ddp_model(model, broadcast_buffers=False, **devices)
-        self._trainer = build_train_step(model, data_loader, optimizer, amp=cfg.SOLVER.AMP.ENABLED)
+        self._trainer = build_train_step(
+            model,
+            data_loader,
+            optimizer,
+            amp=cfg.SOLVER.AMP.ENABLED,
+            batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+            accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = TrainingCheckpointer(
             model,

@@ -58,8 +58,8 @@ class MobileBackbone(Backbone):
         """Freeze the first layers, as Detectron2's ResNets do: no gradient, no batch statistics.
 
         Args:
-            freeze_at: 0 freezes nothing, 1 the layers up to stride 2, 2 up to stride 4, ..., 5 up to
-                stride 32. What a public backbone lacks, such as the layers of x6, is never frozen.
+            freeze_at: 0 freezes nothing, 1 the layers up to stride 2, 2 up to stride 4, ..., 5 up
+                to stride 32. What a public backbone lacks, such as the layers of x6, never is.
 
         Raises:
             ValueError: if the number is out of range.

@@ -1,7 +1,7 @@
 """What this project asks of a meta-architecture: the base classes of its own and of users'."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -179,6 +179,18 @@ class InstanceSegmentor(nn.Module, ABC):
         padded_size = tuple(images.tensor.shape[-2:])
         return prepare_targets(instances, padded_size, mask_size, self.device)
 
+    def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
+        """What a loss of a batch is divided by, so that parts of it can be put together.
+
+        Args:
+            name: the loss.
+            batched_inputs: see :meth:`forward`.
+
+        Returns:
+            By default the number of objects in all images and frames.
+        """
+        return _count_objects(x for item in batched_inputs for x in _per_frame(item, "instances"))
+
     def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
         """(B, N, h, w) to the resolution of the probabilities, by ``mask_upsampling``."""
         height, width = mask_logits.shape[-2:]
@@ -309,6 +321,13 @@ class VideoSegmentor(InstanceSegmentor):
     def _require_eval(self) -> None:
         if self.training:
             raise RuntimeError("the model is in training mode: call model.eval() to predict videos")
+
+
+def _count_objects(frames: Iterable[Instances]) -> int:
+    """Objects that are visible in frames."""
+    return sum(
+        int((frame.gt_ids != -1).sum()) if frame.has("gt_ids") else len(frame) for frame in frames
+    )
 
 
 def _is_clip(item: dict) -> bool:

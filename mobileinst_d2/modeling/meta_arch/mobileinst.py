@@ -92,6 +92,14 @@ class MobileInst(VideoSegmentor):
         names = ("class_logits", "objectness_logits", "mask_logits")
         return self.criterion({name: outputs[name] for name in names}, targets, passed)
 
+    def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
+        """The number of objects; of passed queries, those in all frames of a clip but the first."""
+        if not name.startswith("loss_passed"):
+            return super().loss_normalizer(name, batched_inputs)
+        clips = [item for item in batched_inputs if not isinstance(item["image"], torch.Tensor)]
+        later = [{"image": item["image"][1:], "instances": item["instances"][1:]} for item in clips]
+        return super().loss_normalizer(name, later)
+
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Kernels, scores and mask features, see :class:`VideoSegmentor`."""
         mask_output, x_global = self._encode(images)
