@@ -16,9 +16,9 @@ from typing import Any
 from tqdm import tqdm
 
 from mobileinst_core.command import command
+from mobileinst_core.entries import Finding
 from mobileinst_core.errors import UserError
 from mobileinst_core.files import read_json
-from mobileinst_core.ytvis.entries import Finding
 from mobileinst_core.ytvis.results import load_ground_truth, load_results
 from mobileinst_core.ytvis.validation import check_content, check_frames
 

@@ -16,6 +16,7 @@ from .run_lengths import MaskError, compressed_text, read_runs
 __all__ = [
     "MIN_POLYGON_NUMBERS",
     "MaskError",
+    "check_polygons",
     "code_of",
     "encode_mask",
     "rle_area",
@@ -108,10 +109,7 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | None:
             # As most files have it.
             return segmentation["counts"] or None
         return _code_of_rle(segmentation, size) or None
-    if isinstance(segmentation, list):
-        return _code_of_polygons(segmentation, *size)
-    kind = type(segmentation).__name__
-    raise MaskError(f"a mask must be polygons, a run-length code or null, not {kind}")
+    return _code_of_polygons(segmentation, *size)
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int]:
         raise MaskError(f"a run-length code needs the keys 'size' and 'counts', not {list(rle)}")
     found, counts = rle["size"], rle["counts"]
     if found != size and found != tuple(size):
-        raise MaskError(f"a mask has size {found}, its video has size {size} ([height, width])")
+        raise MaskError(f"a mask has size {found}, its frame has size {size} ([height, width])")
     if isinstance(counts, str | list):
         return counts
     if isinstance(counts, bytes):
@@ -145,7 +143,18 @@ def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int]:
     raise MaskError(f"'counts' of a mask must be text or integers, not {type(counts).__name__}")
 
 
-def _code_of_polygons(polygons: list[Any], height: int, width: int) -> str | None:
+def check_polygons(polygons: Any) -> None:
+    """Check that a mask is a list of polygons ``[x0, y0, x1, y1, ...]`` of any number of points.
+
+    Args:
+        polygons: of an annotation file.
+
+    Raises:
+        MaskError: it is something else, or has coordinates that no image has.
+    """
+    if not isinstance(polygons, list):
+        kind = type(polygons).__name__
+        raise MaskError(f"a mask must be polygons, a run-length code or null, not {kind}")
     for polygon in polygons:
         try:
             # The sum is not finite if a number is not.
@@ -154,15 +163,22 @@ def _code_of_polygons(polygons: list[Any], height: int, width: int) -> str | Non
         except (OverflowError, TypeError):
             is_valid = False
         if not is_valid:
+            hint = ""
+            if isinstance(polygon, int | float):
+                hint = "; the mask is a flat list itself, put it into another: [[x0, y0, ...]]"
             raise MaskError(
                 "a polygon must be a flat list [x0, y0, x1, y1, ...] of finite numbers, "
-                f"not {str(polygon)[:60]}"
+                f"not {str(polygon)[:60]}{hint}"
             )
         if not is_near:
             raise MaskError(
                 f"a polygon has coordinates beyond {_MAX_COORDINATE:.0f} pixels: "
                 f"{str(polygon)[:60]}"
             )
+
+
+def _code_of_polygons(polygons: Any, height: int, width: int) -> str | None:
+    check_polygons(polygons)
     polygons = [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON_NUMBERS]
     if not polygons:
         return None

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as mask_util
 
-from mobileinst_core.masks.rle import MIN_POLYGON_NUMBERS, MaskError, rle_area, to_rle, to_rles
-
-from .entries import (
+from mobileinst_core.entries import (
     Finding,
     Report,
     entries_by_id,
@@ -20,9 +18,11 @@ from .entries import (
     is_finite,
     is_integer,
     numbered_entries,
+    portable_path,
     read_categories,
     stop_at_error,
 )
+from mobileinst_core.masks.rle import MIN_POLYGON_NUMBERS, MaskError, rle_area, to_rle, to_rles
 
 __all__ = ["AnnotationFile", "TrackEntry", "Video", "read_track_entry"]
 
@@ -36,7 +36,8 @@ class Video:
         height: of the frames in pixels.
         width: of the frames in pixels.
         length: number of frames.
-        file_names: one per frame, relative to the image root; None if they are missing.
+        file_names: one per frame, relative to the image root, with forward slashes; None if they
+            are missing.
     """
 
     id: int
@@ -236,6 +237,8 @@ def _read_video(video_id: int, entry: dict, report: Report) -> Video | None:
         message = f"{what}: 'file_names' must be a list of file names"
         report(Finding(group, message, in_metric=not has_length))
         names = None
+    else:
+        names = [portable_path(name) for name in names]
     if names is not None and entry.get("length", length) != length:
         message = f"{what} has length {entry['length']!r} but {length} file names"
         report(Finding(group, message))

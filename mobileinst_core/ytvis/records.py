@@ -4,11 +4,10 @@ import logging
 import os
 from typing import Any
 
-from mobileinst_core.errors import naming
+from mobileinst_core.entries import Finding, naming_annotations, stop_at_error
 from mobileinst_core.files import read_json
 
 from .annotations import AnnotationFile
-from .entries import Finding, stop_at_error
 
 __all__ = ["load_records"]
 
@@ -47,7 +46,7 @@ def load_records(
         stop_at_error(finding)
         bad_polygons.append(finding)
 
-    with naming(json_file):
+    with naming_annotations(json_file):
         file = AnnotationFile(content, report)
         labels = {category_id: label for label, category_id in enumerate(file.categories)}
         records = {

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from mobileinst_core.entries import Finding, is_finite, stop_at_error
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import MaskError, to_rles
 
 from .annotations import AnnotationFile, TrackEntry, Video, read_track_entry
-from .entries import Finding, is_finite, stop_at_error
 from .track_masks import TrackMasks, read_masks
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
+from mobileinst_core.entries import Finding
 from mobileinst_core.masks.rle import rle_area
 from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image
 
 from .annotations import AnnotationFile, Video
 from .classes import THING_CLASSES
-from .entries import Finding
 
 __all__ = ["check_content", "check_frames"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MapDataset
+from detectron2.data import MapDataset
 from detectron2.utils.logger import setup_logger
 from torch.utils.data import ConcatDataset
 from tqdm import tqdm
@@ -25,7 +25,12 @@ from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.termination import tidy_up_on_termination
-from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
+from mobileinst_d2.data.datasets import (
+    is_registered,
+    is_video_dataset,
+    load_images,
+    load_videos,
+)
 from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
@@ -100,7 +105,7 @@ def calibration_frames(cfg: CfgNode, name: str, count: int) -> list[torch.Tensor
     """Images of a data set, or frames of its videos, evenly spread, resized as in evaluation."""
     if not is_registered(name):
         raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
-    records = load_videos(name) if is_video_dataset(name) else DatasetCatalog.get(name)
+    records = load_videos(name) if is_video_dataset(name) else load_images(name)
     if not records:
         raise ConfigError(f"The data set {name!r} is empty.")
     if is_video_dataset(name):

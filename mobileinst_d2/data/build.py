@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ from detectron2.data import (
     DatasetCatalog,
     DatasetFromList,
     build_detection_test_loader,
-    get_detection_dataset_dicts,
 )
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.detection_utils import check_metadata_consistency
 from detectron2.data.samplers import (
     RandomSubsetTrainingSampler,
@@ -27,6 +28,7 @@ from mobileinst_core.errors import ConfigError
 
 from .datasets.catalog import is_registered, is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
+from .datasets.coco import load_images
 from .datasets.pseudo_clips import is_pseudo_clips
 from .mappers import ClipMapper, CopyPasteMapper, ImageMapper, PseudoClipMapper
 from .mappers.clip_mapper import visible_frames
@@ -108,7 +110,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
     """
     if not is_video_dataset(dataset_name):
         return build_detection_test_loader(
-            cfg, dataset_name, mapper=ImageMapper(cfg, is_train=False)
+            dataset=load_images(dataset_name),
+            mapper=ImageMapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
     # The mapper of videos reads no image, so there is no work for loader processes.
     return build_detection_test_loader(
@@ -211,9 +215,8 @@ def _load_part(cfg: CfgNode, name: str) -> _Part:
         records = DatasetCatalog.get(name)
         dataset = DatasetFromList(records, copy=False)
     else:
-        records = dataset = get_detection_dataset_dicts(
-            name, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
+        filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        records = dataset = _training_images(name, filter_empty=filter_empty)
     return _Part(name, dataset, _sizes(records), len(records))
 
 
@@ -336,6 +339,34 @@ def _sampler_factory(
         f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown, or not for videos: they take "
         "TrainingSampler or RandomSubsetTrainingSampler, images RepeatFactorTrainingSampler too"
     )
+
+
+def _training_images(name: str, *, filter_empty: bool) -> list[dict]:
+    records = load_images(name)
+    if not any("annotations" in record for record in records):
+        return records  # of another kind than instances, for a mapper of the user's own
+    usable = filter_images_with_only_crowd_annotations(records)
+    if not usable:
+        raise ConfigError(
+            f"No image of {name} has a usable annotation. Public test files have no ground truth; "
+            "train on a train split."
+        )
+    _log_class_counts(name, usable)
+    return usable if filter_empty else records
+
+
+def _log_class_counts(name: str, records: Sequence[dict]) -> None:
+    counts = Counter(
+        annotation["category_id"]
+        for record in records
+        for annotation in record["annotations"]
+        if not annotation.get("iscrowd", 0)
+    )
+    classes = dataset_class_names(name)
+    present = ", ".join(f"{classes[label]} {count}" for label, count in sorted(counts.items()))
+    absent = [names for label, names in enumerate(classes) if label not in counts]
+    more = f"; none of {', '.join(absent)}" if absent else ""
+    _logger.info("Instances of %s: %s%s", name, present, more)
 
 
 def _training_videos(name: str) -> list[dict]:

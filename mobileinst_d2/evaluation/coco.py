@@ -2,28 +2,54 @@
 
 import contextlib
 import io
+import itertools
+import json
+import logging
+import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import COCOEvaluator
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_json
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import create_small_table
+from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tabulate import tabulate
 
+from mobileinst_core.coco.records import load_ground_truth
+from mobileinst_core.errors import UserError
 from mobileinst_core.masks.crop_rle import encode_around_foreground
+from mobileinst_d2.data.datasets.registration import local_annotation_file
 
 __all__ = ["COCOInstanceEvaluator"]
 
+logger = logging.getLogger(__name__)
 
-class COCOInstanceEvaluator(COCOEvaluator):
+# The first of what COCOeval summarizes.
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_CLASSES_PER_ROW = 3
+
+
+class COCOInstanceEvaluator(DatasetEvaluator):
     """Mask AP, box AP or both, by pycocotools.
 
-    Models whose boxes are only the bounds of their masks are evaluated on masks alone. Their
-    ``coco_instances_results.json`` has no ``bbox``: with it, an evaluation of the file takes the
-    area of an instance from its box, and small, medium and large change their meaning. A model
-    that predicts nothing has AP 0, not an undefined one.
+    In place of Detectron2's ``COCOEvaluator``, of which it writes the same files. The ground truth
+    is read by `mobileinst_core.coco`, with its checks and with what it mends. A model that predicts
+    nothing has AP 0, not an undefined one; classes without ground truth have no AP.
+
+    Models whose boxes are only the bounds of their masks are evaluated on masks alone. In
+    ``coco_instances_results.json`` each instance has the tight box of its mask, which Detectron2's
+    tools read. Areas are those of the masks: pycocotools alone, given this file, would take them
+    from the boxes, as for every file that Detectron2 writes.
     """
 
     def __init__(
@@ -43,22 +69,41 @@ class COCOInstanceEvaluator(COCOEvaluator):
             distributed: collect the predictions of all processes and evaluate in the main one;
                 otherwise each process evaluates its own.
             tasks: what to evaluate, "segm" and "bbox".
+
+        Raises:
+            UserError: the annotation file is missing or malformed.
         """
-        super().__init__(
-            dataset_name,
-            tasks=tuple(tasks),
-            distributed=distributed,
-            output_dir=output_dir,
-            use_fast_impl=False,
-        )
-        # Some versions of pycocotools expect this optional part.
-        self._coco_api.dataset.setdefault("info", {})
-        if not hasattr(self._metadata, "thing_dataset_id_to_contiguous_id"):
-            # The loader sets the same; without it the results would have contiguous ids.
-            category_ids = sorted(self._coco_api.getCatIds())
-            self._metadata.thing_dataset_id_to_contiguous_id = {
-                category_id: label for label, category_id in enumerate(category_ids)
-            }
+        self._dataset_name = dataset_name
+        self._output_dir = output_dir
+        self._distributed = distributed
+        self._tasks = tuple(tasks)
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._truth = load_ground_truth(self._find_file(), with_masks="segm" in self._tasks)
+        id_map = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if id_map is None:
+            # As the loader does, number the categories by ascending id.
+            category_ids = [category["id"] for category in self._truth["categories"]]
+            id_map = {category_id: label for label, category_id in enumerate(category_ids)}
+            self._metadata.thing_dataset_id_to_contiguous_id = id_map
+        self._category_ids = {label: category_id for category_id, label in id_map.items()}
+        self._predictions: list[dict[str, Any]] = []
+
+    def _find_file(self) -> str:
+        """The annotation file, converted to COCO format if the data set has none."""
+        if self._metadata.get("json_file") is None:
+            if self._output_dir is None:
+                raise UserError(
+                    f"the data set '{self._dataset_name}' has no COCO file: an output folder is "
+                    "needed to convert it"
+                )
+            path = os.path.join(self._output_dir, f"{self._dataset_name}_coco_format.json")
+            self._metadata.json_file = path
+            convert_to_coco_json(self._dataset_name, path)
+        return local_annotation_file(self._metadata.json_file, self._dataset_name)
+
+    def reset(self) -> None:
+        """Forget all predictions."""
+        self._predictions = []
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
         """Keep the predictions of images.
@@ -70,43 +115,96 @@ class COCOInstanceEvaluator(COCOEvaluator):
                 ``pred_masks``.
 
         Raises:
+            UserError: the model has more classes than the data set.
             ValueError: the instances have no masks to evaluate.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to(self._cpu_device)
+            instances = output["instances"].to("cpu")
             if "segm" in self._tasks and not instances.has("pred_masks"):
                 raise ValueError(f"the prediction of image {record['image_id']} has no masks")
             entries = _entries(instances, record["image_id"])
-            if "bbox" not in self._tasks:
-                for entry in entries:
-                    del entry["bbox"]
+            for entry in entries:
+                if entry["category_id"] not in self._category_ids:
+                    raise UserError(
+                        f"the model predicts class {entry['category_id']}, but the data set "
+                        f"'{self._dataset_name}' has only {len(self._category_ids)}; set "
+                        "MODEL.NUM_CLASSES to match"
+                    )
+                if "bbox" not in self._tasks:
+                    entry["bbox"] = mask_util.toBbox(entry["segmentation"]).tolist()
             self._predictions.append({"image_id": record["image_id"], "instances": entries})
 
-    def _derive_coco_results(
-        self,
-        coco_eval: COCOeval | None,
-        iou_type: str,
-        class_names: Sequence[str] | None = None,
-    ) -> dict[str, float]:
-        """Metrics in percent; the base class gives up if there is no prediction at all."""
-        return super()._derive_coco_results(
-            self._evaluate_nothing(iou_type) if coco_eval is None else coco_eval,
-            iou_type,
-            class_names=class_names,
-        )
+    def evaluate(self) -> OrderedDict[str, dict[str, float]]:
+        """Write the results and score them.
 
-    def _evaluate_nothing(self, iou_type: str) -> COCOeval:
-        """The evaluation of no prediction."""
-        # pycocotools reports by print, and cannot load an empty list of results.
-        with contextlib.redirect_stdout(io.StringIO()):
-            nothing = COCO()
-            nothing.dataset = dict(self._coco_api.dataset, annotations=[])
-            nothing.createIndex()
-            evaluation = COCOeval(self._coco_api, nothing, iou_type)
+        Returns:
+            For each task the metrics in percent, AP, AP50, AP75, APs, APm, APl, which are nan if
+            the ground truth has no object of that size, and ``AP-<name>`` for each class of which
+            there is ground truth. Empty without annotations, and outside of the main process.
+        """
+        predictions = self._predictions
+        if self._distributed:
+            comm.synchronize()
+            predictions = list(itertools.chain.from_iterable(comm.gather(predictions, dst=0)))
+            if not comm.is_main_process():
+                return OrderedDict()
+        entries = [
+            {**entry, "category_id": self._category_ids[entry["category_id"]]}
+            for prediction in predictions
+            for entry in prediction["instances"]
+        ]
+        if self._output_dir:
+            self._write(predictions, entries)
+        if "annotations" not in self._truth:
+            logger.info("'%s' has no annotations here and is not scored.", self._dataset_name)
+            return OrderedDict()
+        return OrderedDict((task, self._score(task, entries)) for task in sorted(self._tasks))
+
+    def _write(self, predictions: list[dict[str, Any]], entries: list[dict[str, Any]]) -> None:
+        PathManager.mkdirs(self._output_dir)
+        path = os.path.join(self._output_dir, "instances_predictions.pth")
+        with PathManager.open(path, "wb") as file:
+            torch.save(predictions, file)
+        path = os.path.join(self._output_dir, "coco_instances_results.json")
+        with PathManager.open(path, "w") as file:
+            file.write(json.dumps(entries))
+        logger.info("%d instances written to %s", len(entries), path)
+
+    def _score(self, task: str, entries: list[dict[str, Any]]) -> dict[str, float]:
+        """Metrics of one task in percent."""
+        report = io.StringIO()
+        # pycocotools reports by print.
+        with contextlib.redirect_stdout(report):
+            truth = _index(self._truth)
+            evaluation = COCOeval(truth, self._load_results(truth, task, entries), task)
             evaluation.evaluate()
             evaluation.accumulate()
+            report.seek(0)
+            report.truncate()
             evaluation.summarize()
-        return evaluation
+        logger.info("%s of '%s':\n%s", task, self._dataset_name, report.getvalue().rstrip())
+        metrics = {
+            name: float(value) * 100 if value >= 0 else float("nan")
+            for name, value in zip(_METRICS, evaluation.stats, strict=False)
+        }
+        logger.info("Evaluation results for %s:\n%s", task, create_small_table(metrics))
+        names = [category["name"] for category in self._truth["categories"]]
+        if len(names) > 1:
+            per_class = _ap_of_classes(evaluation, names)
+            logger.info("%s AP of classes:\n%s", task, _class_table(per_class, len(names)))
+            metrics |= {f"AP-{name}": ap for name, ap in per_class.items()}
+        return metrics
+
+    def _load_results(self, truth: COCO, task: str, entries: list[dict[str, Any]]) -> COCO:
+        """Results as pycocotools wants them."""
+        if not entries:
+            # It cannot load an empty list.
+            return _index({**self._truth, "annotations": []})
+        # With a box, an area is that of the box, and small, medium and large change their meaning.
+        unused = "bbox" if task == "segm" else "segmentation"
+        return truth.loadRes(
+            [{key: value for key, value in entry.items() if key != unused} for entry in entries]
+        )
 
 
 def _entries(instances: Instances, image_id: int) -> list[dict[str, Any]]:
@@ -119,3 +217,37 @@ def _entries(instances: Instances, image_id: int) -> list[dict[str, Any]]:
         code["counts"] = code["counts"].decode("ascii")
         entry["segmentation"] = code
     return entries
+
+
+def _index(content: dict[str, Any]) -> COCO:
+    """The content of an annotation file in pycocotools, which writes into it."""
+    coco = COCO()
+    coco.dataset = {**content, "annotations": [dict(entry) for entry in content["annotations"]]}
+    coco.createIndex()
+    return coco
+
+
+def _ap_of_classes(evaluation: COCOeval, names: Sequence[str]) -> dict[str, float]:
+    """AP in percent of each class of which there is ground truth."""
+    result = {}
+    for index, name in enumerate(names):
+        # All areas, and the most detections per image.
+        precision = evaluation.eval["precision"][:, :, index, 0, -1]
+        precision = precision[precision > -1]
+        if precision.size:
+            result[name] = float(precision.mean()) * 100
+    return result
+
+
+def _class_table(per_class: dict[str, float], num_classes: int) -> str:
+    cells = list(itertools.chain.from_iterable(per_class.items()))
+    width = 2 * _CLASSES_PER_ROW
+    table = tabulate(
+        [cells[start : start + width] for start in range(0, len(cells), width)],
+        headers=["class", "AP"] * min(_CLASSES_PER_ROW, len(per_class)),
+        tablefmt="pipe",
+        floatfmt=".3f",
+        numalign="left",
+    )
+    absent = num_classes - len(per_class)
+    return f"{table}\n{absent} classes have no ground truth." if absent else table

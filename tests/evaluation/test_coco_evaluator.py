@@ -1,15 +1,20 @@
 """COCO AP: areas from masks, original category ids, zero without predictions."""
 
 import json
+import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BitMasks, Instances
 from pycocotools import mask as mask_util
 
+from mobileinst_core.errors import UserError
+from mobileinst_d2.data.datasets import load_coco_json
 from mobileinst_d2.evaluation import COCOInstanceEvaluator
 
 SIZE = (80, 100)
@@ -91,17 +96,20 @@ def test_areas_come_from_the_masks(dataset_name):
     assert metrics["segm"]["AP-boat"] == pytest.approx(50)
 
 
-def test_results_file_has_original_ids_and_no_boxes(dataset_name, tmp_path):
+def test_results_file_has_original_ids_and_tight_boxes(dataset_name, tmp_path):
     predictions = {11: instances((0.5, 1, cross())), 12: instances((0.25, 0, block()))}
+    for prediction in predictions.values():  # as of models that leave boxes to others
+        prediction.pred_boxes.tensor.zero_()
     evaluate(COCOInstanceEvaluator(dataset_name, str(tmp_path / "out")), predictions)
     results = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
-    keys = {"image_id", "category_id", "score", "segmentation"}
+    keys = {"image_id", "category_id", "score", "segmentation", "bbox"}
     assert [entry.keys() for entry in results] == [keys, keys]
     assert [(r["image_id"], r["category_id"], r["score"]) for r in results] == [
         (11, 90, 0.5),
         (12, 4, 0.25),
     ]
     assert np.array_equal(mask_util.decode([results[0]["segmentation"]])[..., 0], cross())
+    assert [entry["bbox"] for entry in results] == [[10, 5, 80, 70], [10, 10, 60, 60]]
 
 
 def test_no_predictions_score_zero(dataset_name):
@@ -152,3 +160,100 @@ def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
 def test_no_boxes_score_zero(dataset_name):
     evaluator = COCOInstanceEvaluator(dataset_name, tasks=("bbox",))
     assert evaluate(evaluator, {11: instances(), 12: instances()})["bbox"]["AP"] == 0
+
+
+@pytest.fixture
+def change_truth(dataset_name):
+    """Change the ground truth file by a function of its content."""
+
+    def change(function):
+        path = Path(MetadataCatalog.get(dataset_name).json_file)
+        content = json.loads(path.read_text())
+        function(content)
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+PERFECT = ((11, 1, cross), (12, 0, block))
+
+
+def perfect():
+    return {image_id: instances((0.9, label, mask())) for image_id, label, mask in PERFECT}
+
+
+@pytest.mark.parametrize("ids", [(0, 1), (7, 7)])
+def test_ids_that_pycocotools_loses_are_matched(dataset_name, change_truth, ids):
+    def renumber(content):
+        for entry, key in zip(content["annotations"], ids, strict=True):
+            entry["id"] = key
+
+    change_truth(renumber)
+    metrics = evaluate(COCOInstanceEvaluator(dataset_name), perfect())["segm"]
+    assert metrics["AP"] == pytest.approx(100)
+    assert metrics["AP-boat"] == metrics["AP-zebra"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("tasks", [("segm",), ("bbox",)])
+def test_missing_values_are_computed(dataset_name, change_truth, tasks):
+    def strip(content):
+        for entry in content["annotations"]:
+            for key in ("area", "bbox", "iscrowd"):
+                del entry[key]
+
+    expected = evaluate(COCOInstanceEvaluator(dataset_name, tasks=tasks), perfect())
+    change_truth(strip)
+    found = evaluate(COCOInstanceEvaluator(dataset_name, tasks=tasks), perfect())
+    for task, metrics in expected.items():
+        assert found[task] == pytest.approx(metrics, nan_ok=True)
+
+
+def test_a_damaged_file_is_named(dataset_name, change_truth):
+    change_truth(lambda content: content["annotations"][0].update(category_id=5))
+    with pytest.raises(UserError, match=r"coco\.json: annotation 1 has category_id 5"):
+        COCOInstanceEvaluator(dataset_name)
+
+
+def test_tables_and_metrics_show_the_classes_that_occur(dataset_name, change_truth, caplog):
+    change_truth(lambda content: content["annotations"].pop())
+    with caplog.at_level(logging.INFO):
+        metrics = evaluate(COCOInstanceEvaluator(dataset_name), perfect())["segm"]
+    assert {name for name in metrics if name.startswith("AP-")} == {"AP-zebra"}
+    assert "boat" not in caplog.text
+    assert "1 classes have no ground truth" in caplog.text
+
+
+def test_metrics_are_those_of_detectron2(shared_data, tmp_path):
+    """Of real ground truth and damaged copies of it as predictions."""
+    root = shared_data("coco_mini")
+    records = load_coco_json(
+        root / "annotations" / "instances_train2017.json", root / "train2017", "mini"
+    )
+    # Many images have small, medium and large objects, and crowds.
+    MetadataCatalog.get("mini").json_file = str(tmp_path / "part.json")
+    content = json.loads((root / "annotations" / "instances_train2017.json").read_text())
+    kept = {record["image_id"] for record in records[:20]}
+    content["images"] = [image for image in content["images"] if image["id"] in kept]
+    content["annotations"] = [e for e in content["annotations"] if e["image_id"] in kept]
+    (tmp_path / "part.json").write_text(json.dumps(content))
+    rng = np.random.default_rng(0)
+    ours = COCOInstanceEvaluator("mini", distributed=False)
+    theirs = COCOEvaluator("mini", ("segm",), False, use_fast_impl=False)
+    for evaluator in (ours, theirs):
+        evaluator.reset()
+    for record in records[:20]:
+        predicted = Instances((record["height"], record["width"]))
+        masks = []
+        for annotation in record["annotations"]:
+            mask = mask_util.decode(annotation["segmentation"]).astype(bool)
+            masks.append(np.roll(mask, rng.integers(-9, 9), axis=1))
+        predicted.pred_masks = torch.from_numpy(np.array(masks, bool).reshape(-1, *mask.shape))
+        predicted.pred_boxes = BitMasks(predicted.pred_masks).get_bounding_boxes()
+        predicted.scores = torch.from_numpy(rng.random(len(masks)))
+        classes = [annotation["category_id"] for annotation in record["annotations"]]
+        predicted.pred_classes = torch.tensor(classes)
+        for evaluator in (ours, theirs):
+            evaluator.process([record], [{"instances": predicted}])
+    found, expected = (evaluator.evaluate()["segm"] for evaluator in (ours, theirs))
+    expected = {k: v for k, v in expected.items() if not math.isnan(v)}
+    assert found == pytest.approx(expected, abs=1e-9)

@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from mobileinst_core.entries import (
+    entries_by_id,
+    has_keys,
+    is_integer,
+    portable_path,
+    read_categories,
+    stop_at_error,
+)
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import to_rle
 from mobileinst_core.video.images import natural_key
 
-from ..entries import (
-    entries_by_id,
-    has_keys,
-    is_integer,
-    read_categories,
-    stop_at_error,
-)
 from .content import AnnotatedVideo, Track
 
 __all__ = ["CocoVideos"]
@@ -112,7 +113,7 @@ class CocoVideos:
             for entry in self._annotations.get(image["id"], ()):
                 self._add(tracks, entry, frame, len(images), (height, width))
         return AnnotatedVideo(
-            [image["file_name"].replace("\\", "/") for image in images],
+            [portable_path(image["file_name"]) for image in images],
             height,
             width,
             list(tracks.values()),
@@ -167,7 +168,7 @@ def _group_images(entries: Any) -> dict[Any, list[dict]]:
     with_video, with_frame = (_all_have(images, key) for key in ("video_id", "frame_id"))
     videos = defaultdict(list)
     for image in images:
-        folder = posixpath.dirname(image["file_name"].replace("\\", "/"))
+        folder = posixpath.dirname(portable_path(image["file_name"]))
         videos[image["video_id"] if with_video else folder].append(image)
     for video in videos.values():
         video.sort(

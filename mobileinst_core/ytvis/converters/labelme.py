@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as mask_util
 
+from mobileinst_core.entries import is_integer
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import encode_mask, to_rle
 
-from ..entries import is_integer
 from .content import AnnotatedVideo, Track, number_classes
 from .folders import check_size, list_frames, read_class_file
 

@@ -27,6 +27,7 @@ __all__ = [
     "builtin_names",
     "find_builtin_paths",
     "is_builtin",
+    "module_of",
     "paths_of_holder",
     "register_builtin_datasets",
 ]
@@ -112,7 +113,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
         ConfigError: if the other project does not tell its files, if they are missing, or if they
             are others than those that were found here.
     """
-    holder = _module_of(DatasetCatalog[name])
+    holder = module_of(DatasetCatalog[name])
     if holder == __name__:
         return None
     metadata = MetadataCatalog.get(name).as_dict()
@@ -149,8 +150,12 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
     return json_file, image_root
 
 
-def _module_of(loader: Callable) -> str:
-    """The module of a registered function, also behind ``functools.partial``."""
+def module_of(loader: Callable) -> str:
+    """The module of a registered function, also behind ``functools.partial``.
+
+    Args:
+        loader: from ``DatasetCatalog``.
+    """
     while isinstance(loader, functools.partial):
         loader = loader.func
     return getattr(loader, "__module__", None) or type(loader).__module__

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 
 from .builtin import register_builtin_datasets
+from .coco import load_images
 
 __all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
 
@@ -31,7 +32,7 @@ def dataset_class_names(dataset_name: str) -> list[str]:
     register_builtin_datasets([dataset_name])
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(dataset_name)
+        load_images(dataset_name)
     if metadata.get("thing_classes") is None:
         raise ConfigError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
     return list(metadata.thing_classes)

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
-from detectron2.data.datasets import register_coco_instances
 
 from mobileinst_core.errors import ConfigError
 
 from .builtin import register_builtin_datasets
-from .ytvis import check_same_registration, register_ytvis_instances
+from .coco import register_coco_json
+from .ytvis import register_ytvis_instances
 
 __all__ = ["register_custom_datasets"]
 
@@ -41,7 +40,7 @@ def register_custom_datasets(cfg: CfgNode) -> None:
             if kind == "ytvis":
                 register_ytvis_instances(name, {}, json_file, image_root)
             else:
-                _register_coco(name, json_file, image_root)
+                register_coco_json(name, json_file, image_root)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
 
@@ -70,13 +69,3 @@ def _validate(entry: Any, where: str) -> tuple[str, str, str, str]:
         os.path.expanduser(os.path.expandvars(entry[key])) for key in ("JSON", "IMAGE_ROOT")
     )
     return entry["NAME"], kind, json_file, image_root
-
-
-def _register_coco(name: str, json_file: str, image_root: str) -> None:
-    if name in DatasetCatalog:
-        check_same_registration(
-            name,
-            {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"},
-        )
-        return
-    register_coco_instances(name, {}, json_file, image_root)

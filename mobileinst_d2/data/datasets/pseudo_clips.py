@@ -10,6 +10,7 @@ from mobileinst_core.ytvis.classes import THING_CLASSES
 
 from .builtin import register_builtin_datasets
 from .classes import corresponding_classes, dataset_class_names
+from .coco import load_images
 
 __all__ = ["is_pseudo_clips", "register_pseudo_clips"]
 
@@ -71,7 +72,7 @@ def _take_classes(name: str, target: str) -> None:
 
 
 def _load(name: str, images: str, target: str) -> list[dict]:
-    records = DatasetCatalog.get(images)
+    records = load_images(images)
     classes = corresponding_classes(dataset_class_names(images), dataset_class_names(target))
     _take_classes(name, target)
     mapped, num_annotations, num_kept = [], 0, 0

@@ -5,10 +5,11 @@ import os
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
-from mobileinst_core.errors import ConfigError, UserError, naming
+from mobileinst_core.errors import naming
 from mobileinst_core.ytvis.records import load_records
+
+from .registration import check_same_registration, local_annotation_file, set_classes
 
 __all__ = ["load_ytvis_json", "register_ytvis_instances"]
 
@@ -41,26 +42,6 @@ def register_ytvis_instances(
     MetadataCatalog.get(name).set(evaluator_type="ytvis", **paths, **metadata)
 
 
-def check_same_registration(name: str, fields: dict[str, str]) -> None:
-    """Check that a registered name means the same data.
-
-    Args:
-        name: a registered name.
-        fields: metadata that the registration must have.
-
-    Raises:
-        ConfigError: if a field differs.
-    """
-    registered = MetadataCatalog.get(name).as_dict()
-    for key, value in fields.items():
-        if registered.get(key) != value:
-            known = f" with {key} {registered[key]!r}" if key in registered else ""
-            raise ConfigError(
-                f"Dataset '{name}' is already registered{known}; it cannot be registered again "
-                f"with {key} {value!r}. Use another name."
-            )
-
-
 def load_ytvis_json(
     json_file: str | os.PathLike, image_root: str | os.PathLike, dataset_name: str | None = None
 ) -> list[dict]:
@@ -80,36 +61,9 @@ def load_ytvis_json(
             inconsistent, or its classes are not those known for the data set; the message names
             the file and the entry.
     """
-    json_file = os.fspath(json_file)
-    if not PathManager.isfile(json_file):
-        owner = f" of dataset '{dataset_name}'" if dataset_name else ""
-        raise UserError(f"The annotation file{owner} does not exist: {json_file}")
-    records, classes = load_records(PathManager.get_local_path(json_file), image_root)
+    path = local_annotation_file(json_file, dataset_name)
+    records, classes = load_records(path, image_root)
     if dataset_name is not None:
         with naming(json_file):
-            _set_classes(dataset_name, classes)
+            set_classes(dataset_name, classes)
     return records
-
-
-def _set_classes(dataset_name: str, classes: dict[int, str]) -> None:
-    metadata = MetadataCatalog.get(dataset_name)
-    id_map = {category_id: index for index, category_id in enumerate(classes)}
-    for key, value in (
-        ("thing_classes", list(classes.values())),
-        ("thing_dataset_id_to_contiguous_id", id_map),
-    ):
-        known = metadata.get(key)
-        if known is not None and known != value:
-            raise UserError(
-                f"the categories of the file differ from those known for dataset "
-                f"'{dataset_name}': {_first_difference(list(value), list(known))}. Register the "
-                "file under a name of its own with DATASETS.CUSTOM"
-            )
-        metadata.set(**{key: value})
-
-
-def _first_difference(found: list, expected: list) -> str:
-    for position, (a, b) in enumerate(zip(found, expected, strict=False)):
-        if a != b:
-            return f"at position {position} the file has {a!r}, expected {b!r}"
-    return f"the file has {len(found)} categories, expected {len(expected)}"

@@ -104,8 +104,8 @@ def test_empty_runs_inside_a_code_are_joined():
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        ({"size": [WIDTH, HEIGHT], "counts": [60, 3]}, "its video has size"),
-        ({"size": None, "counts": [60, 3]}, "its video has size"),
+        ({"size": [WIDTH, HEIGHT], "counts": [60, 3]}, "its frame has size"),
+        ({"size": None, "counts": [60, 3]}, "its frame has size"),
         ({"counts": [60, 3]}, "'size' and 'counts'"),
         ({"size": [HEIGHT, WIDTH], "counts": 63}, "must be text or integers"),
         ({"size": [HEIGHT, WIDTH], "counts": [60, "x"]}, "non-negative integers"),

@@ -4,8 +4,10 @@ Readers report a fault and go on with the rest; the report decides whether to st
 """
 
 import numbers
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,9 @@ __all__ = [
     "has_keys",
     "is_finite",
     "is_integer",
+    "naming_annotations",
     "numbered_entries",
+    "portable_path",
     "read_categories",
     "stop_at_error",
 ]
@@ -52,6 +56,25 @@ def stop_at_error(finding: Finding) -> None:
     """
     if finding.is_error:
         raise UserError(finding.message)
+
+
+@contextmanager
+def naming_annotations(json_file: str | os.PathLike) -> Iterator[None]:
+    """Let user errors name the annotation file that they are about, and what lists all of them.
+
+    Args:
+        json_file: the file.
+
+    Raises:
+        UserError: one was raised inside.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"{json_file}: {error}. `tools/validate_data.py {json_file}` lists everything that is "
+            "wrong with the file"
+        ) from error
 
 
 def read_categories(entries: Any, report: Report) -> dict[int, str]:
@@ -162,6 +185,13 @@ def is_integer(value: Any) -> bool:
 
 def is_finite(value: Any) -> bool:
     """Whether a value of a JSON file is a number that fits into a float."""
+    if type(value) is float:
+        return abs(value) <= sys.float_info.max
     # Python's integers have no end.
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max
+
+
+def portable_path(name: str) -> str:
+    """A file name of an annotation file with forward slashes, also if Windows has written it."""
+    return name.replace("\\", "/")

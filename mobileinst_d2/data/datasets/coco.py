@@ -1,0 +1,103 @@
+"""Registration and loading of COCO annotation files, whoever has registered them."""
+
+import functools
+import os
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from mobileinst_core.coco.records import load_records
+from mobileinst_core.errors import UserError, naming
+
+from .builtin import module_of
+from .registration import check_same_registration, local_annotation_file, set_classes
+
+__all__ = ["load_coco_json", "load_images", "register_coco_json"]
+
+# The module of the loaders that Detectron2's ``register_coco_instances`` makes.
+_DETECTRON2_LOADER = "detectron2.data.datasets.coco"
+
+
+def register_coco_json(
+    name: str, json_file: str | os.PathLike, image_root: str | os.PathLike
+) -> None:
+    """Register a data set in COCO format, which is read with `load_coco_json`.
+
+    Nothing is read before the data set is used. Registering the same paths again does nothing.
+
+    Args:
+        name: name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        json_file: annotation file.
+        image_root: folder to which the file names in it are relative.
+
+    Raises:
+        ConfigError: if the name is registered with other paths.
+    """
+    json_file, image_root = os.fspath(json_file), os.fspath(image_root)
+    fields = {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"}
+    if name in DatasetCatalog:
+        check_same_registration(name, fields)
+        return
+    DatasetCatalog.register(name, functools.partial(load_coco_json, json_file, image_root, name))
+    MetadataCatalog.get(name).set(**fields)
+
+
+def load_coco_json(
+    json_file: str | os.PathLike, image_root: str | os.PathLike, dataset_name: str | None = None
+) -> list[dict]:
+    """Read an annotation file in COCO format, with the checks of `mobileinst_core.coco`.
+
+    Takes the place of Detectron2's function of this name, and returns the same for a sound file
+    of instances.
+
+    Args:
+        json_file: annotation file; a path or an address that Detectron2's ``PathManager`` knows.
+        image_root: folder to which the file names in it are relative.
+        dataset_name: if given, the class names and the map of category ids go into the metadata
+            of that data set.
+
+    Returns:
+        Records in Detectron2's standard format, by ascending image id.
+
+    Raises:
+        UserError: there is no such file, its content is of another kind, incomplete or
+            inconsistent, or its classes are not those known for the data set; the message names
+            the file and the entry.
+    """
+    try:
+        path = local_annotation_file(json_file, dataset_name)
+    except UserError as error:
+        if dataset_name is None or not dataset_name.startswith("coco_"):
+            raise
+        root = "and DETECTRON2_DATASETS to the folder that holds the data sets"
+        raise UserError(f"{error}, {root}") from error
+    records, classes = load_records(path, image_root)
+    for record in records:
+        for annotation in record["annotations"]:
+            annotation["bbox_mode"] = BoxMode.XYWH_ABS
+    if dataset_name is not None:
+        with naming(json_file):
+            set_classes(dataset_name, classes)
+    return records
+
+
+def load_images(name: str) -> list[dict]:
+    """Load a data set of images.
+
+    COCO files that were registered with Detectron2's ``register_coco_instances``, as the public
+    ones are, are read with `load_coco_json` too.
+
+    Args:
+        name: a registered name.
+
+    Returns:
+        Records in Detectron2's standard format.
+
+    Raises:
+        UserError: see `load_coco_json`.
+    """
+    metadata = MetadataCatalog.get(name)
+    paths = metadata.get("json_file"), metadata.get("image_root")
+    if module_of(DatasetCatalog[name]) == _DETECTRON2_LOADER and None not in paths:
+        return load_coco_json(*paths, name)
+    return DatasetCatalog.get(name)

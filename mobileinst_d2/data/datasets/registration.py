@@ -1,0 +1,86 @@
+"""What registrations of all formats share."""
+
+import os
+
+from detectron2.data import MetadataCatalog
+from detectron2.utils.file_io import PathManager
+
+from mobileinst_core.errors import ConfigError, UserError
+
+__all__ = ["check_same_registration", "local_annotation_file", "set_classes"]
+
+
+def check_same_registration(name: str, fields: dict[str, str]) -> None:
+    """Check that a registered name means the same data.
+
+    Args:
+        name: a registered name.
+        fields: metadata that the registration must have.
+
+    Raises:
+        ConfigError: if a field differs.
+    """
+    registered = MetadataCatalog.get(name).as_dict()
+    for key, value in fields.items():
+        if registered.get(key) != value:
+            known = f" with {key} {registered[key]!r}" if key in registered else ""
+            raise ConfigError(
+                f"Dataset '{name}' is already registered{known}; it cannot be registered again "
+                f"with {key} {value!r}. Use another name."
+            )
+
+
+def local_annotation_file(json_file: str | os.PathLike, dataset_name: str | None) -> str:
+    """The path of an annotation file on this machine.
+
+    Args:
+        json_file: a path, or an address that Detectron2's ``PathManager`` knows.
+        dataset_name: named in the error.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    json_file = os.fspath(json_file)
+    if not PathManager.isfile(json_file):
+        owner = f" of dataset '{dataset_name}'" if dataset_name else ""
+        advice = "Correct the path, or put the file there"
+        if not os.path.isabs(json_file) and "://" not in json_file:
+            advice += f"; it is relative to {os.getcwd()}"
+        raise UserError(f"The annotation file{owner} does not exist: {json_file}. {advice}")
+    return PathManager.get_local_path(json_file)
+
+
+def set_classes(dataset_name: str, classes: dict[int, str]) -> None:
+    """Put the classes of an annotation file into the metadata of a data set.
+
+    Args:
+        dataset_name: a registered name.
+        classes: class names by category id, in the order of the contiguous indices.
+
+    Raises:
+        UserError: other classes are known for the data set.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    id_map = {category_id: index for index, category_id in enumerate(classes)}
+    for key, value in (
+        ("thing_classes", list(classes.values())),
+        ("thing_dataset_id_to_contiguous_id", id_map),
+    ):
+        known = metadata.get(key)
+        if known is not None and known != value:
+            raise UserError(
+                f"the categories of the file differ from those known for dataset "
+                f"'{dataset_name}': {_first_difference(list(value), list(known))}. Register the "
+                "file under a name of its own with DATASETS.CUSTOM"
+            )
+        metadata.set(**{key: value})
+
+
+def _first_difference(found: list, expected: list) -> str:
+    for position, (a, b) in enumerate(zip(found, expected, strict=False)):
+        if a != b:
+            return f"at position {position} the file has {a!r}, expected {b!r}"
+    return f"the file has {len(found)} categories, expected {len(expected)}"
