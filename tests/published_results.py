@@ -1,10 +1,10 @@
-"""Compares with the final results of a public system."""
+"""Files, data and final results of a public system."""
 
 from types import ModuleType
 
 import numpy as np
 import torch
-from detectron2.structures import Instances
+from detectron2.structures import BitMasks, Instances
 from scipy.optimize import linear_sum_assignment
 
 # The smallest mask that has to agree in shape, in pixels.
@@ -14,6 +14,13 @@ _MIN_IOU = 0.995
 # up to this over the area of the mask, which happens to few masks.
 _PIXEL = 0.55 * 16
 _SHARE_BEYOND = 0.02
+
+
+def official_file(published: ModuleType, variant: str, path: str, wrapper: str = "") -> str:
+    """Write what the public system has released, with weights by rule, and return where."""
+    content = published.checkpoint(variant)
+    torch.save({wrapper: content} if wrapper else content, path)
+    return str(path)
 
 
 def records(
@@ -53,3 +60,11 @@ def check_results(published: ModuleType, expected: dict, instances: Instances) -
     beyond = difference[rows, columns] - 10 * expected["float64"]["scores_max"] - 1e-5
     assert (beyond > 0).mean() <= _SHARE_BEYOND
     assert (beyond <= _PIXEL / area).all()
+
+
+def truth(targets: dict) -> Instances:
+    """The objects of an image, as ``rule.targets`` gives them."""
+    instances = Instances(targets["masks"].shape[1:])
+    instances.gt_classes = torch.from_numpy(targets["labels"])
+    instances.gt_masks = BitMasks(torch.from_numpy(targets["masks"]))
+    return instances

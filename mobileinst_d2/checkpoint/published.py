@@ -63,6 +63,7 @@ def rename_published(
             f"{source} is a published file of {layout.system}, and the model is {classes[0]}. Use "
             f"a config of {layout.system}, such as those in configs/{layout.system.lower()}."
         )
+    tensors = layout.unpack(tensors)
     renamed = {layout.rename(name): name for name in tensors}
     not_needed = [name for name in tensors if layout.rename(name) is None]
     renamed.pop(None, None)

@@ -1,9 +1,15 @@
 """What describes a family of published files."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["PublishedLayout"]
+import torch
+
+__all__ = ["PublishedLayout", "rename_backbone"]
+
+# Of Detectron2's ResNet; those of all other backbones are timm's.
+_DETECTRON2 = re.compile(r"backbone\.(stem|res\d)\.")
 
 
 @dataclass(frozen=True)
@@ -16,8 +22,19 @@ class PublishedLayout:
             of our own model neither.
         rename: from a name in the file to the model's; None for what no model needs, which is not
             reported.
+        unpack: takes tensors of the file apart that are several ones here, under names that
+            ``rename`` knows.
     """
 
     system: str
     anchors: tuple[str, ...]
     rename: Callable[[str], str | None]
+    unpack: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
+
+
+def rename_backbone(name: str) -> str:
+    """From a name in the backbone of a published file to that of our model."""
+    name = name.replace(".conv2_offset.", ".conv2.offset.")
+    if _DETECTRON2.match(name):
+        return name
+    return "backbone.network." + name.removeprefix("backbone.")

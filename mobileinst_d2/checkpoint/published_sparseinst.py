@@ -2,7 +2,7 @@
 
 import re
 
-from .published_layout import PublishedLayout
+from .published_layout import PublishedLayout, rename_backbone
 
 __all__ = ["SPARSEINST_LAYOUTS"]
 
@@ -18,15 +18,13 @@ _DECODER = {
     "mask_branch.projection": "mask_branch.projection.conv",
 }
 _STACKS = {"inst_branch.inst_convs": "instance_decoder", "mask_branch.mask_convs": "mask_branch"}
-# Of Detectron2's ResNet; those of all other backbones are timm's.
-_DETECTRON2 = re.compile(r"backbone\.(stem|res\d)\.")
 
 
 def _rename(name: str) -> str | None:
     """From a published name to that of :class:`SparseInst`."""
     module, _, tensor = name.rpartition(".")
     if name.startswith("backbone."):
-        return _rename_backbone(name)
+        return rename_backbone(name)
     if module.startswith("encoder."):
         return f"{_rename_encoder(module)}.{tensor}"
     inner = module.removeprefix("decoder.")
@@ -47,13 +45,6 @@ def _rename_encoder(module: str) -> str:
     if match := re.fullmatch(r"encoder\.ppm\.stages\.(\d+)\.1", module):
         return f"encoder.ppm.branches.{match[1]}.conv"
     return f"{module}.conv"
-
-
-def _rename_backbone(name: str) -> str:
-    name = name.replace(".conv2_offset.", ".conv2.offset.")
-    if _DETECTRON2.match(name):
-        return name
-    return "backbone.network." + name.removeprefix("backbone.")
 
 
 SPARSEINST_LAYOUTS = (

@@ -4,7 +4,17 @@ import torch
 import torch.nn.functional as F
 from fvcore.nn import sigmoid_focal_loss
 
-__all__ = ["dice_loss", "focal_loss", "mask_bce_loss", "paired_dice", "paired_iou", "pairwise_dice"]
+__all__ = [
+    "dice_loss",
+    "focal_loss",
+    "mask_bce_loss",
+    "paired_dice",
+    "paired_iou",
+    "pairwise_bce",
+    "pairwise_dice",
+    "pairwise_smooth_dice",
+    "smooth_dice_loss",
+]
 
 
 def _dice(product: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
@@ -32,6 +42,30 @@ def paired_dice(probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return _dice((probs * targets).sum(1), squares)
 
 
+def _smooth_dice(product: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+    """``(2 sum(p t) + 1) / (sum p + sum t + 1)`` (MaskFormer, FastInst)."""
+    return (2 * product + 1) / (sums + 1)
+
+
+def pairwise_smooth_dice(probs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """As :func:`pairwise_dice`, of sums that are not squared and 1 more; (N, P), (M, P)."""
+    return _smooth_dice(probs @ targets.T, probs.sum(1)[:, None] + targets.sum(1))
+
+
+def pairwise_bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of every predicted mask with every target, mean over P.
+
+    Args:
+        logits: (N, P).
+        targets: (M, P), in [0, 1].
+
+    Returns:
+        (N, M).
+    """
+    ones, zeros = F.softplus(-logits), F.softplus(logits)
+    return (ones @ targets.T + zeros @ (1 - targets).T) / logits.shape[1]
+
+
 def paired_iou(
     probs: torch.Tensor, targets: torch.Tensor, threshold: float, target_threshold: float = 0.5
 ) -> torch.Tensor:
@@ -57,6 +91,15 @@ def paired_iou(
 def dice_loss(logits: torch.Tensor, targets: torch.Tensor, normalizer: float) -> torch.Tensor:
     """``sum(1 - dice) / normalizer`` over M pairs; (M, P), (M, P) -> scalar."""
     return (1 - paired_dice(logits.sigmoid(), targets)).sum() / normalizer
+
+
+def smooth_dice_loss(
+    logits: torch.Tensor, targets: torch.Tensor, normalizer: float
+) -> torch.Tensor:
+    """As :func:`dice_loss`, of the smooth dice; (M, P), (M, P) -> scalar."""
+    probs = logits.sigmoid()
+    dice = _smooth_dice((probs * targets).sum(1), probs.sum(1) + targets.sum(1))
+    return (1 - dice).sum() / normalizer
 
 
 def mask_bce_loss(logits: torch.Tensor, targets: torch.Tensor, normalizer: float) -> torch.Tensor:

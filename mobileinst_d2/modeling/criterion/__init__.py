@@ -1,7 +1,16 @@
 """Losses: one file per system, on shared parts."""
 
+from .fastinst import FastInstCriterion, PixelProposals, QueryOutputs
 from .mobileinst import MobileInstCriterion, PassedOutputs
 from .set_criterion import SetCriterion
 from .sparseinst import SparseInstCriterion
 
-__all__ = ["MobileInstCriterion", "PassedOutputs", "SetCriterion", "SparseInstCriterion"]
+__all__ = [
+    "FastInstCriterion",
+    "MobileInstCriterion",
+    "PassedOutputs",
+    "PixelProposals",
+    "QueryOutputs",
+    "SetCriterion",
+    "SparseInstCriterion",
+]

@@ -1,5 +1,7 @@
 """Losses of queries that are matched one to one with objects."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from detectron2.utils import comm
@@ -8,7 +10,7 @@ from torch import nn
 from ..losses import dice_loss, focal_loss, mask_bce_loss, paired_iou
 from ..targets import FrameTargets
 
-__all__ = ["Assignment", "SetCriterion", "gather_masks", "normalizers"]
+__all__ = ["Assignment", "SetCriterion", "gather_masks", "normalizers", "shares_of_batch"]
 
 Assignment = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -144,7 +146,17 @@ def normalizers(targets: list[FrameTargets], logits: torch.Tensor) -> list[float
     number of processes that the batch is spread over.
     """
     num_objects = sum(len(target.labels) for target in targets)
-    counts = torch.tensor([num_objects, len(logits)], dtype=torch.float32, device=logits.device)
+    return shares_of_batch((num_objects, len(logits)), logits.device)
+
+
+def shares_of_batch(counts: Sequence[float], device: torch.device) -> list[float]:
+    """Counts of the whole batch, at least 1, over the number of processes.
+
+    Args:
+        counts: of this process.
+        device: where the processes exchange them.
+    """
+    counts = torch.tensor(counts, dtype=torch.float32, device=device)
     world_size = comm.get_world_size()
     if world_size > 1:
         torch.distributed.all_reduce(counts)

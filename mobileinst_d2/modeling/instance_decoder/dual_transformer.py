@@ -1,6 +1,5 @@
 """MobileInst's dual transformer instance decoder (paper, section 3.4)."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from mobileinst_core.options import check_option
 
-from ..layers import ConvNorm, MultiHeadAttention, SinePosition
+from ..layers import ConvNorm, DecoderLayer, FeedForward, SinePosition, mlp
 from ..mask_decoder import MaskDecoderOutput, feature_channels
 from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
 
@@ -25,60 +24,6 @@ _MAX_POOL_SIZE = 8
 # Standard deviations at the start of training; docs/deviations.md has the measurements.
 _CLASS_LOGIT_STD = 0.58
 _MASK_LOGIT_STD = 0.5
-
-
-class DecoderLayer(nn.Module):
-    """Cross-attention to image tokens, then self-attention between queries; no feed-forward part.
-
-    Order, positions and layer norms are those of Mask2Former.
-    """
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.cross_attention = MultiHeadAttention(dim, num_heads)
-        self.cross_norm = nn.LayerNorm(dim)
-        self.self_attention = MultiHeadAttention(dim, num_heads)
-        self.self_norm = nn.LayerNorm(dim)
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        query_position: torch.Tensor,
-        tokens: torch.Tensor,
-        position: torch.Tensor,
-    ) -> torch.Tensor:
-        """Update the queries.
-
-        Args:
-            queries: (B, N, C).
-            query_position: (N, C).
-            tokens: (B, M, C).
-            position: (M, C).
-
-        Returns:
-            (B, N, C).
-        """
-        read = self.cross_attention(queries + query_position, tokens + position, tokens)
-        queries = self.cross_norm(queries + read)
-        placed = queries + query_position
-        return self.self_norm(queries + self.self_attention(placed, placed, queries))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with a residual and a layer norm."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.linear1 = nn.Linear(dim, hidden)
-        self.linear2 = nn.Linear(hidden, dim)
-        self.norm = nn.LayerNorm(dim)
-        for layer in (self.linear1, self.linear2):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        return self.norm(x + self.linear2(self.linear1(x).relu()))
 
 
 @INSTANCE_DECODER_REGISTRY.register()
@@ -150,11 +95,7 @@ class DualTransformerInstanceDecoder(nn.Module):
         self.ffn = FeedForward(hidden_dim, ffn_dim) if ffn_dim else None
         self.class_head = nn.Linear(hidden_dim, num_classes)
         self.objectness_head = nn.Linear(hidden_dim, 1)
-        widths = [hidden_dim] * kernel_mlp_layers + [kernel_dim]
-        mlp: list[nn.Module] = []
-        for width, out in itertools.pairwise(widths):
-            mlp += [nn.Linear(width, out), nn.ReLU()]
-        self.kernel_head = nn.Sequential(*mlp[:-1])
+        self.kernel_head = mlp(*[hidden_dim] * kernel_mlp_layers, kernel_dim)
         self._init_heads(prior_prob)
 
     @classmethod

@@ -9,11 +9,12 @@ from .conv_norm import (
     inverted_residuals,
 )
 from .conv_transformer import ConvTransformer, attend_by_head
+from .decoder_layer import DecoderLayer, FeedForward, mlp
 from .deform_conv import DeformableConv2d
 from .drop_path import DropPath
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import AveragePool, BinAveragePool
-from .position import CoordinateChannels, SinePosition, sine_position
+from .position import CoordinateChannels, LearnedPosition, SinePosition, sine_position
 from .pyramid_pooling import PyramidPooling
 from .resize import bilinear_resize
 from .semantic_injection import SemanticInjection
@@ -28,9 +29,12 @@ __all__ = [
     "ConvNorm",
     "ConvTransformer",
     "CoordinateChannels",
+    "DecoderLayer",
     "DeformableConv2d",
     "DropPath",
+    "FeedForward",
     "InvertedResidual",
+    "LearnedPosition",
     "MultiHeadAttention",
     "PyramidPooling",
     "SemanticInjection",
@@ -43,5 +47,6 @@ __all__ = [
     "fix_size_constants",
     "init_conv",
     "inverted_residuals",
+    "mlp",
     "sine_position",
 ]

@@ -34,13 +34,21 @@ class MultiHeadAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Attend.
 
         Args:
             query: (B, N, dim).
             key: (B, M, dim).
             value: (B, M, dim).
+            bias: (B, N, M), added to the logits of all heads: very negative where a query shall
+                not look.
 
         Returns:
             (B, N, dim).
@@ -50,6 +58,8 @@ class MultiHeadAttention(nn.Module):
         v = self._split_heads(self.v_proj(value))
         # Scaled before the product, which half precision might not hold.
         logits = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # b, heads, n, m
+        if bias is not None:
+            logits = logits + bias[:, None]
         out = logits.softmax(dim=3) @ v  # b, heads, n, d
         return self.out_proj(out.transpose(1, 2).flatten(2))
 

@@ -9,10 +9,12 @@ from .build import (
 from .fpn_ppm import FPNPPMMaskDecoder
 from .instance_context import InstanceContextEncoder
 from .mask_branch import MaskBranch
+from .ppm_fpn import PPMFPN
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",
+    "PPMFPN",
     "FPNPPMMaskDecoder",
     "InstanceContextEncoder",
     "MaskBranch",

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import BitMasks, Instances
-from published_results import check_results, records
+from published_results import check_results, official_file, records, truth
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.checkpoint.published import find_published_layout
@@ -24,12 +23,6 @@ LOSSES = {
     "loss_dice": "loss_dice",
     "loss_mask": "loss_mask",
 }
-
-
-def official_file(published: ModuleType, variant: str, path: str, wrapper: str = "") -> str:
-    content = published.checkpoint(variant)
-    torch.save({wrapper: content} if wrapper else content, path)
-    return str(path)
 
 
 def config(repository, name: str, *opts: object) -> CfgNode:
@@ -145,13 +138,6 @@ def criterion_case(published: ModuleType, meta: dict) -> tuple[dict, list]:
         )
     ]
     return outputs, prepare_targets(instances, tuple(size), mask_size, torch.device("cpu"))
-
-
-def truth(targets: dict) -> Instances:
-    instances = Instances(targets["masks"].shape[1:])
-    instances.gt_classes = torch.from_numpy(targets["labels"])
-    instances.gt_masks = BitMasks(torch.from_numpy(targets["masks"]))
-    return instances
 
 
 def test_a_training_step_has_the_published_losses_and_gradients(repository, published, tmp_path):
