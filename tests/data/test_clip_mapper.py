@@ -1,6 +1,7 @@
 """Clips: which frames, which rows, one transform for all frames."""
 
 import copy
+import re
 from collections import Counter
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 
+from mobileinst_core.video.images import ImageSizeError
 from mobileinst_d2.data import ClipMapper
 from mobileinst_d2.data.mappers.clip_mapper import ClipSampler, visible_frames
 
@@ -254,10 +256,11 @@ def test_all_encodings_are_decoded(two_tracks):
         assert torch.equal(a.gt_masks.tensor, b.gt_masks.tensor)
 
 
-def test_malformed_masks_name_video_and_frame(two_tracks):
+def test_malformed_masks_name_video_and_frame(two_tracks, caplog):
     two_tracks["tracks"][0]["segmentations"][1] = {"size": [3, 3], "counts": [9]}
-    with pytest.raises(ValueError, match=r"Video 1, frame 1.*size"):
-        sample(two_tracks, [0, 1])
+    assert sample(two_tracks, [0, 1]) is None
+    (message,) = caplog.messages
+    assert re.search(r"Video 1, frame 1.*size.*Another sample", message)
 
 
 def test_training_needs_tracks(two_tracks):
@@ -354,10 +357,15 @@ def test_transposed_frames_are_turned_with_one_warning(two_tracks, caplog):
     assert sum("transposed" in message for message in caplog.messages) == 1
 
 
-def test_frames_of_another_size_raise(two_tracks):
+def test_frames_of_another_size_are_passed_over_but_not_many(two_tracks, caplog):
     cv2.imwrite(two_tracks["file_names"][2], np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"00002\.png.*10 x 10.*24 x 32"):
-        sample(two_tracks, [0, 2])
+    message, clip_mapper = r"00002\.png.*10 x 10.*24 x 32", mapper()
+    for _ in range(10):
+        assert sample(two_tracks, [0, 2], clip_mapper) is None
+    (logged,) = caplog.messages
+    assert re.search(message, logged)
+    with pytest.raises(ImageSizeError, match=rf"11 samples in a row.*{message}"):
+        sample(two_tracks, [0, 2], clip_mapper)
 
 
 def test_an_unreadable_frame_is_logged_once_and_passed_over(two_tracks, caplog):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from detectron2.structures import BitMasks
 
 from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
+from mobileinst_d2.data.reading import BadRecordError
 
 HEIGHT, WIDTH = 30, 40
 
@@ -201,16 +203,30 @@ def test_many_failures_in_a_row_raise(record):
         train(bad)
 
 
-def test_a_wrong_size_is_an_error_in_training_too(record):
+def test_a_wrong_size_is_passed_over_but_not_many(record, caplog):
     record["height"], record["width"] = WIDTH, HEIGHT
-    with pytest.raises(ImageSizeError, match=r"image\.png.*30 x 40.*40 x 30"):
-        mapper()(record)
+    message = r"image\.png.*30 x 40.*40 x 30"
+    with pytest.raises(ImageSizeError, match=message):
+        mapper(is_train=False)(record)
+    train = mapper()
+    for _ in range(10):
+        assert train(record) is None
+    (logged,) = caplog.messages
+    assert re.search(message, logged)
+    with pytest.raises(ImageSizeError, match=rf"11 samples in a row.*{message}"):
+        train(record)
 
 
-def test_a_mask_of_another_size_names_the_image(record):
+def test_a_malformed_mask_is_passed_over_but_not_many(record, caplog):
     record["annotations"][0]["segmentation"] = compressed(np.ones((5, 5), np.uint8))
-    with pytest.raises(ValueError, match=r"image\.png.*size"):
-        mapper()(record)
+    message = r"Annotations of .*image\.png: segmentation 0.*size"
+    train = mapper()
+    for _ in range(10):
+        assert train(record) is None
+    (logged,) = caplog.messages
+    assert re.search(message, logged)
+    with pytest.raises(BadRecordError, match=rf"11 samples in a row.*{message}"):
+        train(record)
 
 
 def test_training_needs_annotations(record):

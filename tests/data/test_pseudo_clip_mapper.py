@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import ImageReadError
 from mobileinst_d2.data import ClipMapper, PseudoClipMapper
+from mobileinst_d2.data.reading import BadRecordError
 
 HEIGHT, WIDTH = 60, 80
 
@@ -255,10 +256,15 @@ def test_unreadable_images_are_passed_over_but_not_many(record, caplog):
         draw(record)
 
 
-def test_malformed_masks_and_missing_annotations_name_the_image(record):
+def test_malformed_masks_and_missing_annotations_name_the_image(record, caplog):
     record["annotations"][1]["segmentation"] = {"size": [3, 3], "counts": [9]}
-    with pytest.raises(ValueError, match=r"image\.png: segmentation 1.*size"):
-        mapper()(record)
+    draw = mapper()
+    assert draw(record) is None
+    assert "image.png: segmentation 1" in caplog.text
+    for _ in range(9):
+        assert draw(record) is None
+    with pytest.raises(BadRecordError, match=r"in a row.*image\.png: segmentation 1.*size"):
+        draw(record)
     del record["annotations"]
     with pytest.raises(ValueError, match=r"image\.png has no annotations"):
         mapper()(record)

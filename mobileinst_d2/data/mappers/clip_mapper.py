@@ -8,10 +8,10 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from mobileinst_core.video.images import ImageReadError, read_image
+from mobileinst_core.video.images import read_image
 
 from ..lazy_frames import LazyFrames
-from ..reading import UnreadableFiles
+from ..reading import BadRecordError, BadRecords
 from .augmentation import (
     ClipAugmentation,
     build_color_augmentations,
@@ -121,8 +121,8 @@ class ClipMapper:
     non-crowd tracks seen in at least one frame, by ascending id. Where an object is not visible,
     its row has ``gt_ids`` -1, an empty mask and a zero box, but still the class of its track.
 
-    If an image cannot be read in training it is logged, and None is returned so that Detectron2
-    draws another clip; see :class:`UnreadableFiles`.
+    If a record cannot be used in training it is logged, and None is returned so that Detectron2
+    draws another clip; see :class:`BadRecords`.
     """
 
     @configurable
@@ -148,7 +148,7 @@ class ClipMapper:
         self.image_format = image_format
         self.augment = ClipAugmentation(augmentations, color_augmentations or ())
         self.sampler = sampler
-        self._unreadable = UnreadableFiles()
+        self._bad_records = BadRecords()
         mode = "training" if is_train else "testing"
         logging.getLogger(__name__).info(
             "Augmentations of videos in %s: %s", mode, self.augment.geometric
@@ -182,12 +182,11 @@ class ClipMapper:
             training ``frame_idx`` (F numbers), ``image`` (F tensors (3, H, W) uint8 of equal
             size) and ``instances`` (F Instances with ``gt_classes``, ``gt_ids``, ``gt_masks``,
             ``gt_boxes``), ``file_names`` being those of the F frames; in testing ``image`` as
-            :class:`LazyFrames` of the whole video. None if an image of a training clip cannot be
-            read.
+            :class:`LazyFrames` of the whole video. None if a training clip cannot be used.
 
         Raises:
-            ImageReadError: if too many clips have unreadable images.
-            ValueError: if the annotations do not fit the images or are missing in training.
+            ImageReadError, ImageSizeError, BadRecordError: if too many clips cannot be used.
+            ValueError: if the annotations are missing in training.
         """
         keys = ("video_id", "height", "width", "length", "file_names")
         result = {key: record[key] for key in keys}
@@ -200,21 +199,18 @@ class ClipMapper:
                 video_id=record["video_id"],
             )
             return result
+        return self._bad_records.map(lambda record: self._map(record, result), record)
 
+    def _map(self, record: dict, result: dict) -> dict:
+        """Complete the result of a training record."""
         frames = self._sample_frames(record)
         result["frame_idx"] = frames
         result["file_names"] = [record["file_names"][frame] for frame in frames]
         size = (record["height"], record["width"])
-        try:
-            images = [
-                read_image(name, self.image_format, size=size, allow_transposed=True)
-                for name in result["file_names"]
-            ]
-        except ImageReadError as error:
-            self._unreadable.report_failure(error)
-            return None
-        self._unreadable.report_success()
-
+        images = [
+            read_image(name, self.image_format, size=size, allow_transposed=True)
+            for name in result["file_names"]
+        ]
         tracks = _tracks_in(record, frames)
         result["image"], masks = self.augment(images, _decode(record, frames, tracks))
         result["instances"] = make_clip_instances(
@@ -258,7 +254,7 @@ def _decode(
         try:
             masks.append(decode_masks(segmentations, (record["height"], record["width"])))
         except ValueError as error:
-            raise ValueError(
+            raise BadRecordError(
                 f"Video {record['video_id']}, frame {frame}, tracks "
                 f"{[track['id'] for track in tracks]}: {error}"
             ) from error

@@ -6,9 +6,9 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from mobileinst_core.video.images import ImageReadError, read_image
+from mobileinst_core.video.images import read_image
 
-from ..reading import UnreadableFiles, to_tensor
+from ..reading import BadRecordError, BadRecords, to_tensor
 from .augmentation import build_color_augmentations, build_geometric_augmentations
 from .targets import annotations_with_masks, decode_masks, make_instances, transform_masks
 
@@ -21,8 +21,8 @@ class ImageMapper:
     Masks become ``BitMasks`` whatever their encoding. Crowd regions, instances without a mask
     and instances that the augmentation pushed out of the image are left out.
 
-    An image that cannot be read raises an error in testing. In training it is logged, and None
-    is returned so that Detectron2 draws another; see :class:`UnreadableFiles`.
+    A record that cannot be used raises an error in testing. In training it is logged, and None
+    is returned so that Detectron2 draws another; see :class:`BadRecords`.
     """
 
     @configurable
@@ -47,7 +47,7 @@ class ImageMapper:
         self.augmentations = T.AugmentationList(
             [*augmentations, *(color_augmentations if color_augmentations else [])]
         )
-        self._unreadable = UnreadableFiles()
+        self._bad_records = BadRecords()
         mode = "training" if is_train else "testing"
         logging.getLogger(__name__).info(
             "Augmentations of images in %s: %s", mode, self.augmentations
@@ -71,23 +71,20 @@ class ImageMapper:
 
         Returns:
             the record without annotations, with ``image`` (3, H, W) uint8 and in training
-            ``instances`` (``gt_classes``, ``gt_masks``, ``gt_boxes``); None if the image of a
-            training record cannot be read.
+            ``instances`` (``gt_classes``, ``gt_masks``, ``gt_boxes``); None if a training record
+            cannot be used.
 
         Raises:
             ImageReadError: if the image cannot be read, see the class.
-            ValueError: if the annotations do not fit the image or are missing in training.
+            ImageSizeError: if it has another size, likewise.
+            BadRecordError: if the masks are malformed, likewise.
+            ValueError: if the annotations are missing in training.
         """
-        size = (record["height"], record["width"]) if "height" in record else None
-        try:
-            image = read_image(record["file_name"], self.image_format, size=size)
-        except ImageReadError as error:
-            if not self.is_train:
-                raise
-            self._unreadable.report_failure(error)
-            return None
-        self._unreadable.report_success()
+        return self._bad_records.map(self._map, record) if self.is_train else self._map(record)
 
+    def _map(self, record: dict) -> dict:
+        size = (record["height"], record["width"]) if "height" in record else None
+        image = read_image(record["file_name"], self.image_format, size=size)
         size = image.shape[:2]
         augmented = T.AugInput(image)
         transforms = self.augmentations(augmented)
@@ -110,7 +107,7 @@ class ImageMapper:
         try:
             masks = decode_masks([a["segmentation"] for a in annotations], size)
         except ValueError as error:
-            raise ValueError(f"Annotations of {record['file_name']}: {error}") from error
+            raise BadRecordError(f"Annotations of {record['file_name']}: {error}") from error
         masks = transform_masks(masks, transforms, output_size=output_size)
         instances = make_instances(masks, [a["category_id"] for a in annotations])
         return instances[instances.gt_masks.nonempty()]

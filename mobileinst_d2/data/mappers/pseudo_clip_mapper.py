@@ -7,9 +7,9 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from mobileinst_core.video.images import ImageReadError, read_image
+from mobileinst_core.video.images import read_image
 
-from ..reading import UnreadableFiles
+from ..reading import BadRecordError, BadRecords
 from .augmentation import (
     ClipAugmentation,
     build_color_augmentations,
@@ -27,7 +27,7 @@ class PseudoClipMapper:
     moves in a straight line over it. Crop, resize and flip follow, the same for all frames as in
     `ClipMapper`; colours vary per frame. An identity is the position of the annotation.
 
-    Annotations and unreadable images are treated as in `ImageMapper`.
+    Annotations and bad records are treated as in `ImageMapper`.
     """
 
     @configurable
@@ -68,7 +68,7 @@ class PseudoClipMapper:
         self.rotation = rotation
         self.min_window = min_window
         self.augment = ClipAugmentation(augmentations, color_augmentations or ())
-        self._unreadable = UnreadableFiles()
+        self._bad_records = BadRecords()
         logging.getLogger(__name__).info(
             "Augmentations of images as clips: turns of up to %g degrees, windows from %g of the "
             "image, %s",
@@ -96,27 +96,24 @@ class PseudoClipMapper:
 
         Returns:
             what `ClipMapper` gives in training: ``video_id`` is the image id, ``length`` the
-            number of frames, and ``file_names`` the same file for each. None if the image cannot
-            be read.
+            number of frames, and ``file_names`` the same file for each. None if the record cannot
+            be used.
 
         Raises:
-            ImageReadError: if too many images cannot be read.
-            ValueError: if the annotations do not fit the image or are missing.
+            ImageReadError, ImageSizeError, BadRecordError: if too many records cannot be used.
+            ValueError: if the annotations are missing.
         """
-        size = (record["height"], record["width"]) if "height" in record else None
-        try:
-            image = read_image(record["file_name"], self.image_format, size=size)
-        except ImageReadError as error:
-            self._unreadable.report_failure(error)
-            return None
-        self._unreadable.report_success()
+        return self._bad_records.map(self._map, record)
 
+    def _map(self, record: dict) -> dict:
+        size = (record["height"], record["width"]) if "height" in record else None
+        image = read_image(record["file_name"], self.image_format, size=size)
         size = image.shape[:2]
         annotations = annotations_with_masks(record)
         try:
             masks = decode_masks([a["segmentation"] for a in annotations], size)
         except ValueError as error:
-            raise ValueError(f"Annotations of {record['file_name']}: {error}") from error
+            raise BadRecordError(f"Annotations of {record['file_name']}: {error}") from error
         count = self.num_frames
         frames = np.random.permutation(count) if self.shuffle else np.arange(count)
 
