@@ -1,102 +1,10 @@
-"""List everything that is wrong with a YouTube-VIS annotation file.
+"""The former name of validate_data.py, which checks COCO files too."""
 
-Example:
-    python tools/validate_ytvis.py my/train.json --image-root my/JPEGImages --check-images
-
-The exit code is 1 if there are errors, 0 if there are none or only warnings, 2 if the file cannot
-be read.
-"""
-
-import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
 
-from tqdm import tqdm
+from validate_data import main
 
-from mobileinst_core.command import command
-from mobileinst_core.entries import Finding
-from mobileinst_core.errors import UserError
-from mobileinst_core.files import read_json
-from mobileinst_core.ytvis.results import load_ground_truth, load_results
-from mobileinst_core.ytvis.validation import check_content, check_frames
-
-
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("json", help="annotation file")
-    parser.add_argument(
-        "--image-root",
-        metavar="DIR",
-        help="folder to which its file names are relative: look whether every frame exists",
-    )
-    parser.add_argument(
-        "--check-images", action="store_true", help="also read every frame and compare its size"
-    )
-    parser.add_argument(
-        "--results",
-        metavar="FILE",
-        help="also check this file of results against the annotations, up to its first error",
-    )
-    args = parser.parse_args(argv)
-    if args.check_images and not args.image_root:
-        parser.error("--check-images needs --image-root")
-    return args
-
-
-def check_results(results: str, annotations: Any) -> list[Finding]:
-    """The first error of a file of results, as evaluation would report it."""
-    try:
-        truth = load_ground_truth(annotations)
-        for _ in load_results(results, truth).by_video():
-            pass  # reading is the check
-    except UserError as error:
-        return [Finding("results", str(error))]
-    return []
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print findings by severity and group, the errors first."""
-    groups: dict[tuple[bool, str], list[str]] = defaultdict(list)
-    for finding in findings:
-        groups[not finding.is_error, finding.group].append(finding.message)
-    for (is_warning, group), messages in sorted(groups.items(), key=lambda item: item[0][0]):
-        print(f"{'warnings' if is_warning else 'errors'}, {group} ({len(messages)}):")
-        for message in messages:
-            print(f"  {message}")
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check a file, print what is wrong, and return the exit code."""
-    args = parse_args(argv)
-    findings, videos = [], []
-    try:
-        content = read_json(args.json)
-    except UserError as error:
-        if isinstance(error.__cause__, OSError):
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        findings.append(Finding("kind of file", str(error)))
-    else:
-        findings, videos = check_content(content)
-        for video in tqdm(videos, unit="video") if args.image_root else ():
-            findings += check_frames(video, args.image_root, decode=args.check_images)
-        if args.results:
-            findings += check_results(args.results, content)
-    print_findings(findings)
-    errors = sum(finding.is_error for finding in findings)
-    frames = sum(video.length for video in videos)
-    print(
-        f"{args.json}: {len(videos)} videos with {frames} frames, "
-        f"{errors} errors, {len(findings) - errors} warnings"
-    )
-    return int(errors > 0)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobileinst_core.errors import UserError
+from mobileinst_core.files import read_json
+
 from .runners import ExportError
 
 __all__ = [
@@ -128,9 +131,9 @@ def read_manifest(folder: str | Path) -> Manifest:
     if not path.is_file():
         raise ExportError(f"{folder} is no exported model: it has no {MANIFEST_FILE}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from error
+        content = read_json(path)
+    except UserError as error:
+        raise ExportError(str(error)) from error
     manifest = _parse(content, path)
     _check_files(folder, manifest)
     return manifest

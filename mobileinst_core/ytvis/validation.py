@@ -5,24 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as mask_util
-
+from mobileinst_core.annotation_checks import check_category_names, compare_with_mask
 from mobileinst_core.entries import Finding
-from mobileinst_core.masks.rle import rle_area
 from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image
 
 from .annotations import AnnotationFile, Video
 from .classes import THING_CLASSES
 
 __all__ = ["check_content", "check_frames"]
-
-# Pixels by which a box may differ from that of the mask, as files may round or count differently.
-_BOX_TOLERANCE = 2.0
-# Part of an area by which it may differ from the mask's pixels: areas of polygons are geometric.
-_AREA_TOLERANCE = 0.1
-# Pixels by which it always may.
-_AREA_SLACK = 16
 
 
 def check_content(content: Any) -> tuple[list[Finding], list[Video]]:
@@ -100,11 +90,7 @@ def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -
 
 
 def _check_classes(categories: dict[int, str]) -> list[Finding]:
-    findings = []
-    for name, count in Counter(categories.values()).items():
-        if name and count > 1:
-            ids = ", ".join(str(key) for key in categories if categories[key] == name)
-            findings.append(Finding("categories", f"the name {name!r} is that of {ids}"))
+    findings = check_category_names(categories)
     for dataset, classes in THING_CLASSES.items():
         known = dict(enumerate(classes, start=1))
         if 1 < len(categories) < len(known) and categories.items() <= known.items():
@@ -137,7 +123,8 @@ def _check_track(entry: dict, track: dict) -> list[Finding]:
     for frame, rle in enumerate(track["segmentations"]):
         where = f"{what}, frame {frame}"
         if rle is not None:
-            findings += _compare_with_mask(track, frame, rle, where)
+            box, area = track["bboxes"][frame], track["areas"][frame]
+            findings += compare_with_mask(box, area, rle, where)
         elif entry["segmentations"][frame] is None and _has_extent(entry.get("bboxes"), frame):
             message = f"{where}: there is a box but no mask; the object counts as not visible"
             findings.append(Finding("boxes and areas", message, is_error=False))
@@ -148,17 +135,3 @@ def _has_extent(boxes: Any, frame: int) -> bool:
     """Whether the boxes, which may be damaged or absent, hold one with an area for a frame."""
     box = boxes[frame] if isinstance(boxes, list) and frame < len(boxes) else None
     return isinstance(box, list) and len(box) == 4 and bool(box[2]) and bool(box[3])
-
-
-def _compare_with_mask(track: dict, frame: int, rle: dict, where: str) -> list[Finding]:
-    findings = []
-    box, tight = track["bboxes"][frame], mask_util.toBbox(rle)
-    corners = np.add(box, (0, 0, box[0], box[1])), tight + (0, 0, tight[0], tight[1])
-    if np.abs(corners[0] - corners[1]).max() > _BOX_TOLERANCE:
-        message = f"{where}: the box is {box}, that of the mask {tight.tolist()} (x, y, w, h)"
-        findings.append(Finding("boxes and areas", message, is_error=False))
-    area, pixels = track["areas"][frame], rle_area(rle)
-    if abs(area - pixels) > max(_AREA_SLACK, _AREA_TOLERANCE * pixels):
-        message = f"{where}: the area is {area}, the mask has {pixels} pixels"
-        findings.append(Finding("boxes and areas", message, is_error=False))
-    return findings

@@ -9,7 +9,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from mobileinst_core.errors import ConfigError
+from mobileinst_core.errors import ConfigError, UserError
+from mobileinst_core.files import read_json
 
 __all__ = [
     "METADATA_FILE",
@@ -131,10 +132,10 @@ def _read_metadata(weights: str) -> tuple[list[str], list[int]]:
     if not weights or not path.is_file():
         return [], []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         names = [str(name) for name in content["thing_classes"]]
         return names, [int(number) for number in content.get("category_ids", [])]
-    except (UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (UserError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f'{path} is damaged: it should hold {{"thing_classes": [names], "category_ids": '
             f"[integers]}} ({error}). Remove it to go without."

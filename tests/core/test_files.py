@@ -32,6 +32,12 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_read(tmp_path, encoding):
+    (tmp_path / "a.json").write_text('{"name": "Käfer"}', encoding=encoding)
+    assert read_json(tmp_path / "a.json") == {"name": "Käfer"}
+
+
 def test_damaged_json_is_named(tmp_path):
     path = tmp_path / "half.json"
     path.write_text(json.dumps({"a": 1})[:-1])

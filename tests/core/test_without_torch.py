@@ -69,7 +69,7 @@ def test_metric(torch_free_python, repository, shapes, tmp_path, module):
 def test_validation_and_split(run_tool, shapes, tmp_path):
     annotations = shapes.parent / "train" / "instances.json"
     images = annotations.parent / "JPEGImages"
-    run = run_tool("validate_ytvis", annotations, "--image-root", images, "--check-images")
+    run = run_tool("validate_data", annotations, "--image-root", images, "--check-images")
     assert run.stdout.endswith("4 videos with 12 frames, 0 errors, 0 warnings\n")
     run_tool("split_ytvis", "--json", annotations, "--output-dir", tmp_path)
     parts = [read_json(tmp_path / f"{part}_sub.json") for part in ("train", "val")]

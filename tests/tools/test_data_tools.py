@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import split_ytvis
 import to_ytvis
+import validate_data
 import validate_ytvis
 from pycocotools import mask as mask_util
 
@@ -118,6 +119,27 @@ def test_validate_results(shapes, capsys, tmp_path):
     assert validate_ytvis.main([str(path), "--results", str(results)]) == 1
     assert f"{results}: entry number 0 (video" in (printed := capsys.readouterr().out)
     assert "frame 1: 'counts' of a mask is not a compressed run-length code" in printed
+
+
+def test_validate_recognises_coco_files(generated, tmp_path, capsys):
+    root, path = generated / "train", tmp_path / "coco.json"
+    content = read_json(root / "coco.json")
+    write_json(path, content)
+    options = [str(path), "--image-root", str(root / "JPEGImages"), "--check-images"]
+    assert validate_data.main(options) == 0
+    out = capsys.readouterr().out
+    assert "no object that is not a crowd; training leaves them out" in out
+    assert out.splitlines()[-1] == f"{path}: COCO format, 18 images, 0 errors, 1 warnings"
+    content["annotations"][0]["id"] = 0
+    content["annotations"][1]["image_id"] = 999
+    content["images"][0]["file_name"] = "gone.jpg"
+    write_json(path, content)
+    assert validate_data.main(options) == 1
+    out = capsys.readouterr().out
+    for text in ("annotation 0: pycocotools", "belongs to image 999", "gone.jpg"):
+        assert text in out
+    assert out.splitlines()[-1].endswith("2 errors, 2 warnings")
+    assert validate_ytvis.main([str(path)]) == 1  # the former name
 
 
 def test_validate_exit_codes_for_other_files(tmp_path, capsys):

@@ -252,3 +252,11 @@ def test_real_videos(shared_data):
             masks = track["segmentations"]
             found = [None if rle is None else int(mask_util.area(rle)) for rle in masks]
             assert found == areas[track["id"]]
+
+
+def test_windows_wrote_the_file(tmp_path):
+    content = make_content()
+    content["videos"][0]["file_names"] = ["v\\0.jpg", "v\\5.jpg", "v\\10.jpg"]
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    ((record,), _) = load_records(tmp_path / "a.json", "root")
+    assert record["file_names"] == ["root/v/0.jpg", "root/v/5.jpg", "root/v/10.jpg"]
