@@ -105,7 +105,8 @@ def train(run: Run, seed: int, output: Path) -> None:
     opts = {**run.opts, "SEED": seed}
     if run.start:
         opts["MODEL.WEIGHTS"] = output / run.start / f"seed{seed}" / "model_final.pth"
-    if not (folder / "inference").is_dir() or not (folder / "model_final.pth").is_file():
+    is_done = any((folder / "inference" / name).is_file() for name in RESULTS)
+    if not is_done or not (folder / "model_final.pth").is_file():
         _train_net(run.config, {**opts, "OUTPUT_DIR": folder}, "--resume", log=folder / "run.log")
     for name, more in (run.tests or {}).items():
         test = folder / name

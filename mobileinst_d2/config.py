@@ -34,6 +34,10 @@ def add_mobileinst_config(cfg: CN) -> None:
     # the number of classes differs.
     cfg.MODEL.WARM_START_CLASSES = ""
 
+    # Where the numbers of a training go beside the terminal, metrics.json, metrics.csv and
+    # TensorBoard: "wandb", "mlflow". The package has to be installed.
+    cfg.LOG_WRITERS = ()
+
     _add_backbone_config(cfg)
     add_mobileinst_model_config(cfg)
     add_sparseinst_model_config(cfg)
@@ -133,6 +137,11 @@ def _add_solver_config(cfg: CN) -> None:
 
 
 def _add_test_config(cfg: CN) -> None:
+    # Metric by which a training keeps its best weights in model_best.pth, such as "segm/AP", as
+    # metrics.json has it; "" = keep none.
+    cfg.TEST.BEST_METRIC = ""
+    # Evaluations in a row without a new best after which a training ends; 0 = never.
+    cfg.TEST.EARLY_STOPPING = 0
     # Instances whose score (before mask rescoring) is not above this are dropped.
     cfg.TEST.SCORE_THRESHOLD = 0.005
     # Mask probability above which a pixel belongs to the instance.

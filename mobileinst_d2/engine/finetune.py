@@ -36,6 +36,7 @@ TINY_PIXELS = 8
 # The range of the short side in training, relative to the one in evaluation.
 SCALE_RANGE = (0.75, 1.25)
 EVALUATIONS = 10
+PATIENCE = 5
 
 
 class DataSummary(NamedTuple):
@@ -234,6 +235,9 @@ def _plan_schedule(
     period = max(1, iterations // EVALUATIONS)
     decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations")
     decide("SOLVER.CHECKPOINT_PERIOD", period, "as often as evaluations")
+    if cfg.DATASETS.TEST:
+        reason = f"evaluations without a better {cfg.TEST.BEST_METRIC}, then the training ends"
+        decide("TEST.EARLY_STOPPING", PATIENCE, reason)
 
 
 def _round_up(side: float) -> int:

@@ -1,7 +1,9 @@
 """Hooks of the training loop."""
 
 import logging
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -10,8 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
+from mobileinst_d2.visualization import draw_predictions, draw_truth
 
-__all__ = ["RefitFoldedNorms", "StepSeed"]
+__all__ = ["DrawSamples", "RefitFoldedNorms", "StepSeed"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,82 @@ class RefitFoldedNorms(HookBase):
             refit_norms(layers, run, _add_over_processes if comm.get_world_size() > 1 else None)
         finally:
             model.train()
+
+
+class DrawSamples(HookBase):
+    """Gives TensorBoard images of a training sample: ground truth beside what the network finds.
+
+    VIS_PERIOD is Detectron2's key. Any `InstanceSegmentor` is drawn, by its own prediction of
+    single images.
+    """
+
+    # Instances below it are not drawn; a network that has just begun has hardly any above.
+    MIN_SCORE = 0.3
+
+    def __init__(self, period: int, class_names: Sequence[str], image_format: str) -> None:
+        """Set up.
+
+        Args:
+            period: iterations between images.
+            class_names: names by contiguous class index.
+            image_format: INPUT.FORMAT.
+        """
+        self.period = period
+        self.class_names = class_names
+        self.image_format = image_format
+        self._last: list[dict] = []
+
+    def before_train(self) -> None:
+        """Look over the shoulder of the network at its batches."""
+
+        def remember(model: torch.nn.Module, inputs: tuple[list[dict]]) -> None:
+            if model.training:
+                self._last = inputs[0]
+
+        self._handle = self._model.register_forward_pre_hook(remember)
+
+    def after_train(self) -> None:
+        """Look no more."""
+        self._handle.remove()
+
+    @property
+    def _model(self) -> torch.nn.Module:
+        return getattr(self.trainer.model, "module", self.trainer.model)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Draw the first sample of the batch."""
+        if (self.trainer.iter + 1) % self.period or not self._last:
+            return
+        model, sample = self._model, self._last[0]
+        is_clip = not isinstance(sample["image"], torch.Tensor)
+        images = sample["image"] if is_clip else [sample["image"]]
+        truths = sample["instances"] if is_clip else [sample["instances"]]
+        fixed_size, model.fixed_size = model.fixed_size, None  # training sizes differ from it
+        model.eval()
+        try:
+            outputs = model([{"image": image} for image in images])
+        finally:
+            model.train()
+            model.fixed_size = fixed_size
+        names, order = self.class_names, self.image_format
+        rows = [
+            np.hstack(
+                (
+                    draw_truth(image, truth, names, image_format=order),
+                    draw_predictions(
+                        image,
+                        output["instances"],
+                        names,
+                        image_format=order,
+                        min_score=self.MIN_SCORE,
+                    ),
+                )
+            )
+            for image, truth, output in zip(images, truths, outputs, strict=True)
+        ]
+        drawn = np.vstack(rows)[..., ::-1].transpose(2, 0, 1)  # RGB, as TensorBoard wants it
+        self.trainer.storage.put_image("sample", torch.from_numpy(drawn.copy()))
 
 
 def _add_over_processes(total: torch.Tensor) -> None:

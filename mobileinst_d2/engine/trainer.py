@@ -15,10 +15,11 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
-from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator, inference_context
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -42,11 +43,13 @@ from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
-from .hooks import RefitFoldedNorms, StepSeed
+from .best_checkpoint import EarlyStop, build_best_checkpointer
+from .hooks import DrawSamples, RefitFoldedNorms, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .setup import ConfigError
 from .train_step import build_train_step
+from .writers import build_writers
 
 __all__ = ["Trainer"]
 
@@ -117,8 +120,48 @@ class Trainer(DefaultTrainer):
             )
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, after one that seeds each step and one that mends folded norms."""
-        return [StepSeed(), RefitFoldedNorms(), *super().build_hooks()]
+        """Detectron2's hooks and our own, see `mobileinst_d2.engine.hooks`.
+
+        Raises:
+            ConfigError: if an option asks for what the training has not.
+        """
+        hooks = [StepSeed(), RefitFoldedNorms()]
+        for hook in super().build_hooks():
+            if isinstance(hook, PeriodicWriter):
+                hooks += self._hooks_before_writing()
+            hooks.append(self._eval_hook() if isinstance(hook, EvalHook) else hook)
+            if isinstance(hook, EvalHook):
+                hooks += build_best_checkpointer(self.cfg, self.model)
+        return hooks
+
+    def _hooks_before_writing(self) -> list[HookBase]:
+        model = getattr(self.model, "module", self.model)
+        if self.cfg.VIS_PERIOD <= 0 or not isinstance(model, InstanceSegmentor):
+            return []
+        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or ()
+        return [DrawSamples(self.cfg.VIS_PERIOD, names, self.cfg.INPUT.FORMAT)]
+
+    def _eval_hook(self) -> EvalHook:
+        """Evaluations; those on the way have folders of their own, the last is in "inference"."""
+
+        def evaluate() -> OrderedDict:
+            folder = os.path.join(self.cfg.OUTPUT_DIR, "inference")
+            done = self.iter + 1
+            if done < self.max_iter:
+                folder = os.path.join(folder, f"iteration_{done:07d}")
+            evaluators = [
+                self.build_evaluator(self.cfg, name, _folder_of(self.cfg, folder, name))
+                for name in self.cfg.DATASETS.TEST
+            ]
+            self._last_eval_results = self.test(self.cfg, self.model, evaluators)
+            return self._last_eval_results
+
+        return EvalHook(self.cfg.TEST.EVAL_PERIOD, evaluate)
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's writers and those of `build_writers`, which come first."""
+        # TensorBoard's clears what it has written.
+        return [*build_writers(self.cfg), *super().build_writers()]
 
     def train(self) -> OrderedDict | None:
         """Run the training from `start_iter` on.
@@ -140,7 +183,19 @@ class Trainer(DefaultTrainer):
                 type(self.data_loader).__name__,
                 self.start_iter,
             )
-        return super().train()
+        try:
+            return super().train()
+        except EarlyStop as stop:
+            logger.info(
+                "The training ends at iteration %d of %d: %d evaluations without a new best %s.",
+                stop.iteration,
+                self.max_iter,
+                self.cfg.TEST.EARLY_STOPPING,
+                self.cfg.TEST.BEST_METRIC,
+            )
+            if stop.iteration >= self.start_iter:
+                self.checkpointer.save("model_final", iteration=stop.iteration)
+            return None
 
     def after_train(self) -> None:
         """Close the hooks; after a failure in the last iteration without its evaluation."""
@@ -279,9 +334,8 @@ class Trainer(DefaultTrainer):
                 "register_ytvis_instances, or list it in DATASETS.CUSTOM."
             )
         if output_folder is None:
-            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-            if len(cfg.DATASETS.TEST) > 1:
-                output_folder = os.path.join(output_folder, dataset_name)
+            folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+            output_folder = _folder_of(cfg, folder, dataset_name)
         options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
         return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
 
@@ -336,6 +390,11 @@ class Trainer(DefaultTrainer):
                 predictor = cls.build_predictor(cfg, model, name)
                 results[name] = super().test(one, predictor, [evaluator])
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+def _folder_of(cfg: CfgNode, folder: str, dataset_name: str) -> str:
+    """Where the results of a data set go: a folder of its own if there are several."""
+    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
 
 
 def _check_num_classes(cfg: CfgNode) -> None:
