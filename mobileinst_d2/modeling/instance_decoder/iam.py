@@ -103,10 +103,7 @@ class IAMDecoder(nn.Module):
     def forward(self, x: torch.Tensor) -> IAMPredictions:
         """Decode the instances of a map (B, in_channels, H, W)."""
         x = self.convs(x)
-        # In float32: sums over all positions leave the range of half precision.
-        with torch.autocast(x.device.type, enabled=False):
-            weights = self._weights(self.iam_conv(x.float()).flatten(2))
-            queries = weights @ x.float().flatten(2).transpose(1, 2)  # b, groups * n, dim
+        queries = self._collect(x)
         if self.fc is not None:
             queries = torch.cat(queries.chunk(self.groups, dim=1), dim=2)
             queries = self.fc(queries).relu()
@@ -115,6 +112,15 @@ class IAMDecoder(nn.Module):
             objectness_logits=self.objectness_head(queries).squeeze(2),
             kernels=self.kernel_head(queries),
         )
+
+    def _collect(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (B, dim, H, W) to those that each map lights up, (B, groups * N, dim)."""
+        # Sums over all positions leave the range of half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            kind = self.iam_conv.weight.dtype
+            maps, features = self.iam_conv(x.to(kind)).flatten(2), x.flatten(2).transpose(1, 2)
+            wide = torch.promote_types(kind, torch.float32)
+            return (self._weights(maps.to(wide)) @ features.to(wide)).to(kind)
 
     def _weights(self, maps: torch.Tensor) -> torch.Tensor:
         """Logits (B, M, P) of P positions to weights that add up to 1."""
