@@ -30,12 +30,13 @@ from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
 from mobileinst_core.tracking.online import OnlineTracker
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
+from mobileinst_core.video.id_maps import IdMapWriter
 from mobileinst_core.video.images import ImageReadError, prepare_output, read_image, write_image
 from mobileinst_core.video.outputs import TrackOutputs
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.window import Window
-from mobileinst_core.video.writers import CODECS, IdMapWriter, VideoWriter
+from mobileinst_core.video.writers import CODECS, VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
 __all__ = ["Model", "get_parser", "main", "open_model"]

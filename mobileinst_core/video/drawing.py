@@ -1,18 +1,23 @@
 """Drawing of instances on frames with OpenCV, fast enough to keep up with the network."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from mobileinst_core.detections import Detections
 
+from .text import TextSize, draw_text, text_size
+
 __all__ = ["TrackVisualizer", "instance_color", "instance_colors", "label_texts"]
 
 _GOLDEN_RATIO = 0.618034  # steps of it spread over the circle of hues without ever repeating
-_FONT = cv2.FONT_HERSHEY_DUPLEX
+# Side of the grid in which the pieces of a mask are told apart.
+_PIECE_GRID = 64
 _DARK_TEXT = (25, 25, 25)
 _LIGHT_TEXT = (255, 255, 255)
 _MARK_COLOR = (40, 40, 40)
@@ -66,8 +71,9 @@ def label_texts(detections: Detections, class_names: Sequence[str]) -> list[str]
 class TrackVisualizer:
     """Draws masks, contours and labels of instances over a frame.
 
-    Every identity keeps one colour (see `instance_color`). Only the bounding box of a mask is
-    touched, so the cost grows with the area of the objects and not with their number.
+    Every identity keeps one colour (see `instance_color`). Only the boxes of the instances are
+    looked at, so the cost grows with the area of the objects and not with their number. A label
+    stands at the largest piece of a mask.
     """
 
     def __init__(
@@ -114,35 +120,37 @@ class TrackVisualizer:
         if len(detections):
             self._draw_instances(canvas, detections)
         if mark:
-            _draw_label(canvas, mark, (0, 0, 0, 0), _MARK_COLOR, [])
+            _draw_label(canvas, mark, _Box(0, 0, 0, 0), _MARK_COLOR, [])
         return canvas
 
     def _draw_instances(self, canvas: np.ndarray, detections: Detections) -> None:
-        masks = np.ascontiguousarray(detections.masks).view(np.uint8)
+        masks = detections.masks.view(np.uint8)
         if masks.shape[1:] != canvas.shape[:2]:
             raise ValueError(
                 f"the masks are {masks.shape[1:]}, but the frame is {canvas.shape[:2]} "
                 "(height, width)."
             )
         colors = instance_colors(detections)
+        boxes = [_inside(box, canvas) for box in detections.boxes.tolist()]
+        crops = [mask[box.rows, box.columns] for mask, box in zip(masks, boxes, strict=True)]
         # Large objects first, so that small ones in front of them stay visible.
-        areas = [cv2.countNonZero(mask) for mask in masks]
+        areas = [cv2.countNonZero(crop) if crop.size else 0 for crop in crops]
         order = [i for i in np.argsort(areas)[::-1] if areas[i]]
-        boxes = {i: cv2.boundingRect(masks[i]) for i in order}
         scratch = np.empty_like(canvas)
         for i in order:
             self._paint_mask(canvas, masks[i], boxes[i], colors[i], scratch)
         if self.show_labels:
             texts = label_texts(detections, self.class_names)
-            taken: list[tuple[int, int, int, int]] = []
+            taken: list[_Box] = []
             for i in sorted(order):
-                _draw_label(canvas, texts[i], boxes[i], colors[i], taken)
+                place = _label_place(crops[i]).moved(boxes[i].x, boxes[i].y)
+                _draw_label(canvas, texts[i], place, colors[i], taken)
 
     def _paint_mask(
         self,
         canvas: np.ndarray,
         mask: np.ndarray,
-        box: tuple[int, int, int, int],
+        box: "_Box",
         color: tuple[int, int, int],
         scratch: np.ndarray,
     ) -> None:
@@ -167,6 +175,70 @@ class TrackVisualizer:
         cv2.copyTo(blend, edge, region)
 
 
+class _Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.y, self.y + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.x, self.x + self.width)
+
+    def moved(self, x: int, y: int) -> "_Box":
+        return self._replace(x=self.x + x, y=self.y + y)
+
+    def overlaps(self, other: "_Box") -> bool:
+        """Whether they share a pixel."""
+        return (
+            self.x < other.x + other.width
+            and other.x < self.x + self.width
+            and self.y < other.y + other.height
+            and other.y < self.y + self.height
+        )
+
+
+def _inside(box: Sequence[float], canvas: np.ndarray) -> _Box:
+    """The pixels of a box x0, y0, x1, y1 inside a frame."""
+    height, width = canvas.shape[:2]
+    x0, y0 = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
+    x1, y1 = min(math.ceil(box[2]), width), min(math.ceil(box[3]), height)
+    return _Box(x0, y0, max(x1 - x0, 0), max(y1 - y0, 0))
+
+
+def _label_place(mask: np.ndarray) -> _Box:
+    """Where the label of a mask belongs: above the top of its largest piece.
+
+    Args:
+        mask: (h, w) uint8, 0 or 1, with at least one pixel.
+
+    Returns:
+        The box of that piece; its columns are those of the top of the piece.
+    """
+    height, width = mask.shape
+    grid = min(width, _PIECE_GRID), min(height, _PIECE_GRID)
+    small = cv2.resize(mask, grid, interpolation=cv2.INTER_NEAREST)
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(small)
+    if count == 1:  # thin lines between the samples
+        return _Box(0, 0, width, height)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    left, top, piece_width, piece_height = stats[largest, :4].tolist()
+    # A person's label belongs above the head, not above the middle of head and outstretched arm.
+    cap = numbers[top : top + max(1, piece_height // 8)] == largest
+    columns = np.flatnonzero(cap.any(axis=0))
+    left, piece_width = int(columns[0]), int(columns[-1] - columns[0] + 1)
+    x, y = left * width // grid[0], top * height // grid[1]
+    right = -(-(left + piece_width) * width // grid[0])
+    bottom = -(-(top + piece_height) * height // grid[1])
+    return _Box(x, y, right - x, bottom - y)
+
+
 def _line_width(canvas: np.ndarray) -> int:
     """Width of contours in pixels: 1 up to 360p, 2 at 720p, 3 at 1080p."""
     return max(1, round(min(canvas.shape[:2]) / 360))
@@ -175,68 +247,57 @@ def _line_width(canvas: np.ndarray) -> int:
 def _draw_label(
     canvas: np.ndarray,
     text: str,
-    box: tuple[int, int, int, int],
+    box: _Box,
     color: tuple[int, int, int],
-    taken: list[tuple[int, int, int, int]],
+    taken: list[_Box],
 ) -> None:
     """Write a text on a plate of the instance's colour, near its box and inside the frame.
 
     Args:
         canvas: (H, W, 3) uint8, drawn on in place.
         text: what to write; nothing happens when it is empty.
-        box: x, y, width and height of the object.
+        box: of the object.
         color: the plate's colour, BGR.
         taken: plates drawn before, which are avoided where possible; the new one is added.
     """
     if not text:
         return
     frame_height, frame_width = canvas.shape[:2]
-    scale, text_width, text_height, baseline = _fit_text(text, frame_height, frame_width)
-    pad = max(2, text_height // 3)
-    width = min(text_width + 2 * pad, frame_width)
-    height = min(text_height + baseline + pad, frame_height)
+    scale, size = _fit_text(text, frame_height, frame_width)
+    pad = max(2, size.height // 3)
+    width = min(size.width + 2 * pad, frame_width)
+    height = min(size.height + size.baseline + pad, frame_height)
 
-    x, y, box_width, box_height = box
-    left = min(max(x + (box_width - width) // 2, 0), frame_width - width)
+    left = min(max(box.x + (box.width - width) // 2, 0), frame_width - width)
+    bottom = box.y + box.height
     wanted = (
-        *(y - height - 1, y + 1, y + box_height + 1, y + (box_height - height) // 2),
-        *range(y + 1, y + box_height, height + 1),
+        *(box.y - height - 1, box.y + 1, bottom + 1, box.y + (box.height - height) // 2),
+        *range(box.y + 1, bottom, height + 1),
     )
-    plates = [(left, min(max(top, 0), frame_height - height), width, height) for top in wanted]
-    plate = next((p for p in plates if not any(_overlap(p, q) for q in taken)), plates[0])
+    tops = (min(max(top, 0), frame_height - height) for top in wanted)
+    plates = [_Box(left, top, width, height) for top in tops]
+    plate = next((p for p in plates if not any(map(p.overlaps, taken))), plates[0])
     taken.append(plate)
 
-    left, top = plate[:2]
-    region = canvas[top : top + height, left : left + width]
+    region = canvas[plate.rows, plate.columns]
     region[:] = color
     blue, green, red = color
     dark_plate = 0.114 * blue + 0.587 * green + 0.299 * red < 128
     # Drawing into the plate's own region cannot leave the plate.
-    origin = (min(pad, (width - text_width) // 2), height - baseline - pad // 2)
-    ink = _LIGHT_TEXT if dark_plate else _DARK_TEXT
-    cv2.putText(region, text, origin, _FONT, scale, ink, 1, cv2.LINE_AA)
+    origin = (min(pad, (width - size.width) // 2), height - size.baseline - pad // 2)
+    draw_text(region, text, origin, scale, _LIGHT_TEXT if dark_plate else _DARK_TEXT)
 
 
 @lru_cache(maxsize=1024)
-def _fit_text(text: str, frame_height: int, frame_width: int) -> tuple[float, int, int, int]:
-    """Font scale for a frame of this size, and the text's width, height and baseline in pixels.
+def _fit_text(text: str, frame_height: int, frame_width: int) -> tuple[float, TextSize]:
+    """The scale of a text for a frame of this size, and its size then.
 
     The letters are about 1/55 of the short side, but legible, and not wider than the frame.
     """
     scale = min(max(min(frame_height, frame_width) / 1300, 0.38), 1.6)
-    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
+    size = text_size(text, scale)
     available = frame_width - 4
-    if width > available > 0:
-        scale *= available / width
-        (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
-    return scale, width, height, baseline
-
-
-def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
-    """Whether two rectangles (x, y, width, height) share a pixel."""
-    return (
-        first[0] < second[0] + second[2]
-        and second[0] < first[0] + first[2]
-        and first[1] < second[1] + second[3]
-        and second[1] < first[1] + first[3]
-    )
+    if size.width > available > 0:
+        scale *= available / size.width
+        size = text_size(text, scale)
+    return scale, size

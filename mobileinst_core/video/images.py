@@ -220,6 +220,8 @@ def write_image(path: str | os.PathLike, image: np.ndarray, *, overwrite: bool =
         # OpenCV's own writing does not report a full disk.
         path.write_bytes(content)
     except OSError as error:
+        if path.is_file():
+            path.unlink()  # what is there of it is no image
         raise write_error(path, error) from error
 
 

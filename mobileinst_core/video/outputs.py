@@ -6,10 +6,11 @@ from typing import Any, Protocol
 from mobileinst_core.detections import Detections
 
 from .drawing import TrackVisualizer
+from .id_maps import IdMapWriter
 from .readers import VideoFrame, VideoReader
 from .stage_timer import StageTimer
 from .window import Window
-from .writers import IdMapWriter, VideoWriter
+from .writers import VideoWriter
 
 __all__ = ["ResultsWriter", "TrackOutputs", "Tracked"]
 

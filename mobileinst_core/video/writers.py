@@ -1,4 +1,4 @@
-"""Writing of videos and identity maps, in forms that are played and read everywhere."""
+"""Writing of videos that are played everywhere."""
 
 import os
 import shutil
@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mobileinst_core.detections import Detections
+from .images import DiskFullError, VideoIOError, prepare_output, write_error
 
-from .images import DiskFullError, VideoIOError, prepare_output, write_error, write_image
-
-__all__ = ["CODECS", "VIDEO_SUFFIXES", "IdMapWriter", "VideoWriter", "id_map"]
+__all__ = ["CODECS", "VIDEO_SUFFIXES", "VideoWriter"]
 
 
 class _Encoder(NamedTuple):
@@ -59,8 +57,6 @@ _BITS_PER_PIXEL = 0.15
 _BT601, _LIMITED_RANGE = 6, 1
 # Containers write their index at the end, so a disk must not fill up before.
 _RESERVED_BYTES = 16 * 2**20
-# What the pixels of an identity map hold at most.
-_MAX_ID = np.iinfo(np.uint16).max
 
 
 class VideoWriter:
@@ -281,62 +277,3 @@ def _choose_encoder(path: Path, codec: str | None) -> tuple[str, _Encoder]:
         f"PyAV has no encoder here for {', '.join([codec] if codec else possible)}, so {path} "
         "cannot be written. Its wheels have them: pip install --force-reinstall av."
     )
-
-
-def id_map(detections: Detections) -> np.ndarray:
-    """Draw the identities of a frame into one image.
-
-    Args:
-        detections: tracked instances, with ``ids``.
-
-    Returns:
-        (H, W) uint16: the identity of each pixel, 0 where there is none. Where masks overlap, the
-        one with the highest score is on top.
-
-    Raises:
-        VideoIOError: an identity is above 65535, which 16 bits cannot hold.
-    """
-    largest = max(detections.ids, default=0)
-    if largest > _MAX_ID:
-        raise VideoIOError(f"identity {largest} does not fit into a 16-bit image.")
-    identities = np.zeros(detections.image_size, np.uint16)
-    for index in np.argsort(detections.scores, kind="stable"):
-        identities[detections.masks[index]] = detections.ids[index]
-    return identities
-
-
-class IdMapWriter:
-    """A folder of 16-bit PNG files, see `id_map`, as evaluation tools and editors read them."""
-
-    def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Make the folder if it is missing.
-
-        Args:
-            folder: where to write.
-            overwrite: replace files of the same names; otherwise the folder must be empty.
-
-        Raises:
-            VideoIOError: it holds files, or cannot be made.
-        """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            used = any(folder.iterdir())
-        except OSError as error:
-            raise VideoIOError(f"cannot write into {folder}: {error.strerror}.") from error
-        if used and not overwrite:
-            raise VideoIOError(
-                f"the folder {folder} is not empty; --overwrite replaces files of the same names."
-            )
-        self.folder = folder
-
-    def write(self, name: str, detections: Detections) -> None:
-        """Write the map of one frame.
-
-        Args:
-            name: of the frame; the file is called NAME.png.
-            detections: see `id_map`.
-
-        Raises:
-            VideoIOError: the file cannot be written, or an identity is too large.
-        """
-        write_image(self.folder / f"{name}.png", id_map(detections), overwrite=True)

@@ -76,9 +76,11 @@ def images(tmp_path):
 
 def find_square(frame, *, identity=None, score=0.9):
     """What a perfect model would find."""
+    mask = frame.min(axis=2) > 150
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return Detections(
-        masks=(frame.min(axis=2) > 150)[None],
-        boxes=np.zeros((1, 4), np.float32),
+        masks=mask[None],
+        boxes=np.array([[x, y, x + width, y + height]], np.float32),
         scores=np.array([score], np.float32),
         classes=np.array([1]),
         ids=None if identity is None else np.array([identity]),

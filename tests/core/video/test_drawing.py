@@ -15,11 +15,16 @@ def detections_of(masks, *, ids=None, scores=None, classes=None):
     count = len(masks)
     return Detections(
         masks=masks,
-        boxes=np.zeros((count, 4), np.float32),  # drawing does not look at them
+        boxes=np.array([tight_box(mask) for mask in masks], np.float32).reshape(-1, 4),
         scores=np.ones(count, np.float32) if scores is None else np.array(scores, np.float32),
         classes=np.zeros(count, np.int64) if classes is None else np.array(classes, np.int64),
         ids=None if ids is None else np.array(ids, np.int64),
     )
+
+
+def tight_box(mask):
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return x, y, x + width, y + height
 
 
 def disc(x, y, radius, height=HEIGHT, width=WIDTH):
@@ -190,6 +195,46 @@ def test_labels_of_many_objects_of_one_size_are_all_there():
     inside = drawn[4:-4, 4:-4]
     sizes = [(inside == instance_color(identity)).all(axis=2).sum() for identity in identities]
     assert min(sizes) > 0.5 * max(sizes)
+
+
+def label_of(drawn, identity=1):
+    """x0, y0, x1, y1 of the plate of a label; contours are thinner than it is."""
+    plate = (drawn == instance_color(identity)).all(axis=2).astype(np.uint8)
+    plate = cv2.morphologyEx(plate, cv2.MORPH_OPEN, np.ones((5, 9), np.uint8))
+    return tight_box(plate)
+
+
+def draw_one(mask, size=(360, 640)):
+    frame = np.zeros((*size, 3), np.uint8)
+    detections = detections_of([mask], ids=[1], classes=[0])
+    return TrackVisualizer(["person"], alpha=0.0).draw_instance_predictions(frame, detections)
+
+
+def test_the_label_stands_at_the_largest_piece_of_a_mask():
+    mask = disc(120, 200, 60, 360, 640)
+    for x, y in ((500, 60), (560, 300), (600, 40)):
+        mask |= disc(x, y, 12, 360, 640)
+    x0, y0, x1, y1 = label_of(draw_one(mask))
+    assert 60 <= x0 < x1 <= 180
+    assert 110 <= y0 < y1 <= 145
+
+
+def test_the_label_stands_above_the_top_and_not_above_the_middle():
+    mask = np.zeros((360, 640), bool)
+    mask[100:300, 60:120] = True  # a person
+    mask[160:180, 120:500] = True  # with an outstretched arm
+    x0, y0, x1, y1 = label_of(draw_one(mask))
+    assert abs((x0 + x1) / 2 - 90) <= 3
+    assert 75 <= y0 < y1 <= 100
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (639, 0), (0, 359), (639, 359), (320, 0)])
+def test_labels_stay_inside_the_image(x, y):
+    # One pixel, so that what is drawn is the plate of the label.
+    x0, y0, x1, y1 = tight_box(draw_one(disc(x, y, 0, 360, 640)).any(axis=2))
+    inner = tight_box(draw_one(disc(320, 180, 0, 360, 640)).any(axis=2))
+    assert x1 - x0 == inner[2] - inner[0]
+    assert abs((y1 - y0) - (inner[3] - inner[1])) <= 2
 
 
 def test_frame_that_is_a_view_is_accepted(frame):

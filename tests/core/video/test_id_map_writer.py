@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mobileinst_core.detections import Detections
+from mobileinst_core.video.id_maps import IdMapWriter, id_map
 from mobileinst_core.video.images import VideoIOError
-from mobileinst_core.video.writers import IdMapWriter, id_map
 
 
 def detections_of(masks, ids, scores):
