@@ -278,3 +278,15 @@ def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path
     assert "gone.pth) is not used: the whole model comes from" in log
     assert "The class layer (instance_decoder.class_head.weight" in log
     assert f"starts from {len(SHAPE_CLASSES)} of the {len(SHAPE_CLASSES)} classes" in log
+
+
+def test_a_training_is_resumed_from_its_folder_alone(config, tmp_path, fails):
+    output = tmp_path / "output"
+    main(config, "SOLVER.MAX_ITER", 2)
+    config.unlink()
+    arguments = ["--resume", "OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", "4"]
+    assert train.invoke_main(arguments) == 0
+    assert torch.load(output / "model_final.pth")["iteration"] == 3
+    assert "Starting training from iteration 2" in (output / "log.txt").read_text()
+    fails("config.yaml is missing", train.invoke_main, ["--resume", "OUTPUT_DIR", str(tmp_path)])
+    fails("--resume needs --config-file FILE, or OUTPUT_DIR", train.invoke_main, ["--resume"])

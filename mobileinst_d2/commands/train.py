@@ -3,6 +3,7 @@
 import argparse
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup
@@ -26,7 +27,7 @@ Examples, in a clone of the project with `python train_net.py` in place of mobil
 Train on two GPUs (or, without any, in two CPU processes):
     $ mobileinst-train --config-file FILE.yaml --num-gpus 2
 Go on after an interruption:
-    $ mobileinst-train --config-file FILE.yaml --resume
+    $ mobileinst-train --resume OUTPUT_DIR FOLDER
 Evaluate:
     $ mobileinst-train --config-file FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth
 Evaluate what mobileinst-export made:
@@ -91,6 +92,17 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
     return trainer.train()
 
 
+def _config_of_folder(opts: Sequence[str]) -> str:
+    """The config that a training wrote to its OUTPUT_DIR."""
+    folder = dict(zip(opts[::2], opts[1::2], strict=False)).get("OUTPUT_DIR")
+    if folder is None:
+        raise ConfigError("--resume needs --config-file FILE, or OUTPUT_DIR FOLDER of the training")
+    path = Path(folder, "config.yaml")
+    if not path.is_file():
+        raise ConfigError(f"there is no training to resume: {path} is missing")
+    return str(path)
+
+
 @command
 def invoke_main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and start one process per GPU.
@@ -101,6 +113,8 @@ def invoke_main(argv: Sequence[str] | None = None) -> None:
     parser = default_argument_parser(_EXAMPLES)
     add_exported_arguments(parser)
     args = parser.parse_args(argv)
+    if args.resume and not args.config_file:
+        args.config_file = _config_of_folder(args.opts)
     if args.model and (args.resume or not args.eval_only):
         parser.error("--model is for --eval-only, without --resume: it cannot be trained further")
     # Here too, so that a mistake is told once and not by every process.
