@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+
+from .resize import resize_image
 
 __all__ = ["FramePreparation", "pad_image", "size_by_shortest_edge", "size_to_fit"]
 
@@ -35,13 +36,9 @@ class FramePreparation:
         Returns:
             (3, h, w), uint8.
         """
-        height, width = self._size(frame.shape[:2])
-        if (height, width) != frame.shape[:2]:
-            image = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-            frame = np.asarray(image)
-        if self.channels == "RGB":
-            frame = frame[:, :, ::-1]
-        return np.ascontiguousarray(frame.transpose(2, 0, 1))
+        return resize_image(
+            frame, self._size(frame.shape[:2]), reverse_channels=self.channels == "RGB"
+        )
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.fixed_size is not None:

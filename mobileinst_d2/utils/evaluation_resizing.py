@@ -8,6 +8,8 @@ from detectron2.data.detection_utils import build_augmentation
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.video.preparation import FramePreparation, size_to_fit
 
+from .resize_transform import ResizeShortestEdge, ResizeTransform
+
 __all__ = ["ResizeToFit", "build_frame_preparation", "build_test_augmentations", "fixed_test_size"]
 
 
@@ -47,7 +49,9 @@ def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
         ConfigError: see :func:`fixed_test_size`.
     """
     size = fixed_test_size(cfg)
-    return build_augmentation(cfg, is_train=False) if size is None else [ResizeToFit(size)]
+    if size is not None:
+        return [ResizeToFit(size)]
+    return ResizeShortestEdge.replace_in(build_augmentation(cfg, is_train=False))
 
 
 def build_frame_preparation(cfg: CfgNode) -> FramePreparation:
@@ -91,4 +95,4 @@ class ResizeToFit(T.Augmentation):
             The transform.
         """
         size = image.shape[:2]
-        return T.ResizeTransform(*size, *size_to_fit(size, self.size))
+        return ResizeTransform(*size, *size_to_fit(size, self.size))

@@ -9,6 +9,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from ...utils.evaluation_resizing import build_test_augmentations
+from ...utils.resize_transform import ResizeShortestEdge
 from ..reading import to_tensor
 from .targets import transform_masks
 
@@ -42,7 +43,7 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     style, flip = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, cfg.INPUT.RANDOM_FLIP
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = _SAMPLE_STYLES.get(style, style)
     cfg.INPUT.RANDOM_FLIP = _FLIPS.get(flip, flip)
-    augmentations = detection_utils.build_augmentation(cfg, is_train)
+    augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     return augmentations

@@ -1,0 +1,216 @@
+"""Pillow's antialiased bilinear resize, faster where the sides have simple ratios.
+
+Pillow computes each pass, along rows and columns, with weights in units of 2^-22, and rounds to
+bytes after each. Where source and result have a simple ratio, as 1280 and 640 pixels, all but the
+pixels at the borders have one of few lists of weights, and these are fractions of small integers.
+Then 16 bits hold the sums, a pass is a few operations on whole rows, and the bytes are the same.
+"""
+
+import threading
+from functools import lru_cache
+from math import gcd, prod
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+__all__ = ["resize_image"]
+
+# Pillow's precision of weights, in bits.
+_BITS = 22
+# Elements that are computed together: what stays in a core's cache.
+_BLOCK = 1 << 17
+# Lists of weights at most. With more, Pillow is faster.
+_MAX_GROUPS = 24
+
+
+def resize_image(
+    image: np.ndarray, size: tuple[int, int], *, reverse_channels: bool = False
+) -> np.ndarray:
+    """Resize an image as ``PIL.Image.resize`` does with ``BILINEAR``, to the same bytes.
+
+    Args:
+        image: (H, W, 3), uint8.
+        size: (h, w).
+        reverse_channels: from BGR to RGB, or back.
+
+    Returns:
+        (3, h, w), uint8, contiguous: one plane per channel.
+    """
+    (height, width), (new_height, new_width) = image.shape[:2], size
+    axes = _axis(height, new_height), _axis(width, new_width)
+    # Pillow from 13 on begins with columns where height loses more than twice what width does.
+    rows_first = height * new_width == new_height * width and height <= 2 * width
+    if None in axes or not (rows_first or axes[0].is_identity or axes[1].is_identity):
+        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+        axes = [_axis(length, length) for length in size]
+    rows, columns = axes
+    result = np.empty((3, *size), np.uint8)
+    ordered = result[::-1] if reverse_channels else result
+    take = _scratch.take
+    planes = cv2.split(image, list(take("planes", (3, height, width), np.uint8)))
+    for plane, out in zip(planes, ordered, strict=True):
+        if not columns.is_identity:
+            turned = cv2.transpose(plane, take("turned", plane.shape[::-1], np.uint8))
+            passed = take("passed", (size[1], len(plane)), np.uint8)
+            _resize_rows(turned, columns, passed)
+            plane = cv2.transpose(passed, take("back", passed.shape[::-1], np.uint8))
+        if rows.is_identity:
+            out[:] = plane
+        else:
+            _resize_rows(plane, rows, out)
+    return result
+
+
+class _Scratch(threading.local):
+    """Memory of each thread for one image: fresh pages would take longer than the arithmetic."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+        """An array with the memory of the last one of this name."""
+        size = prod(shape) * np.dtype(dtype).itemsize
+        if name not in self._buffers or len(self._buffers[name]) < size:
+            self._buffers[name] = np.empty(size, np.uint8)
+        return self._buffers[name][:size].view(dtype).reshape(shape)
+
+
+_scratch = _Scratch()
+
+
+class _Group(NamedTuple):
+    """Rows of a result with the same weights, ``(sum(weight * row) + divisor // 2) // divisor``.
+
+    Attributes:
+        first: the first of them.
+        count: how many there are, ``_Axis.step_out`` apart.
+        source: the row of the image that the first weight of the first of them is for.
+        offsets: by weight, the rows from ``source`` on that have it.
+        divisor: see there.
+        dtype: holds the sums.
+    """
+
+    first: int
+    count: int
+    source: int
+    offsets: dict[int, list[int]]
+    divisor: int
+    dtype: type[np.unsignedinteger]
+
+
+class _Axis(NamedTuple):
+    """The way from the rows of an image to those of a result, or of the columns."""
+
+    step_in: int
+    step_out: int
+    groups: tuple[_Group, ...]
+    is_identity: bool
+
+
+@lru_cache(maxsize=64)
+def _axis(length: int, new_length: int) -> _Axis | None:
+    """See :class:`_Axis`; None if Pillow is faster."""
+    common = gcd(length, new_length)
+    step_in, step_out = length // common, new_length // common
+    if step_in == step_out:
+        return _Axis(1, 1, (), is_identity=True)
+    if step_out > _MAX_GROUPS:
+        return None
+    groups = []
+    for phase in range(step_out):
+        runs: list[list] = []  # first row, count, first row of the image, weights
+        for row in range(phase, new_length, step_out):
+            source, weights = _weights(row, length, step_in, step_out)
+            if runs and runs[-1][3] == weights and runs[-1][2] + step_in * runs[-1][1] == source:
+                runs[-1][1] += 1
+            else:
+                runs.append([row, 1, source, weights])
+        groups += [_group(*run) for run in runs]
+    is_slow = any(group.dtype is np.uint32 and group.count > 2 for group in groups)
+    return (
+        None
+        if is_slow or len(groups) > _MAX_GROUPS
+        else _Axis(step_in, step_out, tuple(groups), is_identity=False)
+    )
+
+
+def _weights(row: int, length: int, step_in: int, step_out: int) -> tuple[int, list[int]]:
+    """The triangle filter of a row: the first row of the image in it, and weights in proportion."""
+    radius = 2 * max(step_in, step_out)  # in units of a half pixel of the result or of the image
+    # The distance of row x is step_out * (2 x + 1) - step_in * (2 row + 1).
+    centre = step_in * (2 * row + 1) - step_out
+    first = max((centre - radius) // (2 * step_out) + 1, 0)
+    end = min(-((-centre - radius) // (2 * step_out)), length)
+    return first, [radius - abs(2 * step_out * x - centre) for x in range(first, end)]
+
+
+def _group(first: int, count: int, source: int, weights: list[int]) -> _Group:
+    common = gcd(*weights)
+    weights = [weight // common for weight in weights]
+    total = sum(weights)
+    if total & (total - 1) == 0 and total <= 256:
+        divisor, dtype = total, np.uint16  # Pillow's weights are exact
+    elif total % 2 and total <= 128:
+        # No sum is half-way between two bytes; the nearest ones are further from it than the
+        # rounding of Pillow's weights can carry them.
+        weights, divisor, dtype = [2 * weight for weight in weights], 2 * total, np.uint16
+    else:
+        weights = [((weight << _BITS + 1) + total) // (2 * total) for weight in weights]
+        divisor, dtype = 1 << _BITS, np.uint32
+    offsets: dict[int, list[int]] = {}
+    for offset, weight in enumerate(weights):
+        offsets.setdefault(weight, []).append(offset)
+    return _Group(first, count, source, offsets, divisor, dtype)
+
+
+def _resize_rows(image: np.ndarray, axis: _Axis, out: np.ndarray) -> None:
+    """Write the rows of a result.
+
+    Args:
+        image: (H, w), uint8.
+        axis: to h rows.
+        out: (h, w), uint8.
+    """
+    width = image.shape[1]
+    step = max(1, _BLOCK // width)
+    for group in axis.groups:
+        taps = 1 + max(offsets[-1] for offsets in group.offsets.values())
+        rows = min(step, group.count)
+        shape = (min(axis.step_in, taps), rows + (taps - 1) // axis.step_in, width)
+        phases = _scratch.take("phases", shape, group.dtype)
+        buffers = _scratch.take("sums", (2, rows, width), group.dtype)
+        for begin in range(0, group.count, step):
+            count = min(step, group.count - begin)
+            source = group.source + axis.step_in * begin
+            # Rows so far apart as those of successive results lie together.
+            for number, phase in enumerate(phases):
+                length = count + (taps - 1 - number) // axis.step_in
+                first = source + number
+                phase[:length] = image[first : first + axis.step_in * length : axis.step_in]
+            total = _sum(phases, group, buffers[:, :count])
+            total //= group.dtype(group.divisor)
+            first = group.first + axis.step_out * begin
+            out[first : first + axis.step_out * count : axis.step_out] = total
+
+
+def _sum(phases: np.ndarray, group: _Group, buffers: np.ndarray) -> np.ndarray:
+    """The weighted sums of some rows, and half of the divisor."""
+    total, same = buffers
+    count = len(total)
+    for number, (weight, offsets) in enumerate(group.offsets.items()):
+        values = same if number else total
+        rows = [phases[x % len(phases)][x // len(phases) :][:count] for x in offsets]
+        if len(rows) == 1:
+            np.multiply(rows[0], group.dtype(weight), out=values)
+        else:
+            np.add(rows[0], rows[1], out=values)
+            for row in rows[2:]:
+                values += row
+            if weight != 1:
+                values *= group.dtype(weight)
+        if number:
+            total += values
+    total += group.dtype(group.divisor // 2)
+    return total

@@ -1,0 +1,41 @@
+"""Training and evaluation resize as Detectron2 does, with the project's function."""
+
+import numpy as np
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+
+from mobileinst_d2 import add_mobileinst_config
+from mobileinst_d2.data.mappers.augmentation import build_geometric_augmentations
+from mobileinst_d2.utils.resize_transform import ResizeTransform
+
+
+@pytest.mark.parametrize("is_train", [False, True])
+@pytest.mark.parametrize("style", ["choice", "range"])
+def test_images_masks_and_draws_are_those_of_detectron2(is_train, style):
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (20, 40), 70
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = style
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 20, 70
+    image = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
+    mask = (image[..., 0] > 127).astype(np.uint8)
+    results = []
+    for augmentations in (
+        build_augmentation(cfg, is_train),
+        build_geometric_augmentations(cfg, is_train),
+    ):
+        np.random.seed(0)
+        drawn = [T.AugmentationList(augmentations)(T.AugInput(image)) for _ in range(4)]
+        results.append([(t.apply_image(image), t.apply_segmentation(mask)) for t in drawn])
+    assert any(isinstance(x, ResizeTransform) for x in drawn[0].transforms)
+    for expected, found in zip(*results, strict=True):
+        assert all(np.array_equal(x, y) for x, y in zip(expected, found, strict=True))
+
+
+def test_other_kinds_of_images_are_left_to_detectron2():
+    transform = ResizeTransform(8, 8, 4, 4)
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    expected = T.ResizeTransform(8, 8, 4, 4).apply_image(image)
+    assert np.array_equal(transform.apply_image(image), expected)
