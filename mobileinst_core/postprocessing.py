@@ -9,9 +9,10 @@ from .detections import Detections
 from .masks.box_masks import BoxMasks
 from .options import check_option
 
-__all__ = ["LABEL_RULES", "PostProcessing", "Selection", "mask_product"]
+__all__ = ["LABEL_RULES", "PROCEDURES", "PostProcessing", "Selection", "mask_product"]
 
 LABEL_RULES = ("best", "all")
+PROCEDURES = ("sparseinst", "mask2former")
 
 
 class Selection(NamedTuple):
@@ -32,17 +33,39 @@ class Selection(NamedTuple):
 class PostProcessing:
     """What of a network's outputs is reported.
 
+    The procedure "sparseinst" gives each query its best class and a score with the maskness, of
+    which the best are taken; probabilities are resized to the image. "mask2former" takes the best
+    pairs of query and class, and then scores them with the maskness in the image, to whose size
+    the logits are resized. MobileInst and SparseInst are evaluated in the first way, Mask2Former
+    and FastInst in the second.
+
     Attributes:
         score_threshold: class scores must be above it.
         mask_threshold: mask probability above which a pixel belongs to an instance.
         mask_rescore: multiply scores by the maskness, the mean foreground probability of the mask.
         max_detections: results at most.
+        procedure: "sparseinst" or "mask2former", see above.
     """
 
     score_threshold: float = 0.005
     mask_threshold: float = 0.45
     mask_rescore: bool = True
     max_detections: int = 100
+    procedure: str = "sparseinst"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown procedures."""
+        check_option("procedure", self.procedure, PROCEDURES)
+
+    def masks(self, mask_logits: np.ndarray, *, stride: int, upsampling: int = 1) -> BoxMasks:
+        """The masks of logits (N, h, w), see :class:`BoxMasks`."""
+        return BoxMasks(
+            mask_logits,
+            self.mask_threshold,
+            stride=stride,
+            upsampling=upsampling,
+            resize_logits=self.procedure == "mask2former",
+        )
 
     def select(
         self, scores: np.ndarray, quality: np.ndarray | None, *, labels: str = "best"
@@ -98,13 +121,11 @@ class PostProcessing:
         Returns:
             Instances of the original size. Masks without a pixel at that size are left out.
         """
+        sizes = {"stride": mask_stride, "upsampling": mask_upsampling}
+        if self.procedure == "mask2former":
+            return self._predict_pairs(scores, mask_logits, image_size, output_size, sizes)
         candidates = np.flatnonzero((scores > self.score_threshold).any(axis=1))
-        masks = BoxMasks(
-            mask_logits[candidates],
-            self.mask_threshold,
-            stride=mask_stride,
-            upsampling=mask_upsampling,
-        )
+        masks = self.masks(mask_logits[candidates], **sizes)
         quality = masks.quality() if self.mask_rescore else None
         selection = self.select(scores[candidates], quality)
         pasted = masks.paste(selection.queries, image_size, output_size)
@@ -113,6 +134,36 @@ class PostProcessing:
             boxes=pasted.boxes,
             scores=selection.scores[pasted.shown],
             classes=selection.classes[pasted.shown],
+        )
+
+    def _predict_pairs(
+        self,
+        scores: np.ndarray,
+        mask_logits: np.ndarray,
+        image_size: tuple[int, int],
+        output_size: tuple[int, int],
+        sizes: dict[str, int],
+    ) -> Detections:
+        """Choose pairs of query and class first, as Mask2Former does."""
+        selection = self.select(scores, None, labels="all")
+        queries, number = np.unique(selection.queries, return_inverse=True)
+        masks = self.masks(mask_logits[queries], **sizes)
+        pasted = masks.paste(
+            np.arange(len(queries)), image_size, output_size, with_quality=self.mask_rescore
+        )
+        place = np.full(len(queries), -1)
+        place[pasted.shown] = np.arange(len(pasted.shown))
+        place = place[number]
+        is_shown = place >= 0
+        place, values = place[is_shown], selection.scores[is_shown]
+        values = values * pasted.quality[place]
+        order = np.argsort(-values, kind="stable")
+        place = place[order]
+        return Detections(
+            masks=pasted.masks[place],
+            boxes=pasted.boxes[place],
+            scores=values[order],
+            classes=selection.classes[is_shown][order],
         )
 
 

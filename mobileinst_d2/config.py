@@ -148,6 +148,10 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.MASK_THRESHOLD = 0.45
     # Open for videos: multiply scores by the mean foreground probability of the mask ("maskness").
     cfg.TEST.MASK_RESCORE = True
+    # How results are chosen and masks resized: "sparseinst" (the best class of each query; maskness
+    # at the network's resolution; probabilities are resized) | "mask2former" (the best pairs of
+    # query and class; maskness in the image; logits are resized), as FastInst is evaluated.
+    cfg.TEST.PROCEDURE = "sparseinst"
 
     cfg.TEST.TRACKING = CN()
     # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).

@@ -6,6 +6,9 @@ the original size, where the mask is what exceeds a threshold. After the sigmoid
 separable and linear: the mask is where ``R P C`` is above the threshold, with probabilities ``P``
 and band matrices ``R`` and ``C`` of at most three neighbours in a row. Here the same product is
 taken of the part of ``P`` that can get there.
+
+Some systems resize the logits themselves and take the sigmoid at the end. The mask is where
+``R L C`` is above the logit of the threshold then.
 """
 
 from collections.abc import Iterator
@@ -48,26 +51,34 @@ class PastedMasks(NamedTuple):
         shown: (m,) int64, numbers of the masks among those that were asked for.
         masks: (m, H, W) bool.
         boxes: (m, 4) float32, tight around them: x0, y0, x1, y1.
+        quality: (m,) float32, the mean probability of their pixels; 1 if it was not asked for.
     """
 
     shown: np.ndarray
     masks: np.ndarray
     boxes: np.ndarray
+    quality: np.ndarray
 
 
 class _Part(NamedTuple):
-    """Probabilities from a row and a column on."""
+    """Probabilities, or logits where those are resized, from a row and a column on."""
 
     top: int
     left: int
-    probs: np.ndarray
+    values: np.ndarray
 
 
 class BoxMasks:
     """Masks from their logits. They are made when they are asked for."""
 
     def __init__(
-        self, mask_logits: np.ndarray, threshold: float, *, stride: int, upsampling: int = 1
+        self,
+        mask_logits: np.ndarray,
+        threshold: float,
+        *,
+        stride: int,
+        upsampling: int = 1,
+        resize_logits: bool = False,
     ) -> None:
         """Find where the foreground is.
 
@@ -76,20 +87,28 @@ class BoxMasks:
             threshold: mask probability above which a pixel belongs to a mask.
             stride: pixels of the padded input per pixel of the logits.
             upsampling: factor by which the logits are resized before the sigmoid.
+            resize_logits: take the sigmoid at the original size, as Mask2Former does.
         """
+        self._resizes_logits = resize_logits
+        self._tolerance = _TOLERANCE
         self._threshold = threshold
         self._stride = stride
         self._upsampling = upsampling
         self._logits = logits = np.ascontiguousarray(mask_logits, np.float32)
+        if resize_logits:
+            with np.errstate(divide="ignore"):
+                self._threshold = float(np.log(threshold) - np.log1p(-np.float64(threshold)))
         with np.errstate(invalid="ignore", over="ignore"):
             # What is no number may spread over the whole mask: such masks have no box.
             self._is_finite = np.isfinite(logits.sum((1, 2)))
+        if resize_logits:
+            self._tolerance *= max(1.0, float(np.abs(logits[self._is_finite]).max(initial=0)))
         # No row or column of the probabilities has a larger one than these.
         self._largest = tuple(self._bounds(axis) for axis in (2, 1))
         # Rows of the probabilities around a row that a row of the result may also depend on.
         margin = 1 - (-upsampling // stride)
         self._windows = list(zip(*(self._lit(x, margin) for x in self._largest), strict=True))
-        self._probs: dict[int, _Part] = {}
+        self._made: dict[int, _Part] = {}
 
     def quality(self) -> np.ndarray:
         """The maskness of each mask: the mean probability of its foreground, 0 without one.
@@ -101,12 +120,17 @@ class BoxMasks:
         for number in range(len(values)):
             if (window := self._window(number)) is None:
                 continue
-            foreground = window.probs > self._threshold
-            values[number] = cv2.mean(window.probs, foreground.view(np.uint8))[0]
+            foreground = window.values > self._threshold
+            values[number] = self._mean_probability(window.values, foreground)
         return values
 
     def paste(
-        self, numbers: np.ndarray, image_size: tuple[int, int], output_size: tuple[int, int]
+        self,
+        numbers: np.ndarray,
+        image_size: tuple[int, int],
+        output_size: tuple[int, int],
+        *,
+        with_quality: bool = False,
     ) -> PastedMasks:
         """Masks in the original image.
 
@@ -114,31 +138,34 @@ class BoxMasks:
             numbers: (n,) int64, which masks.
             image_size: (H, W) of the image inside the padded input.
             output_size: (H, W) of the original image.
+            with_quality: take their mean probability, too, in the original image.
 
         Returns:
             Those of them that have a pixel there, with tight boxes.
         """
         masks = np.zeros((len(numbers), *output_size), dtype=bool)
-        shown, boxes = [], []
+        shown, boxes, quality = [], [], []
         parts = self._parts(numbers, image_size, output_size, by_column=False)
         for place, part in enumerate(parts):
             if part is None:
                 continue
-            top, left, probs = part
-            height, width = probs.shape
+            top, left, values = part
+            height, width = values.shape
             mask = masks[len(shown)]
             pixels = mask[top : top + height, left : left + width]
-            np.greater(probs, self._threshold, out=pixels)
+            np.greater(values, self._threshold, out=pixels)
             x, y, box_width, box_height = cv2.boundingRect(pixels.view(np.uint8))
             if box_width == 0:
                 continue
             shown.append(place)
             x, y = left + x, top + y
             boxes.append((x, y, x + box_width, y + box_height))
+            quality.append(self._mean_probability(values, pixels) if with_quality else 1)
         return PastedMasks(
             np.array(shown, dtype=np.int64),
             masks[: len(shown)],
             np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            np.array(quality, dtype=np.float32),
         )
 
     def crops(
@@ -155,8 +182,13 @@ class BoxMasks:
             For each of them its crop, or None if it has no pixel there.
         """
         for part in self._parts(numbers, image_size, output_size, by_column=True):
-            pixels = None if part is None else part.probs > self._threshold
+            pixels = None if part is None else part.values > self._threshold
             yield MaskCrop(part.top, part.left, pixels) if np.any(pixels) else None
+
+    def _mean_probability(self, values: np.ndarray, pixels: np.ndarray) -> float:
+        """The mean probability of some pixels of a part."""
+        probs = sigmoid(values) if self._resizes_logits else values
+        return cv2.mean(probs, np.ascontiguousarray(pixels).view(np.uint8))[0]
 
     def _bounds(self, axis: int) -> np.ndarray:
         """Bounds of the probabilities in each row (``axis`` 2) or column (1) of each mask."""
@@ -165,12 +197,13 @@ class BoxMasks:
             return np.empty((0, self._upsampling * largest.shape[1]), np.float32)
         largest = np.where(self._is_finite[:, None], largest, 0)
         upsampled = cv2.resize(largest, None, None, self._upsampling, 1)
-        return np.where(self._is_finite[:, None], sigmoid(upsampled), np.float32(1))
+        bounds, top = (upsampled, -_NEVER) if self._resizes_logits else (sigmoid(upsampled), 1)
+        return np.where(self._is_finite[:, None], bounds, np.float32(top))
 
     def _lit(self, bounds: np.ndarray, margin: int = 0) -> list[tuple[int, int]]:
         """First row that may be above the threshold, and the one after the last; 0, 0 for none."""
         length = bounds.shape[1]
-        is_lit = bounds > self._threshold - _TOLERANCE
+        is_lit = bounds > self._threshold - self._tolerance
         first = np.maximum(is_lit.argmax(1) - margin, 0)
         end = np.minimum(length - is_lit[:, ::-1].argmax(1) + margin, length)
         is_any = is_lit.any(1)
@@ -181,19 +214,25 @@ class BoxMasks:
         (top, bottom), (left, right) = self._windows[number]
         if bottom == 0 or right == 0:
             return None
-        if number not in self._probs:
+        if number not in self._made:
             height, width = self._sources(top, bottom), self._sources(left, right)
-            logits, factor = self._logits[number, height, width], self._upsampling
-            if self._is_finite[number]:
-                probs = sigmoid(cv2.resize(logits, None, None, factor, factor))
-            else:
-                size = (logits.shape[0] * factor, logits.shape[1] * factor)
-                probs = np.nan_to_num(sigmoid(bilinear_resize(logits, size)), nan=_NEVER)
-            first_row, first_column = height.start * factor, width.start * factor
-            probs = probs[top - first_row : bottom - first_row]
-            probs = np.ascontiguousarray(probs[:, left - first_column : right - first_column])
-            self._probs[number] = _Part(top, left, probs)
-        return self._probs[number]
+            values = self._values(self._logits[number, height, width], self._is_finite[number])
+            first_row = height.start * self._upsampling
+            first_column = width.start * self._upsampling
+            values = values[top - first_row : bottom - first_row]
+            values = np.ascontiguousarray(values[:, left - first_column : right - first_column])
+            self._made[number] = _Part(top, left, values)
+        return self._made[number]
+
+    def _values(self, logits: np.ndarray, is_finite: bool) -> np.ndarray:
+        """What is resized, from logits."""
+        if is_finite:
+            values = cv2.resize(logits, None, None, self._upsampling, self._upsampling)
+            return values if self._resizes_logits else sigmoid(values)
+        values = bilinear_resize(logits, tuple(side * self._upsampling for side in logits.shape))
+        if not self._resizes_logits:
+            return np.nan_to_num(sigmoid(values), nan=_NEVER)
+        return np.nan_to_num(values, nan=_NEVER, posinf=-_NEVER, neginf=_NEVER)
 
     def _sources(self, first: int, end: int) -> slice:
         """The rows of the logits that rows ``first`` to ``end`` of the probabilities depend on."""
@@ -225,12 +264,12 @@ class BoxMasks:
             if bottom == 0 or right == 0 or (window := self._window(number)) is None:
                 yield None
             elif by_column:
-                probs = cv2.transpose(rows.resize(window.probs, window.top, top, bottom))
-                yield _Part(top, left, columns.resize(probs, window.left, left, right))
+                values = cv2.transpose(rows.resize(window.values, window.top, top, bottom))
+                yield _Part(top, left, columns.resize(values, window.left, left, right))
             else:
-                probs = cv2.transpose(window.probs)
-                probs = cv2.transpose(columns.resize(probs, window.left, left, right))
-                yield _Part(top, left, rows.resize(probs, window.top, top, bottom))
+                values = cv2.transpose(window.values)
+                values = cv2.transpose(columns.resize(values, window.left, left, right))
+                yield _Part(top, left, rows.resize(values, window.top, top, bottom))
 
 
 class _Axis:

@@ -63,8 +63,9 @@ class Manifest:
             output.
         mask_stride: input pixels per pixel of the mask logits and mask features.
         mask_upsampling: factor by which mask logits are resized before the sigmoid.
-        thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``; and ``tracking`` and
-            ``streaming``, the keys of ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
+        thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``, ``procedure`` (where
+            it is absent, "sparseinst"); and ``tracking`` and ``streaming``, the keys of
+            ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
         class_names: in the order of the class scores.
         category_ids: of the data set, in the same order.
         versions: of the packages that made it.

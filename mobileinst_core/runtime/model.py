@@ -285,4 +285,5 @@ def _postprocessing(thresholds: Mapping[str, Any]) -> PostProcessing:
         mask_threshold=thresholds["mask"],
         mask_rescore=thresholds["mask_rescore"],
         max_detections=thresholds["max_detections"],
+        procedure=thresholds.get("procedure", "sparseinst"),
     )

@@ -17,6 +17,7 @@ _NAMES = {
     "mask": "MASK_THRESHOLD",
     "mask_rescore": "MASK_RESCORE",
     "max_detections": "DETECTIONS_PER_IMAGE",
+    "procedure": "PROCEDURE",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mobileinst_core.masks.box_masks import BoxMasks
-from mobileinst_core.postprocessing import mask_product
+from mobileinst_core.postprocessing import PostProcessing, mask_product
 
 from .association import Tracker
 from .previous import PreviousKeyframe
@@ -58,10 +58,10 @@ class FramePrediction(NamedTuple):
         """A copy of some tracks only, (n,) numbers or (N,) booleans."""
         return self._replace(scores=self.scores[tracks], mask_logits=self.mask_logits[tracks])
 
-    def masks(self, threshold: float) -> BoxMasks:
-        """The masks of all tracks, of pixels with probabilities above a threshold."""
-        return BoxMasks(
-            self.mask_logits, threshold, stride=self.mask_stride, upsampling=self.mask_upsampling
+    def masks(self, postprocessing: PostProcessing) -> BoxMasks:
+        """The masks of all tracks."""
+        return postprocessing.masks(
+            self.mask_logits, stride=self.mask_stride, upsampling=self.mask_upsampling
         )
 
 

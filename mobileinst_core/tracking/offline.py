@@ -152,7 +152,7 @@ class VideoTracks:
         self.labels_per_track = labels_per_track
         self.presence_threshold = presence_threshold
         self.keep_tracks = keep_tracks
-        self._track_scores = _TrackScores(score_pool, postprocessing.mask_threshold)
+        self._track_scores = _TrackScores(score_pool, postprocessing)
         self._kept: list[_KeptFrame | None] = []
 
     def add(self, frame: FramePrediction | None) -> None:
@@ -225,7 +225,7 @@ class VideoTracks:
             visible: dict[int, dict] = {}
             if frame is not None and (chosen := np.isin(frame.tracks, wanted)).any():
                 tracks = frame.tracks[chosen].tolist()
-                masks = frame.prediction.of_tracks(chosen).masks(self.postprocessing.mask_threshold)
+                masks = frame.prediction.of_tracks(chosen).masks(self.postprocessing)
                 crops = masks.crops(np.arange(len(tracks)), image_size, output_size)
                 for track, crop in zip(tracks, crops, strict=True):
                     if crop is not None:
@@ -245,9 +245,9 @@ class _KeptFrame(NamedTuple):
 class _TrackScores:
     """Class scores and mask quality of each track, pooled over the frames of a video."""
 
-    def __init__(self, pool: str, mask_threshold: float) -> None:
+    def __init__(self, pool: str, postprocessing: PostProcessing) -> None:
         self.pool = pool
-        self.mask_threshold = mask_threshold
+        self.postprocessing = postprocessing
         self.frames = 0
         self.pooled: np.ndarray | None = None  # tracks, classes
         self.quality_sum: np.ndarray | None = None  # tracks
@@ -259,7 +259,7 @@ class _TrackScores:
         if self.pool == "logit_mean":
             scores = scores.clip(_LOGIT_EPS, 1 - _LOGIT_EPS)
             scores = np.log(scores / (1 - scores))
-        quality = frame.masks(self.mask_threshold).quality()
+        quality = frame.masks(self.postprocessing).quality()
         if self.pooled is None:
             self.pooled = scores
             self.quality_sum, self.quality_frames = np.zeros_like(quality), np.zeros_like(quality)

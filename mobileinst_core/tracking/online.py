@@ -57,7 +57,8 @@ class OnlineTracker:
             prepare: maps a frame (H, W, 3) to the network's image (3, h, w), in [0, 255].
             clip_len: see :class:`KeyframeRunner`.
             tracker: likewise.
-            postprocessing: its ``mask_threshold`` and ``mask_rescore`` count; None = the default.
+            postprocessing: its ``mask_threshold``, ``mask_rescore`` and ``procedure`` of resizing
+                count; None = the default.
             score_on: see :class:`TrackManager`.
             score_off: likewise.
             max_lost: likewise.
@@ -187,13 +188,13 @@ class OnlineTracker:
 
     def _show(self, frame: FramePrediction, output_size: tuple[int, int]) -> Detections:
         """The visible instances of a frame, with masks of its size (H, W)."""
-        masks, threshold = None, self.postprocessing.mask_threshold
+        masks = None
         if frame.is_keyframe:
             scores = frame.scores
             if self.postprocessing.mask_rescore:
                 # Maskness only lowers scores. Tracks that stay hidden anyway go without.
                 candidates = self.tracks.candidates(scores)
-                masks = frame.of_tracks(candidates).masks(threshold)
+                masks = frame.of_tracks(candidates).masks(self.postprocessing)
                 quality = np.ones(len(scores), np.float32)
                 quality[candidates] = masks.quality()
                 scores = scores * quality[:, None]
@@ -201,7 +202,7 @@ class OnlineTracker:
         tracks = self.tracks.visible(self.max_instances)
         if masks is None:
             candidates = np.sort(tracks)
-            masks = frame.of_tracks(candidates).masks(threshold)
+            masks = frame.of_tracks(candidates).masks(self.postprocessing)
         numbers = np.searchsorted(candidates, tracks)
         pasted = masks.paste(numbers, self.image_size, output_size)
         shown = self.tracks.show(tracks[pasted.shown])

@@ -101,6 +101,7 @@ def read_thresholds(cfg: CfgNode) -> dict[str, Any]:
         "score": cfg.TEST.SCORE_THRESHOLD,
         "mask": cfg.TEST.MASK_THRESHOLD,
         "mask_rescore": cfg.TEST.MASK_RESCORE,
+        "procedure": cfg.TEST.PROCEDURE,
         "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         "tracking": {key.lower(): value for key, value in cfg.TEST.TRACKING.items()},
         "streaming": {key.lower(): value for key, value in cfg.TEST.STREAMING.items()},

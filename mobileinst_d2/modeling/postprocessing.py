@@ -46,8 +46,8 @@ def build_postprocessing(cfg: CfgNode) -> PostProcessing:
     """The thresholds of a config.
 
     Args:
-        cfg: reads ``TEST.SCORE_THRESHOLD``, ``TEST.MASK_THRESHOLD``, ``TEST.MASK_RESCORE`` and
-            ``TEST.DETECTIONS_PER_IMAGE``.
+        cfg: reads ``TEST.SCORE_THRESHOLD``, ``TEST.MASK_THRESHOLD``, ``TEST.MASK_RESCORE``,
+            ``TEST.DETECTIONS_PER_IMAGE`` and ``TEST.PROCEDURE``.
 
     Returns:
         What chooses results, of images and of videos.
@@ -57,6 +57,7 @@ def build_postprocessing(cfg: CfgNode) -> PostProcessing:
         mask_threshold=cfg.TEST.MASK_THRESHOLD,
         mask_rescore=cfg.TEST.MASK_RESCORE,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+        procedure=cfg.TEST.PROCEDURE,
     )
 
 

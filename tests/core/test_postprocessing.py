@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from reference_masks import reference_masks
+from reference_masks import maskness, paste_probabilities, reference_masks
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing, mask_product
@@ -141,3 +141,34 @@ def test_detections_are_chosen_by_booleans_numbers_and_slices():
 def test_thresholds_cannot_be_changed_by_the_way():
     with pytest.raises(AttributeError):
         PostProcessing().score_threshold = 0.5
+
+
+@pytest.mark.parametrize("mask_rescore", [True, False])
+def test_pairs_are_chosen_before_their_masks_count(mask_rescore):
+    scores, logits = random_outputs()
+    sizes = ((90, 80), (120, 70))
+    found = PostProcessing(
+        score_threshold=0.2,
+        mask_threshold=0.5,
+        mask_rescore=mask_rescore,
+        max_detections=30,
+        procedure="mask2former",
+    ).predict(scores, logits, image_size=sizes[0], output_size=sizes[1], mask_stride=8)
+
+    resized = paste_probabilities(torch.from_numpy(logits), (96, 80), *sizes)
+    masks, quality = (resized > 0).numpy(), maskness(resized.sigmoid(), 0.5).numpy()
+    pairs = np.argsort(-scores, axis=None)[:30]
+    queries, classes = np.unravel_index(pairs, scores.shape)
+    values = scores[queries, classes] * (quality[queries] if mask_rescore else 1)
+    order = [n for n in np.argsort(-values) if masks[queries[n]].any()]
+    assert len(set(queries.tolist())) < len(queries)
+    assert len(found) == len(order) > 20
+    assert found.classes.tolist() == classes[order].tolist()
+    np.testing.assert_allclose(found.scores, values[order], rtol=1e-5)
+    assert np.array_equal(found.masks, masks[queries[order]])
+    assert found.boxes.shape == (len(order), 4)
+
+
+def test_unknown_procedures_are_refused():
+    with pytest.raises(ValueError, match=r"procedure is 'panoptic', .*'mask2former'"):
+        PostProcessing(procedure="panoptic")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from naive_resize import naive_resize
-from reference_masks import reference_masks
+from reference_masks import maskness, paste_probabilities, reference_masks
 
 from mobileinst_core.masks.box_masks import BoxMasks
 
@@ -145,8 +145,8 @@ def test_no_masks_are_an_empty_result():
     masks = box_masks(torch.zeros(0, 8, 8))
     assert masks.quality().shape == (0,)
     pasted = masks.paste(np.arange(0), (60, 50), (30, 40))
-    assert [x.shape for x in pasted] == [(0,), (0, 30, 40), (0, 4)]
-    assert [x.dtype for x in pasted] == [np.int64, bool, np.float32]
+    assert [x.shape for x in pasted] == [(0,), (0, 30, 40), (0, 4), (0,)]
+    assert [x.dtype for x in pasted] == [np.int64, bool, np.float32, np.float32]
     assert list(masks.crops(np.arange(0), (60, 50), (30, 40))) == []
 
 
@@ -179,3 +179,43 @@ def test_what_lies_in_the_padding_is_cut_off():
     masks = box_masks(logits)
     assert len(masks.paste(np.arange(1), (64, 32), (64, 32)).shown) == 0
     assert masks.paste(np.arange(1), (64, 64), (64, 64)).masks[0, :, 44:].all()
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_resized_logits_are_those_of_the_definition(name, threshold):
+    (height, width), image_size, output_size = SIZES[name]
+    logits = shapes(height, width)
+    padded = tuple(8 * side for side in logits.shape[1:])
+    resized = paste_probabilities(logits, padded, image_size, output_size)
+    probs = resized.double().sigmoid()
+    expected, quality = probs > threshold, maskness(probs, threshold).numpy()
+
+    masks = BoxMasks(logits.numpy(), threshold, stride=8, resize_logits=True)
+    pasted = masks.paste(np.arange(len(logits)), image_size, output_size, with_quality=True)
+    undecided = ((probs - threshold).abs() < 1e-4).numpy()
+    shown = pasted.shown.tolist()
+    certain = (expected & ~torch.from_numpy(undecided)).any(2).any(1).nonzero()[:, 0].tolist()
+    assert set(certain) <= set(shown)
+    for mask, number, value in zip(pasted.masks, shown, pasted.quality, strict=True):
+        assert not (mask ^ expected[number].numpy())[~undecided[number]].any()
+        if not undecided[number].any():
+            assert value == pytest.approx(quality[number], abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_no_numbers_stay_in_their_mask(bad):
+    logits = shapes(12, 10).numpy()
+    clean = BoxMasks(logits, 0.5, stride=8, resize_logits=True)
+    logits = logits.copy()
+    logits[1, 3, 4] = bad
+    masks = BoxMasks(logits, 0.5, stride=8, resize_logits=True)
+    others = np.array([0, 2, 3, 20])
+    found, expected = (
+        m.paste(others, (96, 80), (120, 90), with_quality=True) for m in (masks, clean)
+    )
+    for x, y in zip(found, expected, strict=True):
+        assert np.array_equal(x, y)
+    assert np.isfinite(
+        masks.paste(np.array([1]), (96, 80), (96, 80), with_quality=True).quality
+    ).all()

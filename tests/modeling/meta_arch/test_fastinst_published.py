@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from published_results import official_file, records, truth
+from published_results import check_results, official_file, records, truth
 from torch import nn
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
@@ -67,6 +67,9 @@ def test_outputs_and_results_are_the_published_ones(repository, published, tmp_p
     for key, value in values.items():
         comparison = published.compare(meta, arrays, key, value.numpy())
         assert comparison["ok"], (key, comparison)
+    results = Trainer.load_model(cfg)(batch)
+    for expected, result in zip(meta["results"], results, strict=True):
+        check_results(published, expected, result["instances"])
 
 
 @pytest.mark.usefixtures("same_points")
