@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--paper",
         action="store_true",
         help=f"rebuild the {len(PAPER_ROWS)} rows of the paper with published FLOPs, compare, and "
-        f"fail where one is off by more than {PAPER_TOLERANCE:.2%}",
+        f"fail where one is off by more than {PAPER_TOLERANCE:.2%}%",
     )
     parser.add_argument(
         "--size",

@@ -116,3 +116,10 @@ def test_a_size_that_the_backbone_cannot_take_is_named(repository, fails):
         analyze.main,
         ["--config-file", str(config), "--size", "96", "128"],
     )
+
+
+def test_the_help_can_be_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        analyze.main(["--help"])
+    assert ended.value.code == 0
+    assert "--paper" in capsys.readouterr().out
