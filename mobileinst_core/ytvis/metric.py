@@ -10,7 +10,7 @@ import numpy as np
 from .results import GroundTruth, Results, Track
 from .track_masks import differing_pixels
 
-__all__ = ["METRICS", "TrackEval"]
+__all__ = ["METRICS", "TrackEval", "track_ious"]
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 
@@ -125,6 +125,22 @@ class TrackEval:
         values = (every, every[:1], every[5:6], *self._precision[1:], *self._recall)
         return {name: _mean(value) for name, value in zip(METRICS, values, strict=True)}
 
+    def precision_curves(self, ious: Sequence[float]) -> tuple[np.ndarray, dict[float, np.ndarray]]:
+        """Precision over recall, whose mean is the AP.
+
+        Args:
+            ious: some of the metric's thresholds, 0.5, 0.55, ..., 0.95.
+
+        Returns:
+            The R levels of recall, and by threshold the interpolated precision (R, K) in [0, 1] of
+            each category; NaN where no annotated track counts.
+        """
+        curves = {}
+        for iou in ious:
+            values = self._precision[0, int(np.abs(_IOU_THRESHOLDS - iou).argmin())]
+            curves[iou] = np.where(values < 0, np.nan, values)
+        return _RECALL_LEVELS, curves
+
     def ap_per_category(self) -> dict[int, float]:
         """AP in percent by category id; NaN without ground truth."""
         return {
@@ -188,7 +204,7 @@ def _candidates(dts: list[Track], gts: list[Track]) -> dict[int, list[tuple[floa
     """IoU and index of the annotations that each prediction may match, by its index."""
     if not gts or not dts:
         return {}
-    ious = _track_ious(dts, gts)
+    ious = track_ious(dts, gts)
     candidates = defaultdict(list)
     for dt, gt in np.argwhere(ious >= _IOU_THRESHOLDS[0]).tolist():
         candidates[dt].append((ious[dt, gt].item(), gt))
@@ -214,11 +230,12 @@ def _precision(outcomes: np.ndarray, positives: int) -> np.ndarray:
     )
 
 
-def _track_ious(dts: Sequence[Track], gts: Sequence[Track]) -> np.ndarray:
-    """IoU of predicted with annotated tracks: (D, G) float64, or 0 if it is below all thresholds.
+def track_ious(dts: Sequence[Track], gts: Sequence[Track]) -> np.ndarray:
+    """IoU of predicted with annotated tracks of one video, of which there is at least one each.
 
-    The IoU of two tracks is the sum of the intersections over all frames, divided by the sum of
-    the unions; 0 if neither has a mask.
+    (D, G) float64, or 0 if it is below all thresholds, the lowest of which is 0.5. The IoU of two
+    tracks is the sum of the intersections over all frames, divided by the sum of the unions; 0 if
+    neither has a mask.
     """
     dt_areas, gt_areas = (np.array([t.masks.areas for t in tracks]) for tracks in (dts, gts))
     dt_spans, gt_spans = (np.array([t.masks.spans for t in tracks]) for tracks in (dts, gts))

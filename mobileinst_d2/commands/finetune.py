@@ -17,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError, UserError, naming
 from mobileinst_core.files import read_json, write_json
+from mobileinst_core.ytvis.images import images_as_videos, is_video_file
 from mobileinst_core.ytvis.split import split_videos
 from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.engine import setup_cfg
@@ -84,7 +85,7 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     sets = {_TRAIN: args.train}
     content = _read(args.train[0])
     if args.val:
-        if _is_video(_read(args.val[0])) != _is_video(content):
+        if is_video_file(_read(args.val[0])) != is_video_file(content):
             raise UserError(
                 f"{args.train[0]} and {args.val[0]} are of different kinds, videos and images"
             )
@@ -96,7 +97,7 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
         "DATASETS.CUSTOM": [
             {
                 "NAME": name,
-                "FORMAT": "ytvis" if _is_video(content) else "coco",
+                "FORMAT": "ytvis" if is_video_file(content) else "coco",
                 "JSON": str(json_file.resolve()),
                 "IMAGE_ROOT": str(images.resolve()),
             }
@@ -111,7 +112,7 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
             "there is no validation set: nothing tells when the training set is learned by heart, "
             "and no best checkpoint is kept. Give --val, or more data."
         )
-    kind = "video" if _is_video(content) else "image"
+    kind = "video" if is_video_file(content) else "image"
     recipe = find_config_file(args.config_file or f"finetune/{kind}.yaml")
     cfg = setup_cfg(recipe, [*_flatten(overrides), *args.opts])
     data = summarize_data(DatasetCatalog.get(_TRAIN), dataset_class_names(_TRAIN))
@@ -132,14 +133,10 @@ def _read(path: Path) -> dict:
     return content
 
 
-def _is_video(content: dict) -> bool:
-    return "videos" in content
-
-
 def _hold_out(args: argparse.Namespace, content: dict) -> dict[str, tuple[Path, Path]]:
     """Part the training file in two, in OUTPUT_DIR; nothing where there is too little."""
     json_file, images = args.train
-    unit = "videos" if _is_video(content) else "images"
+    unit = "videos" if is_video_file(content) else "images"
     if len(content[unit]) < _MIN_TO_SPLIT:
         return {}
     with naming(json_file):
@@ -155,23 +152,7 @@ def _hold_out(args: argparse.Namespace, content: dict) -> dict[str, tuple[Path, 
 
 def _split_images(content: dict, *, val_fraction: float) -> tuple[dict, dict]:
     """Part a COCO file as `split_videos` does, where an image counts as a video of one frame."""
-    as_videos = {
-        "categories": content.get("categories"),
-        "videos": [
-            {**image, "length": 1, "file_names": [image.get("file_name")]}
-            for image in content["images"]
-        ],
-        "annotations": [
-            {
-                **{key: entry.get(key) for key in ("id", "category_id")},
-                "iscrowd": entry.get("iscrowd", 0),
-                "video_id": entry.get("image_id"),
-                "segmentations": [entry.get("segmentation") or None],
-            }
-            for entry in content.get("annotations", ())
-        ],
-    }
-    parts = split_videos(as_videos, val_fraction=val_fraction)
+    parts = split_videos(images_as_videos(content), val_fraction=val_fraction)
     ids = [{video["id"] for video in part["videos"]} for part in parts]
     return tuple(
         {

@@ -1,0 +1,152 @@
+"""Show where results go wrong: precision over recall, confused classes, the worst videos.
+
+Results of videos in the YouTube-VIS format, or of images in COCO's:
+    python tools/analyze_results.py --gt my/val.json --results output/my/inference/results.json \\
+        --output errors
+    python tools/view_data.py --json my/val.json --images my/val --output drawn \\
+        --results output/my/inference/results.json --ids 12 7
+
+The first writes precision_recall and confusion as images and CSV, and videos.csv, the worst first;
+the second draws some of them.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from tabulate import tabulate
+
+from mobileinst_core.arguments import probability
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError, naming
+from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.diagnosis import Diagnosis, VideoErrors, diagnose
+from mobileinst_core.ytvis.images import (
+    image_results_as_videos,
+    images_as_videos,
+    is_video_file,
+)
+from mobileinst_core.ytvis.results import load_ground_truth, load_results
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+# Curves of classes in one image; the mean of all is always there.
+MAX_CURVES = 12
+NOTHING = "nothing"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gt", type=Path, required=True, metavar="FILE", help="annotations")
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="results")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what to write")
+    parser.add_argument(
+        "--score", type=probability, help="of predictions (default: that of the best F1)"
+    )
+    return parser.parse_args(argv)
+
+
+def load(args: argparse.Namespace) -> Diagnosis:
+    """Read both files and compare them."""
+    content, entries = read_json(args.gt), read_json(args.results)
+    if not isinstance(entries, list):
+        raise UserError(f"{args.results} must be a list of results")
+    if not is_video_file(content):
+        content, entries = images_as_videos(content), image_results_as_videos(entries)
+    with naming(args.gt):
+        truth = load_ground_truth(content)
+    if not truth.tracks:
+        raise UserError(f"{args.gt} has no annotations to compare with")
+    with naming(args.results):
+        return diagnose(truth, load_results(entries, truth), threshold=args.score)
+
+
+def write_curves(found: Diagnosis, folder: Path) -> None:
+    """Draw and write precision over recall."""
+    figure, axes = plt.subplots(1, len(found.precision), figsize=(11, 4.5), squeeze=False)
+    rows = []
+    for axis, (iou, precision) in zip(axes[0], found.precision.items(), strict=True):
+        known = np.flatnonzero(~np.isnan(precision).all(0))
+        best_first = sorted(known, key=lambda column: -precision[:, column].mean())
+        for column in best_first:
+            label = f"{found.class_names[column]} {100 * precision[:, column].mean():.0f}"
+            if len(known) > 1 and len(known) <= MAX_CURVES:
+                axis.plot(found.recall, precision[:, column], lw=1, label=label)
+            for recall, value in zip(found.recall, precision[:, column], strict=True):
+                rows.append([iou, found.class_names[column], f"{recall:.2f}", f"{value:.4f}"])
+        mean = precision[:, known].mean(1)
+        axis.plot(found.recall, mean, "k", lw=2, label=f"mean {100 * mean.mean():.1f}")
+        axis.set(title=f"IoU from {iou:g}", xlabel="recall", ylabel="precision")
+        axis.set(xlim=(0, 1), ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    _save(figure, folder / "precision_recall.png")
+    _write_csv(folder / "precision_recall.csv", ["IoU", "class", "recall", "precision"], rows)
+
+
+def write_confusion(found: Diagnosis, folder: Path) -> None:
+    """Draw and write the confusion matrix; classes that never occur are not drawn."""
+    names = [*found.class_names, NOTHING]
+    rows = [[name, *row] for name, row in zip(names, found.confusion.tolist(), strict=True)]
+    _write_csv(folder / "confusion.csv", ["annotated", *names], rows)
+    kept = np.flatnonzero(found.confusion.sum(0) + found.confusion.sum(1))
+    matrix = found.confusion[np.ix_(kept, kept)]
+    size = 3 + 0.45 * len(kept)
+    figure, axis = plt.subplots(figsize=(size, size))
+    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    labels = [names[i] for i in kept]
+    axis.set_xticks(range(len(kept)), labels, rotation=90)
+    axis.set_yticks(range(len(kept)), labels)
+    axis.set(xlabel="predicted", ylabel="annotated", title=f"score from {found.threshold:.2f}")
+    _save(figure, folder / "confusion.png")
+
+
+def write_videos(found: Diagnosis, folder: Path) -> None:
+    """Write what was found in each video, and print the worst."""
+    rows = [[*video[:-1], f"{video.f1:.3f}"] for video in found.videos]
+    _write_csv(folder / "videos.csv", list(VideoErrors._fields), rows)
+    print(tabulate(rows[:10], headers=VideoErrors._fields))
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, compare and write."""
+    args = parse_args(argv)
+    found = load(args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_curves(found, args.output)
+    write_confusion(found, args.output)
+    chosen = "given" if args.score is not None else "that of the best F1"
+    print(f"Predictions from a score of {found.threshold:.3f} on ({chosen}): F1 {found.f1:.3f}")
+    write_videos(found, args.output)
+    print(f"Written to {args.output}: precision_recall, confusion, videos.csv")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
