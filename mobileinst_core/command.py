@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TextIO
 
 from .errors import UserError
 
-__all__ = ["INTERRUPTED", "Ended", "command", "ending_well"]
+__all__ = ["INTERRUPTED", "Ended", "command", "ending_well", "finish_undisturbed"]
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
 _SIGNALS = ("SIGTERM", "SIGHUP")
@@ -70,27 +70,38 @@ def ending_well() -> Iterator[None]:
     So everything that Ctrl-C leaves behind in order is left so by these, too: files are finished.
     """
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Stream(stream) for stream in streams)
+    watched = [_Stream(stream) for stream in streams]
+    sys.stdout, sys.stderr = watched
     try:
         with _signals_raise():
             yield
+        for stream in watched:
+            # What waits in memory would only fail when Python ends.
+            stream.flush()
     finally:
         sys.stdout, sys.stderr = streams
 
 
+def finish_undisturbed() -> None:
+    """Let SIGTERM and SIGHUP be ignored until `ending_well` ends: all that is left is to finish."""
+    for number in _handled_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _handled_signals() -> list[int]:
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+
+
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-
     def end(number: int, _frame: Any) -> None:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)  # once is enough
+        finish_undisturbed()  # once is enough
         raise Ended(signal.Signals(number).name, number)
 
     # What is ignored stays so: nohup does that.
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: signal.getsignal(number) for number in _handled_signals()}
     before = {number: x for number, x in handlers.items() if x is not signal.SIG_IGN}
     try:
         for number in before:

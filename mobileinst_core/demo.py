@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mobileinst_core.arguments import positive_number, probability, whole_number
-from mobileinst_core.command import command, ending_well
+from mobileinst_core.command import command, ending_well, finish_undisturbed
 from mobileinst_core.detections import Detections
 from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
@@ -322,6 +322,7 @@ def run_video(args: argparse.Namespace) -> None:
                 target, fps=reader.fps, size=size, codec=args.codec, overwrite=args.overwrite
             )
             stack.enter_context(outputs.video)
+        stack.callback(finish_undisturbed)
         try:
             track(reader, tracker, outputs, timer)
         finally:
