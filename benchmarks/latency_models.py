@@ -108,9 +108,11 @@ class ExportedCandidate:
         model = ExportedModel.load(self.folder, runtime)
         if model.size != tuple(size):
             raise ExportError(f"exported for {model.size}, this comparison is at {tuple(size)}")
-        if _GRAPH not in model.graphs:
-            raise ExportError(f"exported without the graph {_GRAPH!r}")
-        return model.manifest.graphs[_GRAPH]
+        # That of key frames predicts images too: all but the product of kernels and features.
+        for name in (_GRAPH, "keyframe"):
+            if name in model.graphs:
+                return model.manifest.graphs[name]
+        raise ExportError(f"exported without the graphs {_GRAPH!r} and 'keyframe'")
 
     def build(self, size: tuple[int, int], runtime: str) -> BuiltModel:
         """The model it was made from, for its cost: see :meth:`ConfigCandidate.build`."""

@@ -18,8 +18,9 @@ def main(request_file: str) -> None:
     """
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
     NcnnRunner.half_precision = request["half_precision"]
+    loaded = {}
     runners = {
-        name: NcnnRunner(request["folder"], request["graphs"][name])
+        name: NcnnRunner(request["folder"], request["graphs"][name], loaded=loaded)
         for name in set(request["names"])
     }
     results = {}

@@ -2,22 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <limits>
-#include <stdexcept>
 
 namespace {
-
-constexpr int kMaxSide = 16384;
-
-// Reads a number of a PPM header; "#" begins a comment.
-int header_number(std::istream& stream) {
-  while (stream >> std::ws && stream.peek() == '#')
-    stream.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  int number = -1;
-  stream >> number;
-  return stream ? number : -1;
-}
 
 // For each pixel of a line of `out` pixels: the first pixel of the line of `in` pixels that it is made
 // of, and the weights of this and the following ones, in units of 2^-kBits.
@@ -67,34 +53,6 @@ void filter(const std::vector<Taps>& taps, int lines, const uint8_t* in, size_t 
 }
 
 }  // namespace
-
-bool read_ppm(std::istream& stream, Image& image) {
-  if (stream.peek() == std::istream::traits_type::eof()) return false;
-  char magic[2] = {};
-  stream.read(magic, 2);
-  if (magic[0] != 'P' || magic[1] != '6')
-    throw std::runtime_error("this is no binary PPM image (it does not begin with P6)");
-  image.width = header_number(stream);
-  image.height = header_number(stream);
-  const int maximum = header_number(stream);
-  if (image.width < 1 || image.width > kMaxSide || image.height < 1 || image.height > kMaxSide)
-    throw std::runtime_error("a PPM image has no sides between 1 and " + std::to_string(kMaxSide));
-  if (maximum != 255) throw std::runtime_error("a PPM image has not 8 bits per channel");
-  stream.get();  // the one blank before the pixels
-  image.rgb.resize(static_cast<size_t>(image.width) * image.height * 3);
-  stream.read(reinterpret_cast<char*>(image.rgb.data()), static_cast<std::streamsize>(image.rgb.size()));
-  if (!stream) throw std::runtime_error("a PPM image is cut off");
-  return true;
-}
-
-void write_ppm(const std::string& path, const Image& image) {
-  std::ofstream file(path, std::ios::binary);
-  file << "P6\n" << image.width << " " << image.height << "\n255\n";
-  file.write(reinterpret_cast<const char*>(image.rgb.data()),
-             static_cast<std::streamsize>(image.rgb.size()));
-  file.close();
-  if (!file) throw std::runtime_error("cannot write " + path);
-}
 
 Image resize(const Image& image, int width, int height) {
   const size_t in_row = static_cast<size_t>(image.width) * 3, out_row = static_cast<size_t>(width) * 3;

@@ -1,10 +1,8 @@
-// Images: reading and writing PPM, and the network's input from a frame.
+// Images, and the network's input from a frame.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <istream>
-#include <string>
 #include <vector>
 
 struct Image {
@@ -12,12 +10,6 @@ struct Image {
   int height = 0;
   std::vector<uint8_t> rgb;  // row by row, three bytes per pixel
 };
-
-// Reads the next image of a stream of binary PPM files (P6, 8 bits). Returns false at its end, and
-// throws std::runtime_error where what follows is no such image.
-bool read_ppm(std::istream& stream, Image& image);
-
-void write_ppm(const std::string& path, const Image& image);
 
 // Resizes as Pillow does with BILINEAR, to the bit: a triangle filter that is as wide as a pixel of the
 // result, so that nothing is skipped where the result is smaller.

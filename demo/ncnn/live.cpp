@@ -1,6 +1,22 @@
 #include "live.h"
 
+#include <chrono>
+#include <utility>
+
 namespace {
+
+// Milliseconds since the last call.
+class Stopwatch {
+ public:
+  double lap() {
+    const Clock::time_point now = Clock::now();
+    return std::chrono::duration<double, std::milli>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
 
 // Calls use(number, probabilities) for the masks of some tracks.
 template <typename Use>
@@ -27,23 +43,40 @@ void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
   tracks_.update(scores);
 }
 
+void LiveTracker::reset() {
+  since_keyframe_ = 0;
+  association_ = PreviousKeyframe();
+  tracks_ = TrackManager(model_.track_options);
+}
+
 std::vector<Instance> LiveTracker::step(const Image& frame) {
+  Stopwatch watch;
+  Timings timings;
   const auto [width, height] = fitted_size(frame.width, frame.height, model_.width, model_.height);
   const Image image = resize(frame, width, height);
-  is_keyframe_ = since_keyframe_ == 0;
+  timings.prepare = watch.lap();
+  const bool is_keyframe = since_keyframe_ == 0;
+  KeyframeOutputs outputs;
+  if (is_keyframe)
+    outputs = model_.keyframe(image);
+  else
+    outputs.mask_features = model_.reuse(image);
+  timings.network = watch.lap();
+  is_keyframe_ = is_keyframe;
   since_keyframe_ = (since_keyframe_ + 1) % clip_len_;
-  Planes features;
-  if (is_keyframe_) {
-    KeyframeOutputs outputs = model_.keyframe(image);
-    take_keyframe(outputs);
-    features = std::move(outputs.mask_features);
-  } else {
-    features = model_.reuse(image);
-  }
+  if (is_keyframe) take_keyframe(outputs);
+  timings.association = watch.lap();
+  std::vector<Instance> instances = show(outputs.mask_features, frame, image);
+  timings.masks = watch.lap();
+  timings_ = timings;
+  return instances;
+}
 
+std::vector<Instance> LiveTracker::show(const Planes& features, const Image& frame,
+                                        const Image& image) const {
   const std::vector<int> tracks = tracks_.visible();
-  const std::vector<Taps> columns = frame_taps(frame.width, width, 2 * features.width);
-  const std::vector<Taps> rows = frame_taps(frame.height, height, 2 * features.height);
+  const std::vector<Taps> columns = frame_taps(frame.width, image.width, 2 * features.width);
+  const std::vector<Taps> rows = frame_taps(frame.height, image.height, 2 * features.height);
   std::vector<Instance> instances;
   const Planes logits = mask_product(kernels_, tracks, features);
   for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {

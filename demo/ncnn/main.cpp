@@ -1,36 +1,44 @@
-// Tracks instances in a video with an exported MobileInst and ncnn.
+// Tracks instances in a video with the library, or measures how long it takes.
 
 #include <algorithm>
-#include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
+#include <vector>
 
-#include "image.h"
-#include "live.h"
+#include "mobileinst.h"
+#include "ppm.h"
+#include "results.h"
 
 namespace fs = std::filesystem;
 
 namespace {
 
 const char kUsage[] =
-    "usage: mobileinst_ncnn MODEL INPUT OUTPUT [--clip-len T] [--threads N] [--fp16]\n"
-    "  MODEL        folder made by tools/export.py --format ncnn\n"
-    "  INPUT        folder with one PPM image per frame, or - for a stream of PPM images\n"
-    "  OUTPUT       folder for results.jsonl and for the frames with masks\n"
-    "  --clip-len   every T-th frame is a key frame, the others reuse its kernels (default: as exported)\n"
-    "  --threads    CPU threads (default 1)\n"
-    "  --fp16       compute in half precision where the processor can\n";
+    "usage: mobileinst_ncnn MODEL INPUT OUTPUT [options]    track a video\n"
+    "       mobileinst_ncnn MODEL [INPUT] --benchmark N     time N key frames and N others\n"
+    "  MODEL          folder made by tools/export.py --format ncnn\n"
+    "  INPUT          folder with one PPM image per frame, or - for a stream of PPM images;\n"
+    "                 without it, --benchmark takes frames of 1280x720 that show nothing\n"
+    "  OUTPUT         folder for results.jsonl and for the frames with masks\n"
+    "  --clip-len T   every T-th frame is a key frame, the others reuse its kernels (default: as exported)\n"
+    "  --threads N    CPU threads (default 1)\n"
+    "  --fp16         store and compute in half precision where the processor can\n"
+    "  --no-images    write results.jsonl alone\n"
+    "  --help         this\n";
 
 struct Arguments {
-  std::string model, input, output;
-  int clip_len = 0;  // as exported
-  int threads = 1;
-  bool fp16 = false;
+  std::vector<std::string> paths;
+  MobileInstOptions options{};
+  int benchmark = 0;  // frames of either kind
+  bool images = true;
+  bool help = false;
 };
 
 int positive(const std::string& option, const std::string& text) {
@@ -43,134 +51,152 @@ int positive(const std::string& option, const std::string& text) {
 
 Arguments parse(const std::vector<std::string>& words) {
   Arguments arguments;
-  std::vector<std::string> paths;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    const std::string value = i + 1 < words.size() ? words[i + 1] : "";
-    if (word == "--fp16") {
-      arguments.fp16 = true;
-    } else if (word == "--clip-len") {
-      arguments.clip_len = positive(word, value), ++i;
-    } else if (word == "--threads") {
-      arguments.threads = positive(word, value), ++i;
-    } else if (word.size() > 1 && word[0] == '-') {
+    const auto number = [&] { return positive(word, ++i < words.size() ? words[i] : ""); };
+    if (word == "--help" || word == "-h")
+      arguments.help = true;
+    else if (word == "--fp16")
+      arguments.options.fp16 = 1;
+    else if (word == "--no-images")
+      arguments.images = false;
+    else if (word == "--clip-len")
+      arguments.options.clip_len = number();
+    else if (word == "--threads")
+      arguments.options.threads = number();
+    else if (word == "--benchmark")
+      arguments.benchmark = number();
+    else if (word.size() > 1 && word[0] == '-')
       throw std::runtime_error("there is no option " + word + "\n" + kUsage);
-    } else {
-      paths.push_back(word);
-    }
+    else
+      arguments.paths.push_back(word);
   }
-  if (paths.size() != 3) throw std::runtime_error(std::string("three paths are needed\n") + kUsage);
-  arguments.model = paths[0], arguments.input = paths[1], arguments.output = paths[2];
+  const size_t count = arguments.paths.size();
+  if (arguments.benchmark ? count < 1 || count > 2 : count != 3 && !arguments.help)
+    throw std::runtime_error(
+        std::string(arguments.benchmark ? "one or two paths are needed\n" : "three paths are needed\n") + kUsage);
   return arguments;
 }
 
-// The next frame of a folder or of a stream.
-class Frames {
+// The library's tracker, with exceptions in place of its error texts.
+class Tracker {
  public:
-  explicit Frames(const std::string& input) {
-    if (input == "-") return;
-    if (!fs::is_directory(input)) throw std::runtime_error("there is no folder " + input);
-    for (const fs::directory_entry& entry : fs::directory_iterator(input))
-      if (entry.path().extension() == ".ppm") files_.push_back(entry.path().string());
-    if (files_.empty()) throw std::runtime_error("the folder " + input + " holds no .ppm image");
-    std::sort(files_.begin(), files_.end(), natural_order);
-    is_stream_ = false;
+  Tracker(const std::string& model, const MobileInstOptions& options) : tracker_(nullptr, mobileinst_close) {
+    std::vector<char> error(2000);
+    tracker_.reset(mobileinst_open(model.c_str(), &options, error.data(), error.size()));
+    if (!tracker_) throw std::runtime_error(error.data());
   }
 
-  bool next(Image& frame) {
-    if (is_stream_) return read_ppm(std::cin, frame);
-    if (next_ == files_.size()) return false;
-    const std::string& path = files_[next_++];
-    try {
-      std::ifstream file(path, std::ios::binary);
-      if (!file || !read_ppm(file, frame)) throw std::runtime_error("it cannot be read or is empty");
-    } catch (const std::exception& error) {
-      throw std::runtime_error(path + ": " + error.what());
-    }
-    return true;
+  const MobileInstResult& step(const Image& image) {
+    MobileInstFrame frame{};
+    frame.pixels = image.rgb.data();
+    frame.width = image.width;
+    frame.height = image.height;
+    frame.format = MOBILEINST_RGB;
+    const MobileInstResult* result = mobileinst_step(tracker_.get(), &frame);
+    if (!result) throw std::runtime_error(mobileinst_error(tracker_.get()));
+    return *result;
   }
+
+  const MobileInst* get() const { return tracker_.get(); }
 
  private:
-  // frame2 before frame10: numbers are filled up with zeros.
-  static bool natural_order(const std::string& a, const std::string& b) { return key(a) < key(b); }
-
-  static std::string key(const std::string& text) {
-    std::string result, digits;
-    for (const char c : text + " ") {
-      if (std::isdigit(static_cast<unsigned char>(c))) {
-        digits += c;
-        continue;
-      }
-      if (!digits.empty()) result += std::string(20 - std::min<size_t>(20, digits.size()), '0') + digits;
-      digits.clear();
-      result += c;
-    }
-    return result;
-  }
-
-  std::vector<std::string> files_;
-  size_t next_ = 0;
-  bool is_stream_ = true;
+  std::unique_ptr<MobileInst, void (*)(MobileInst*)> tracker_;
 };
 
-std::string quoted(const std::string& text) {
-  std::ostringstream out;
-  out << '"';
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20)
-      out << "\\u" << std::hex << std::setw(4) << std::setfill('0') << static_cast<int>(c);
-    else
-      out << (c == '"' || c == '\\' ? "\\" : "") << c;
+// Milliseconds per stage of key frames, or of the others.
+struct Stages {
+  std::vector<std::vector<double>> rows;
+
+  void add(const MobileInstResult& x) {
+    rows.push_back({x.prepare_ms, x.network_ms, x.association_ms, x.masks_ms,
+                    x.prepare_ms + x.network_ms + x.association_ms + x.masks_ms});
   }
-  out << '"';
-  return out.str();
+
+  double median(size_t stage) const {
+    std::vector<double> values;
+    for (const std::vector<double>& row : rows) values.push_back(row[stage]);
+    std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+    return values[values.size() / 2];
+  }
+};
+
+void print(const Stages& keyframes, const Stages& others) {
+  std::printf("median ms      frames   prepare   network  association     masks       all\n");
+  for (const Stages* stages : {&keyframes, &others}) {
+    if (stages->rows.empty()) continue;
+    std::printf("%-12s %8zu", stages == &keyframes ? "key frames" : "others", stages->rows.size());
+    for (const size_t stage : {0, 1, 2, 3, 4})
+      std::printf(stage == 2 ? "%13.2f" : "%10.2f", stages->median(stage));
+    std::printf("\n");
+  }
 }
 
-// A line of results.jsonl.
-std::string describe(int number, bool is_keyframe, const Image& frame, const Model& model,
-                     const std::vector<Instance>& instances) {
-  std::ostringstream line;
-  line << "{\"frame\": " << number << ", \"is_keyframe\": " << (is_keyframe ? "true" : "false")
-       << ", \"instances\": [";
-  const char* separator = "";
-  for (const Instance& instance : instances) {
-    const Mask& mask = instance.mask;
-    line << separator << "{\"id\": " << instance.id << ", \"class\": " << instance.label
-         << ", \"name\": " << quoted(model.class_names[instance.label])
-         << ", \"score\": " << instance.score << ", \"box\": [" << mask.x0 << ", " << mask.y0 << ", "
-         << mask.x1 << ", " << mask.y1 << "], \"segmentation\": {\"size\": [" << frame.height << ", "
-         << frame.width << "], \"counts\": "
-         << quoted(encode_mask(mask, frame.width, frame.height)) << "}}";
-    separator = ", ";
-  }
-  line << "]}";
-  return line.str();
-}
-
-void run(const Arguments& arguments) {
-  Frames frames(arguments.input);
-  const Model model(arguments.model, arguments.threads, arguments.fp16);
-  LiveTracker tracker(model, arguments.clip_len ? arguments.clip_len : model.clip_len);
-  const fs::path output = arguments.output;
+void track(const Arguments& arguments) {
+  PpmFrames frames(arguments.paths[1]);
+  Tracker tracker(arguments.paths[0], arguments.options);
+  const fs::path output = arguments.paths[2];
   fs::create_directories(output);
   std::ofstream results(output / "results.jsonl");
+  Stages keyframes, others;
   Image frame;
   for (int number = 0; frames.next(frame); ++number) {
-    const std::vector<Instance> instances = tracker.step(frame);
-    results << describe(number, tracker.is_keyframe(), frame, model, instances) << std::endl;
+    const MobileInstResult& result = tracker.step(frame);
+    (result.is_keyframe ? keyframes : others).add(result);
+    results << describe(number, result) << std::endl;
     if (!results) throw std::runtime_error("cannot write " + (output / "results.jsonl").string());
-    for (const Instance& instance : instances) draw_mask(frame, instance.mask, instance.id);
+    if (!arguments.images) continue;
+    draw(frame, result);
     std::ostringstream name;
     name << std::setw(6) << std::setfill('0') << number << ".ppm";
     write_ppm((output / name.str()).string(), frame);
   }
+  print(keyframes, others);
+}
+
+std::vector<Image> benchmark_frames(const Arguments& arguments) {
+  std::vector<Image> frames;
+  Image frame;
+  if (arguments.paths.size() == 2) {
+    PpmFrames source(arguments.paths[1]);
+    while (frames.size() < 64 && source.next(frame)) frames.push_back(frame);
+    return frames;
+  }
+  frame = {1280, 720, std::vector<uint8_t>(1280 * 720 * 3)};
+  for (size_t i = 0; i < frame.rgb.size(); ++i) frame.rgb[i] = static_cast<uint8_t>(i / 3 % 1280 / 5 + i % 3);
+  return {frame};
+}
+
+void benchmark(const Arguments& arguments) {
+  const std::vector<Image> frames = benchmark_frames(arguments);
+  MobileInstOptions options = arguments.options;
+  options.clip_len = 2;
+  Tracker tracker(arguments.paths[0], options);
+  std::printf("%s: %dx%d, %d thread(s), %s\n", arguments.paths[0].c_str(), mobileinst_input_width(tracker.get()),
+              mobileinst_input_height(tracker.get()), std::max(1, options.threads),
+              options.fp16 ? "half precision where the processor can" : "fp32");
+  constexpr int kWarmUp = 4;
+  Stages keyframes, others;
+  double objects = 0;
+  for (int i = 0; i < kWarmUp + 2 * arguments.benchmark; ++i) {
+    const MobileInstResult& result = tracker.step(frames[i % frames.size()]);
+    if (i < kWarmUp) continue;
+    (result.is_keyframe ? keyframes : others).add(result);
+    objects += result.count;
+  }
+  print(keyframes, others);
+  std::printf("%.1f objects per frame\n", objects / (2 * arguments.benchmark));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    run(parse({argv + 1, argv + argc}));
+    const Arguments arguments = parse({argv + 1, argv + argc});
+    if (arguments.help)
+      std::cout << kUsage;
+    else
+      (arguments.benchmark ? benchmark : track)(arguments);
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << std::endl;
     return 1;

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "image.h"
@@ -43,9 +42,3 @@ struct Mask {
 
 Mask paste_mask(const Probabilities& probabilities, const std::vector<Taps>& columns,
                 const std::vector<Taps>& rows, float threshold);
-
-// The mask in COCO's compressed run-length code, as pycocotools reads it.
-std::string encode_mask(const Mask& mask, int frame_width, int frame_height);
-
-// Tints the mask in the identity's colour and frames its box.
-void draw_mask(Image& frame, const Mask& mask, int identity);

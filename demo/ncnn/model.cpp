@@ -29,18 +29,16 @@ std::vector<float> compact(const ncnn::Mat& mat) {
 }  // namespace
 
 Model::Model(const std::string& folder, int threads, bool fp16) {
-  for (Graph* graph : {&keyframe_, &reuse_}) {
-    ncnn::Option& option = graph->net.opt;
-    option.num_threads = threads;
-    // ncnn would set these by itself where the processor has them, and does not say so.
-    option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = fp16;
-    option.use_bf16_storage = false;
-  }
+  ncnn::Option option;
+  option.num_threads = threads;
+  // ncnn would set these by itself where the processor has them, and does not say so.
+  option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = fp16;
+  option.use_bf16_storage = false;
   const std::string path = folder + "/model.json";
   try {
     const Json manifest = read_manifest(path);
     if (manifest["format_version"].integer() != 2 || manifest["runtime"].string() != "ncnn")
-      throw std::runtime_error("it describes no model for ncnn in format 1");
+      throw std::runtime_error("it describes no model for ncnn in format 2");
     const std::vector<Json>& shape = manifest["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
     height = shape[2].integer();
@@ -57,8 +55,9 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
       throw std::runtime_error("'mask_upsampling' is not 2");
     read_thresholds(manifest["thresholds"]);
     for (const Json& name : manifest["class_names"].items()) class_names.push_back(name.string());
-    load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, manifest, folder);
-    load(reuse_, "reuse", {{"mask_features", 3}}, manifest, folder);
+    load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, manifest, folder,
+         option);
+    load(reuse_, "reuse", {{"mask_features", 3}}, manifest, folder, option);
     check_shapes();
   } catch (const std::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
@@ -96,7 +95,7 @@ void Model::read_thresholds(const Json& thresholds) {
 }
 
 void Model::load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
-                 const Json& manifest, const std::string& folder) {
+                 const Json& manifest, const std::string& folder, const ncnn::Option& option) {
   const Json& description = manifest["graphs"][name];
   graph.name = name;
   graph.input = description["inputs"]["image"]["tensor"].string();
@@ -112,9 +111,15 @@ void Model::load(Graph& graph, const std::string& name, const std::map<std::stri
   std::string param, bin;
   for (const std::string& file : description["files"].keys())
     (file.size() > 4 && file.substr(file.size() - 4) == ".bin" ? bin : param) = folder + "/" + file;
-  // Both return 0 if all is well, and print what is not.
-  if (graph.net.load_param(param.c_str()) || graph.net.load_model(bin.c_str()))
-    throw std::runtime_error("ncnn cannot load " + param + " and " + bin);
+  std::shared_ptr<ncnn::Net>& net = nets_[param];
+  if (!net) {
+    net = std::make_shared<ncnn::Net>();
+    net->opt = option;
+    // Both return 0 if all is well, and print what is not.
+    if (net->load_param(param.c_str()) || net->load_model(bin.c_str()))
+      throw std::runtime_error("ncnn cannot load " + param + " and " + bin);
+  }
+  graph.net = net;
 }
 
 ncnn::Mat Model::to_input(const Image& image) const {
@@ -135,7 +140,7 @@ ncnn::Mat Model::to_input(const Image& image) const {
 }
 
 Model::Results Model::run(const Graph& graph, const Image& image) const {
-  ncnn::Extractor extractor = graph.net.create_extractor();
+  ncnn::Extractor extractor = graph.net->create_extractor();
   if (extractor.input(graph.input.c_str(), to_input(image)))
     throw std::runtime_error("the graph " + graph.name + " has no input " + graph.input);
   Results results;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,7 @@ class Model {
     std::vector<int> shape;  // without the batch
   };
   struct Graph {
-    ncnn::Net net;
+    std::shared_ptr<ncnn::Net> net;  // of several graphs, if they have the same files
     std::string name, input;
     std::map<std::string, Output> outputs;
   };
@@ -52,12 +53,13 @@ class Model {
   void check_shapes() const;
   // outputs: their names, and their numbers of dimensions without the batch.
   void load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,
-            const Json& manifest, const std::string& folder);
+            const Json& manifest, const std::string& folder, const ncnn::Option& option);
   ncnn::Mat to_input(const Image& image) const;
   Results run(const Graph& graph, const Image& image) const;
   static Planes mask_features(const Graph& graph, Results& results);
 
   bool is_rgb_ = true;
   std::array<float, 3> pad_value_{};
+  std::map<std::string, std::shared_ptr<ncnn::Net>> nets_;  // by their file of parameters
   Graph keyframe_, reuse_;
 };

@@ -18,13 +18,13 @@ export class Model {
   static async load(ort, read, progress = () => {}) {
     const manifest = JSON.parse(new TextDecoder().decode(await read('model.json')));
     check(manifest);
-    const sessions = {};
-    for (const name of ['keyframe', 'reuse']) {
-      const [file] = Object.keys(manifest.graphs[name].files);
+    const sessions = {}; // by file: graphs share files
+    const files = ['keyframe', 'reuse'].flatMap((name) => Object.keys(manifest.graphs[name].files));
+    for (const file of new Set(files)) {
       progress(file);
       const bytes = await read(file);
       try {
-        sessions[name] = await ort.InferenceSession.create(bytes, { executionProviders: ['wasm'] });
+        sessions[file] = await ort.InferenceSession.create(bytes, { executionProviders: ['wasm'] });
       } catch (error) {
         throw new Error(`${file} cannot be loaded: ${error.message ?? error}`);
       }
@@ -44,11 +44,16 @@ export class Model {
     return planes((await this.#run('reuse', image)).mask_features);
   }
 
+  // Each file of a graph goes on with what the ones before it gave, by name.
   async #run(name, image) {
-    const { inputs, outputs } = this.manifest.graphs[name];
-    const tensor = new this.#ort.Tensor('float32', image, this.manifest.input.shape);
-    const results = await this.#sessions[name].run({ [inputs.image.tensor]: tensor });
-    return Object.fromEntries(Object.keys(outputs).map((output) => [output, results[outputs[output].tensor]]));
+    const { files, inputs, outputs } = this.manifest.graphs[name];
+    const tensors = { [inputs.image.tensor]: new this.#ort.Tensor('float32', image, this.manifest.input.shape) };
+    for (const file of Object.keys(files)) {
+      const session = this.#sessions[file];
+      const feeds = Object.fromEntries(session.inputNames.map((input) => [input, tensors[input]]));
+      Object.assign(tensors, await session.run(feeds));
+    }
+    return Object.fromEntries(Object.keys(outputs).map((output) => [output, tensors[outputs[output].tensor]]));
   }
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobileinst_core.detections import Detections
-from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.postprocessing import PostProcessing, mask_product
 from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
@@ -144,10 +144,15 @@ class ExportedModel:
         Raises:
             ExportError: the image is too large, or the model was exported without this graph.
         """
-        outputs = self._run("image", [image], ("scores", "mask_logits"))
+        if "keyframe" in self.manifest.graphs:
+            outputs = self.keyframe([image])
+            mask_logits = mask_product(outputs["kernels"][0], outputs["mask_features"][0])
+        else:
+            outputs = self._run("image", [image], ("scores", "mask_logits"))
+            mask_logits = outputs["mask_logits"][0]
         return self.postprocessing.predict(
             outputs["scores"][0],
-            outputs["mask_logits"][0],
+            mask_logits,
             image_size=tuple(image.shape[-2:]),
             output_size=output_size,
             mask_stride=self.mask_stride,
@@ -264,13 +269,14 @@ class _Graphs(Mapping[str, GraphRunner]):
         self._graphs = manifest.graphs
         self._runtime = runtime
         self._num_threads = num_threads
-        self._loaded: dict[str, GraphRunner] = {}
+        self._runners: dict[str, GraphRunner] = {}
+        self._loaded: dict[Any, Any] = {}  # by all of them
 
     def __getitem__(self, name: str) -> GraphRunner:
-        if name not in self._loaded:
-            runner = RUNNERS[self._runtime]
-            self._loaded[name] = runner(self._folder, self._graphs[name], self._num_threads)
-        return self._loaded[name]
+        if name not in self._runners:
+            runner, graph = RUNNERS[self._runtime], self._graphs[name]
+            self._runners[name] = runner(self._folder, graph, self._num_threads, self._loaded)
+        return self._runners[name]
 
     def __iter__(self):
         return iter(self._graphs)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,21 @@ class GraphRunner(ABC):
         outputs: shape of each output, by its name.
     """
 
-    def __init__(self, folder: str | Path, graph: Mapping[str, Any], num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        graph: Mapping[str, Any],
+        num_threads: int = 1,
+        loaded: dict[Any, Any] | None = None,
+    ) -> None:
         """Load the graph.
 
         Args:
             folder: where its files are.
             graph: ``files``, ``inputs`` and ``outputs`` as in the manifest.
             num_threads: CPU threads of the runtime.
+            loaded: what other graphs of the folder have loaded; what is missing is added, so that
+                files of several graphs are in memory once.
 
         Raises:
             ExportError: the runtime cannot load the files, or they have other inputs or outputs.
@@ -41,6 +49,7 @@ class GraphRunner(ABC):
         self._sources = [x["tensor"] for x in graph["inputs"].values()]
         self._targets = [x["tensor"] for x in graph["outputs"].values()]
         self._files = [Path(folder) / name for name in graph["files"]]
+        self._loaded = {} if loaded is None else loaded
         try:
             self._load(num_threads)
         except ExportError:
@@ -87,11 +96,17 @@ class GraphRunner(ABC):
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         """Feed ``_sources``, and give the ``_targets`` in order."""
 
+    def _shared(self, key: Any, load: Callable[[], Any]) -> Any:
+        """What ``load`` gives, or what it gave another graph of the folder."""
+        if key not in self._loaded:
+            self._loaded[key] = load()
+        return self._loaded[key]
+
     def _check_tensors(self, kind: str, wanted: Sequence[str], found: Sequence[str]) -> None:
-        if set(wanted) != set(found):
+        if missing := set(wanted) - set(found):
             raise ExportError(
                 f"{self._names()} has the {kind} {', '.join(found)}, the manifest names "
-                f"{', '.join(wanted)}"
+                f"{', '.join(sorted(missing))}"
             )
 
     def _names(self) -> str:
@@ -99,34 +114,49 @@ class GraphRunner(ABC):
 
 
 class OnnxRunner(GraphRunner):
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU. Each file goes on with what the ones before it gave, by name."""
 
     def _load(self, num_threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; what fails is raised too
-        # A plan of the memory keeps more of it, 20 to 45 MiB at 640x640, and makes nothing faster.
-        options.enable_mem_pattern = False
-        # Nothing is gained by threads that wait actively between frames.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            self._files[0], options, providers=["CPUExecutionProvider"]
-        )
-        found = [x.name for x in self._session.get_inputs()]
+        self._sessions = [
+            self._shared(path, lambda path=path: _onnx_session(path, num_threads))
+            for path in self._files
+        ]
+        found = [x.name for x in self._sessions[0].get_inputs()]
         self._check_tensors("inputs", self._sources, found)
-        found = [x.name for x in self._session.get_outputs()]
+        self._check_tensors("inputs", found, self._sources)
+        found = [x.name for session in self._sessions for x in session.get_outputs()]
         self._check_tensors("outputs", self._targets, found)
 
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        feed = dict(zip(self._sources, arrays, strict=True))
-        return self._session.run(self._targets, feed)
+        tensors = dict(zip(self._sources, arrays, strict=True))
+        for session in self._sessions:
+            feed = {x.name: tensors[x.name] for x in session.get_inputs()}
+            names = [x.name for x in session.get_outputs()]
+            if session is self._sessions[-1]:  # what only another file needs is not wanted
+                names = [name for name in names if name in self._targets]
+            tensors.update(zip(names, session.run(names, feed), strict=True))
+        return [tensors[name] for name in self._targets]
+
+
+def _onnx_session(path: Path, num_threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; what fails is raised too
+    # A plan of the memory keeps more of it, 20 to 45 MiB at 640x640, and makes nothing faster.
+    options.enable_mem_pattern = False
+    # Nothing is gained by threads that wait actively between frames.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 class NcnnRunner(GraphRunner):
     """ncnn on the CPU, in fp32 on every machine unless told otherwise.
+
+    It computes only what the outputs of the graph need, so a graph may name some of those in a
+    file.
 
     Attributes:
         half_precision: let graphs that are loaded from now on store and compute in fp16 where the
@@ -139,19 +169,21 @@ class NcnnRunner(GraphRunner):
         import ncnn
 
         self._ncnn = ncnn
-        self._net = ncnn.Net()
-        self._net.opt.num_threads = num_threads
-        self._net.opt.use_vulkan_compute = False
-        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
-            setattr(self._net.opt, f"use_{name}", self.half_precision)
-        self._net.opt.use_bf16_storage = False
-        parameters, weights = (str(path) for path in self._files)
-        if self._net.load_param(parameters) or self._net.load_model(weights):
-            raise ExportError(f"{self._names()} cannot be loaded by ncnn")
+        self._net = self._shared(tuple(self._files), lambda: self._load_net(num_threads))
         self._check_tensors("inputs", self._sources, self._net.input_names())
-        # To ncnn every tensor that nothing uses is an output: of a split, parts may be left over.
-        found = self._net.output_names()
-        self._check_tensors("outputs", self._targets, [x for x in found if x in self._targets])
+        self._check_tensors("outputs", self._targets, self._net.output_names())
+
+    def _load_net(self, num_threads: int) -> Any:
+        net = self._ncnn.Net()
+        net.opt.num_threads = num_threads
+        net.opt.use_vulkan_compute = False
+        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
+            setattr(net.opt, f"use_{name}", self.half_precision)
+        net.opt.use_bf16_storage = False
+        parameters, weights = (str(path) for path in self._files)
+        if net.load_param(parameters) or net.load_model(weights):
+            raise ExportError(f"{self._names()} cannot be loaded by ncnn")
+        return net
 
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         extractor = self._net.create_extractor()
@@ -168,27 +200,38 @@ class NcnnRunner(GraphRunner):
 
 
 class OpenVinoRunner(GraphRunner):
-    """OpenVINO on the CPU, in fp32."""
+    """OpenVINO on the CPU, in fp32. Files follow one another as in :class:`OnnxRunner`."""
 
     def _load(self, num_threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
-        # Without the hint it computes in bfloat16 where the CPU can.
-        options = {
-            "INFERENCE_NUM_THREADS": num_threads,
-            "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        self._model = core.compile_model(core.read_model(self._files[0]), "CPU", options)
-        found = [x.get_any_name() for x in self._model.inputs]
+        self._models = [
+            self._shared(path, lambda path=path: _openvino_model(path, num_threads))
+            for path in self._files
+        ]
+        found = [x.get_any_name() for x in self._models[0].inputs]
         self._check_tensors("inputs", self._sources, found)
-        found = [x.get_any_name() for x in self._model.outputs]
+        found = [x.get_any_name() for model in self._models for x in model.outputs]
         self._check_tensors("outputs", self._targets, found)
 
     def _run(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        results = self._model(dict(zip(self._sources, arrays, strict=True)))
-        return [results[name].copy() for name in self._targets]
+        tensors = dict(zip(self._sources, arrays, strict=True))
+        for model in self._models:
+            results = model({x.get_any_name(): tensors[x.get_any_name()] for x in model.inputs})
+            names = [x.get_any_name() for x in model.outputs]
+            tensors.update({name: results[name].copy() for name in names})
+        return [tensors[name] for name in self._targets]
+
+
+def _openvino_model(path: Path, num_threads: int) -> Any:
+    import openvino
+
+    core = openvino.Core()
+    # Without the hint it computes in bfloat16 where the CPU can.
+    options = {
+        "INFERENCE_NUM_THREADS": num_threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    return core.compile_model(core.read_model(path), "CPU", options)
 
 
 RUNNERS = {

@@ -2,9 +2,8 @@
 
 import logging
 import shutil
-import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,17 +78,7 @@ def export_model(
         pad_value = image_input["pad_value"]
         quantizer = Quantizer([pad_image(frame, size, pad_value) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
-        graphs = {}
-        for number, (name, module) in enumerate(modules.items(), 1):
-            logger.info("Graph %s (%d of %d) for %s ...", name, number, len(modules), runtime)
-            start = time.perf_counter()
-            graphs[name] = _export_graph(runtime, name, module, folder, quantizer)
-            logger.info(
-                "Graph %s: %.1f s; largest differences to PyTorch: %s.",
-                name,
-                time.perf_counter() - start,
-                ", ".join(f"{k} {v:.2g}" for k, v in graphs[name]["max_difference"].items()),
-            )
+        graphs = _export_graphs(runtime, modules, folder, quantizer)
         manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer)
         write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, size)
@@ -203,21 +192,48 @@ def build_manifest(
     )
 
 
-def _export_graph(
-    runtime: str, name: str, module: nn.Module, folder: Path, quantizer: Quantizer | None
+def _export_graphs(
+    runtime: str, modules: Mapping[str, nn.Module], folder: Path, quantizer: Quantizer | None
+) -> dict[str, dict]:
+    """Write graphs, run them, compare them; their entries in the manifest.
+
+    All that the others compute is in the graph of key frames, so where there is one, its weights
+    serve ``reuse``, too, and images are predicted with it.
+    """
+    writer = WRITERS[runtime]
+    shared = {"image", "reuse"} if "keyframe" in modules else set()
+    graphs = {}
+    for name, module in modules.items():
+        if name in shared:
+            continue
+        logger.info("Graph %s for %s ...", name, runtime)
+        example, path = module.example_input(), folder / f"{name}{writer.suffix}"
+        names = [module.input_name], module.output_names
+        graphs[name] = export_module(runtime, module, example, path, *names)
+        if quantizer:
+            quantizer(folder, graphs[name])
+    if "reuse" in shared and "reuse" in modules:
+        outputs = modules["reuse"].output_names
+        part = writer.share(folder, graphs["keyframe"], "reuse", outputs)
+        graphs["reuse"], graphs["keyframe"] = part
+    for name, graph in graphs.items():
+        graph.update(_check(runtime, folder, graph, modules[name], quantizer))
+        differences = ", ".join(f"{k} {v:.2g}" for k, v in graph["max_difference"].items())
+        logger.info("Graph %s: largest differences to PyTorch: %s.", name, differences)
+        graph["files"] = file_sizes(folder, graph["files"])
+    return graphs
+
+
+def _check(
+    runtime: str, folder: Path, graph: dict, module: nn.Module, quantizer: Quantizer | None
 ) -> dict:
-    """Write one graph, run it, compare it; its entry in the manifest."""
-    example = module.example_input()
-    path = folder / f"{name}{WRITERS[runtime].suffix}"
-    names = [module.input_name], module.output_names
-    graph = export_module(runtime, module, example, path, *names)
-    image, tolerance = sample_image(example.shape[2:]), TOLERANCES["fp32"]
+    """Run a graph and compare it with its module."""
     if quantizer:
-        quantizer(folder, graph)
         # What it was calibrated for; a generated image has other ranges.
         image, tolerance = quantizer.images[0], TOLERANCES["int8"]
-    differences = check_graph(runtime, folder, graph, module, image, tolerance)
-    return {**graph, "files": file_sizes(folder, graph["files"]), **differences}
+    else:
+        image, tolerance = sample_image(module.example_input().shape[2:]), TOLERANCES["fp32"]
+    return check_graph(runtime, folder, graph, module, image, tolerance)
 
 
 @contextmanager

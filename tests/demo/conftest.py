@@ -1,5 +1,10 @@
 """Fixtures for the examples in other languages: an exported model, and frames."""
 
+import fcntl
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from tiny_models import build_lively_model, noise_image, tiny_config
@@ -36,13 +41,36 @@ def export_example(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             # The values in this network are larger than those of trained ones.
             patch.setitem(TOLERANCES, "fp32", 1e-3)
-            graphs = model.export_graphs(SIZE)
-            del graphs["image"]
-            patch.setattr(model, "export_graphs", lambda _: graphs)
             export_model(model, cfg, SIZE, runtime, folder / runtime)
         return folder / runtime
 
     return export
+
+
+@pytest.fixture(scope="package")
+def exported_ncnn(export_example):
+    """A folder made for ncnn."""
+    pytest.importorskip("ncnn")
+    pytest.importorskip("pnnx")
+    return export_example("ncnn")
+
+
+@pytest.fixture(scope="package")
+def ncnn_build(repository):
+    """Folder of the compiled example; ncnn is built for it once, in the folder for such things."""
+    for name in ("cmake", "c++"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is missing")
+    tools, folder = repository / "tools", repository / "build" / "ncnn_quick"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(tools / "build_ncnn_example.py"), "--quick"]
+    with open(folder / ".lock", "w") as lock:  # for processes that run tests at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([*command, "--output", str(folder)], capture_output=True, text=True)
+    if "pip cannot fetch" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    return folder / "example"
 
 
 @pytest.fixture(scope="package")

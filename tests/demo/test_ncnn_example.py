@@ -1,11 +1,9 @@
 """demo/ncnn, compiled, against the Python code with the same exported model."""
 
-import fcntl
 import json
 import platform
 import shutil
 import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -16,28 +14,13 @@ from mobileinst_core.runtime.model import ExportedModel
 
 
 @pytest.fixture(scope="module")
-def program(repository):
-    """The compiled example; ncnn is built for it once, in the folder for such things."""
-    for name in ("cmake", "c++"):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is missing")
-    tools, folder = repository / "tools", repository / "build" / "ncnn_quick"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(tools / "build_ncnn_example.py"), "--quick"]
-    with open(folder / ".lock", "w") as lock:  # for processes that run tests at the same time
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run([*command, "--output", str(folder)], capture_output=True, text=True)
-    if "pip cannot fetch" in done.stderr:
-        pytest.skip(done.stderr.splitlines()[-1])
-    assert done.returncode == 0, done.stderr
-    return folder / "example" / "mobileinst_ncnn"
+def program(ncnn_build):
+    return ncnn_build / "mobileinst_ncnn"
 
 
 @pytest.fixture(scope="module")
-def exported(export_example):
-    pytest.importorskip("ncnn")
-    pytest.importorskip("pnnx")
-    return export_example("ncnn")
+def exported(exported_ncnn):
+    return exported_ncnn
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +87,32 @@ def test_draws_what_it_found(program, exported, frames, frame_folder, tmp_path):
             fractions.append((drawn != frame)[touched].any(axis=1).mean())
     assert fractions
     assert min(fractions) > 0.9
+    # Labels stand on a dark ground.
+    drawn = cv2.imread(str(tmp_path / "000000.ppm"))
+    dark = [(image == 25).all(axis=2).sum() for image in (drawn, frames[0])]
+    assert dark[0] > dark[1] + 100
+
+
+def test_times_the_stages(program, exported, frame_folder, tmp_path):
+    for source in ([], [frame_folder]):
+        done = run(program, exported, *source, "--benchmark", 2, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+        lines = done.stdout.decode().splitlines()
+        assert lines[0].endswith("192x128, 1 thread(s), fp32")
+        stages = ["prepare", "network", "association", "masks", "all"]
+        assert lines[1].split() == ["median", "ms", "frames", *stages]
+        rows = [
+            line.removeprefix("key frames").removeprefix("others").split() for line in lines[2:4]
+        ]
+        for count, *milliseconds in rows:
+            *parts, total = map(float, milliseconds)
+            assert (count, len(parts)) == ("2", 4)
+            assert 0 < parts[1] < total
+    assert float(lines[4].split()[0]) > 0  # objects in the frames of the folder
+    assert list(tmp_path.iterdir()) == []
+    done = run(program, exported, frame_folder, tmp_path / "out", "--no-images")
+    assert done.stdout.decode().startswith("median ms")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
 
 
 def test_reads_a_stream_of_images(program, exported, frames, frame_folder, tmp_path):
@@ -244,6 +253,9 @@ def test_takes_pictures_of_one_pixel_and_with_comments(program, exported, tmp_pa
 
 
 def test_explains_its_arguments(program, exported, frame_folder, tmp_path):
+    done = run(program, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"usage" in done.stdout
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     for arguments, message in (
@@ -252,6 +264,8 @@ def test_explains_its_arguments(program, exported, frame_folder, tmp_path):
         ([exported, frame_folder, "out", "--clip"], "--clip"),
         ([exported, frame_folder, "out", "--clip-len", "0"], "--clip-len"),
         ([exported, frame_folder, "out", "--threads"], "--threads"),
+        ([exported, frame_folder, "out", "--benchmark", "2"], "one or two paths"),
+        ([exported, "--benchmark"], "--benchmark"),
         ([exported, tmp_path / "gone", "out"], "gone"),
         ([exported, tmp_path / "empty", "out"], "no .ppm"),
         ([tmp_path / "gone", frame_folder, "out"], "tools/export.py"),

@@ -36,7 +36,9 @@ def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
     model = ExportedModel.load(exported(runtime))
     # Not the picture that the export itself compares.
     image = noise_image(*SIZE, seed=3)[None].float()
-    for name, module in network.export_graphs(SIZE).items():
+    modules = network.export_graphs(SIZE)
+    assert list(model.graphs) == ["keyframe", "reuse"]
+    for name, module in [(name, modules[name]) for name in model.graphs]:
         found = model.graphs[name](image.numpy())
         with torch.no_grad():
             expected = module(image)
@@ -102,16 +104,15 @@ def test_the_manifest_says_what_a_program_needs_to_know(exported):
     assert content["thresholds"]["mask"] == cfg.TEST.MASK_THRESHOLD
     assert content["class_names"] == [f"class {i}" for i in range(4)]
     assert {"torch", "ncnn", "pnnx"} <= content["versions"].keys()
-    image = content["graphs"]["image"]
-    assert image["outputs"]["mask_logits"] == {
-        "tensor": "out1",
-        "shape": [1, 20, SIZE[0] // 8, SIZE[1] // 8],
+    keyframe = content["graphs"]["keyframe"]
+    assert keyframe["outputs"]["mask_features"] == {
+        "tensor": "out2",
+        "shape": [1, 16, SIZE[0] // 8, SIZE[1] // 8],
     }
-    assert set(image["max_difference"]) == {"scores", "mask_logits"}
-    assert 0 < image["max_difference"]["mask_logits"] < 1e-3
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["model.json", "config.yaml", *(f for g in content["graphs"].values() for f in g["files"])]
-    )
+    assert set(keyframe["max_difference"]) == {"kernels", "scores", "mask_features"}
+    assert 0 < keyframe["max_difference"]["mask_features"] < 1e-3
+    files = {file for graph in content["graphs"].values() for file in graph["files"]}
+    assert {path.name for path in folder.iterdir()} == {"model.json", "config.yaml", *files}
 
 
 def test_the_config_is_that_of_evaluation_with_the_exported_model(exported):
@@ -195,7 +196,7 @@ def test_only_a_whole_exported_folder_is_replaced_and_only_when_asked(folder):
     with pytest.raises(ExportError, match=r"more than an exported model \(notes\.txt\)"):
         run(overwrite=True)
     (folder / "notes.txt").unlink()
-    (folder / "reuse.ncnn.bin").write_bytes(b"")
+    (folder / "keyframe.ncnn.bin").write_bytes(b"")
     with pytest.raises(ExportError, match=r"no exported folder .*bytes instead of"):
         run(overwrite=True)
 
@@ -203,7 +204,7 @@ def test_only_a_whole_exported_folder_is_replaced_and_only_when_asked(folder):
 def test_an_exported_folder_is_replaced_as_a_whole(folder):
     export_model(_OneGraph(), small_config(), SIZE, "ncnn", folder, overwrite=True)
     assert list(ExportedModel.load(folder).graphs) == ["reuse"]
-    assert not (folder / "image.ncnn.bin").exists()
+    assert not (folder / "keyframe.ncnn.bin").exists()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

@@ -33,9 +33,6 @@ def folders(tmp_path_factory):
     cfg.TEST.STREAMING.SCORE_ON, cfg.TEST.STREAMING.SCORE_OFF = 0.1, 0.05
     for seed in (0, 1):
         network = build_small_network(seed)
-        graphs = network.export_graphs(SIZE)
-        del graphs["image"]  # of videos only the others are used
-        network.export_graphs = lambda _, graphs=graphs: graphs
         export_model(network, cfg, SIZE, "onnx", root / str(seed))
     return root
 

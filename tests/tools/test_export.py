@@ -46,7 +46,7 @@ def test_a_trained_model_is_exported(trained, tmp_path, capsys):
     assert manifest.size == (64, 64)
     assert manifest.class_names == ["fox", "owl", "elk", "hen"]
     assert manifest.category_ids == [7, 5, 3, 9]
-    assert set(manifest.graphs) == {"image", "keyframe", "reuse"}
+    assert set(manifest.graphs) == {"keyframe", "reuse"}
 
 
 @pytest.mark.parametrize(

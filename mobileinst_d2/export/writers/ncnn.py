@@ -10,7 +10,7 @@ from torch import nn
 from mobileinst_core.runtime.runners import ExportError
 
 from ..guard import run_guarded
-from .base import Names, Tensors, Writer, Written
+from .base import Graph, Names, Tensors, Writer, Written, some_outputs
 
 __all__ = ["NCNN", "write_ncnn"]
 
@@ -64,4 +64,9 @@ def _check_layers(path: Path) -> None:
         raise ExportError(f"ncnn has no layer for {', '.join(unknown)}, which {path.name} needs")
 
 
-NCNN = Writer(write_ncnn, {"pnnx": "pnnx"}, _SUFFIX)
+def share_ncnn(folder: Path, graph: Graph, name: str, outputs: Names) -> tuple[Graph, Graph]:
+    """The same files: ncnn computes what is extracted; see `Writer`."""
+    return some_outputs(graph, outputs), graph
+
+
+NCNN = Writer(write_ncnn, {"pnnx": "pnnx"}, _SUFFIX, share_ncnn)

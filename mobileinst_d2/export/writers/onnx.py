@@ -1,13 +1,15 @@
 """ONNX files, for ONNX Runtime."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from mobileinst_core.runtime.runners import ExportError
 
-from .base import Names, Tensors, Writer, Written
+from .base import Graph, Names, Tensors, Writer, Written, some_outputs
 
 __all__ = ["ONNX", "write_onnx"]
 
@@ -42,4 +44,55 @@ def write_onnx(
     return Written([path.name], input_names, output_names)
 
 
-ONNX = Writer(write_onnx, {"onnx": "onnx", "onnxscript": "onnxscript"}, ".onnx")
+def share_onnx(folder: Path, graph: Graph, name: str, outputs: Names) -> tuple[Graph, Graph]:
+    """Cut the file in two: what the outputs need, and the rest, which goes on; see `Writer`.
+
+    Raises:
+        ExportError: nothing is left for one of the two.
+    """
+    import onnx
+    from onnx.utils import extract_model
+
+    (file,) = graph["files"]
+    nodes = list(onnx.load(folder / file).graph.node)
+    inputs = [x["tensor"] for x in graph["inputs"].values()]
+    first = [graph["outputs"][output]["tensor"] for output in outputs]
+    last = [x["tensor"] for x in graph["outputs"].values() if x["tensor"] not in first]
+    needed = _ancestors(nodes, first)
+    variable = _descendants(nodes, inputs)
+    produced = {tensor for number in needed for tensor in nodes[number].output}
+    rest = [node for number, node in enumerate(nodes) if number not in needed]
+    used = {tensor for node in rest for tensor in node.input} | set(last)
+    # Constants stand in both.
+    passed = [x for x in [*inputs, *sorted(produced)] if x in used and x in variable]
+    if not rest or not passed:
+        raise ExportError(f"{file} cannot be cut behind {', '.join(outputs)}")
+    files = [f"{name}.onnx", file]
+    extra = [tensor for tensor in passed if tensor not in (*inputs, *first)]
+    extract_model(folder / file, folder / files[0], inputs, [*first, *extra])
+    part = folder / f"rest_of_{file}"
+    extract_model(folder / file, part, passed, [tensor for tensor in last if tensor not in passed])
+    part.replace(folder / file)
+    return {**some_outputs(graph, outputs), "files": files[:1]}, {**graph, "files": files}
+
+
+def _ancestors(nodes: Sequence[Any], tensors: Names) -> set[int]:
+    """Numbers of the nodes, in topological order, that tensors depend on."""
+    wanted, found = set(tensors), set()
+    for number in reversed(range(len(nodes))):
+        if wanted.intersection(nodes[number].output):
+            found.add(number)
+            wanted.update(nodes[number].input)
+    return found
+
+
+def _descendants(nodes: Sequence[Any], tensors: Names) -> set[str]:
+    """Tensors that depend on others, and these."""
+    found = set(tensors)
+    for node in nodes:
+        if found.intersection(node.input):
+            found.update(node.output)
+    return found
+
+
+ONNX = Writer(write_onnx, {"onnx": "onnx", "onnxscript": "onnxscript"}, ".onnx", share_onnx)

@@ -33,7 +33,7 @@ def break_graphs(content):
 
 
 def escape(content):
-    graph = content["graphs"]["image"]
+    graph = content["graphs"]["keyframe"]
     graph["files"] = {f"../{name}": digest for name, digest in graph["files"].items()}
 
 
@@ -67,12 +67,12 @@ def swap_kernels_and_features(content):
     [
         (drop("class_names"), "has no 'class_names'"),
         (drop("input", "pad_value"), "pad_value"),
-        (drop("graphs", "image", "outputs", "scores", "shape"), "shape"),
+        (drop("graphs", "keyframe", "outputs", "scores", "shape"), "shape"),
         (break_shape, r"input\.shape"),
         (break_graphs, "graphs"),
-        (escape, r"graphs\.image\.files"),
+        (escape, r"graphs\.keyframe\.files"),
         (lambda content: content.update(format_version=1), "format_version 1, .* reads 2: export"),
-        (lambda content: content.update(mask_stride=4), "mask_logits"),
+        (lambda content: content.update(mask_stride=4), "mask_features"),
         (lambda content: content.update(mask_stride=5), "mask_stride"),
         (lambda content: content.update(mask_stride=0), "mask_stride"),
         (lambda content: content.update(class_names=["fox", "owl"]), "category_ids"),
@@ -84,8 +84,8 @@ def swap_kernels_and_features(content):
         (lambda content: content["input"].update(normalization="outside"), "normalization"),
         (other_outputs(mask_features=[1, 16, 8, 15]), r"graphs\.keyframe\.outputs\.mask_features"),
         (other_outputs(mask_features=[1, 16, 8]), r"graphs\.keyframe\.outputs\.mask_features"),
-        (other_outputs(kernels=[1, 16, 16]), r"graphs\.keyframe\.outputs\.kernels"),
-        (other_outputs(scores=[1, 20, 5]), r"graphs\.image\.outputs\.scores"),
+        (other_outputs(kernels=[1, 16, 16]), r"graphs\.keyframe\.outputs\.scores"),
+        (other_outputs(scores=[1, 20, 5]), r"graphs\.keyframe\.outputs\.scores"),
         (swap_kernels_and_features, r"graphs\.keyframe\.outputs\.(kernels|mask_features)"),
     ],
 )
@@ -96,14 +96,14 @@ def test_a_manifest_that_makes_no_sense_is_named(folder, edit_manifest, change, 
 
 
 def test_a_file_that_is_not_the_one_described_is_named(folder):
-    path = folder / "reuse.ncnn.bin"
+    path = folder / "keyframe.ncnn.bin"
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     with pytest.raises(
         ExportError,
-        match=rf"reuse\.ncnn\.bin is not the .* {len(data) - 1} bytes instead of {len(data)}",
+        match=rf"keyframe\.ncnn\.bin is not the .* {len(data) - 1} bytes instead of {len(data)}",
     ):
         read_manifest(folder)
     path.unlink()
-    with pytest.raises(ExportError, match=r"graph 'reuse' is missing.*reuse\.ncnn\.bin"):
+    with pytest.raises(ExportError, match=r"graph 'keyframe' is missing.*keyframe\.ncnn\.bin"):
         read_manifest(folder)

@@ -64,7 +64,32 @@ def test_graphs_are_loaded_when_they_are_used_without_another_process(exported, 
     for _ in range(2):
         model.reuse([frame])
     assert loaded == [["mask_features"]]
-    assert list(model.graphs) == ["image", "keyframe", "reuse"]
+    assert list(model.graphs) == ["keyframe", "reuse"]
+
+
+@pytest.mark.parametrize("runtime", ["ncnn", "onnx"])
+def test_weights_of_several_graphs_are_loaded_once(exported, monkeypatch, runtime):
+    module = pytest.importorskip({"ncnn": "ncnn", "onnx": "onnxruntime"}[runtime])
+    name = {"ncnn": "Net", "onnx": "InferenceSession"}[runtime]
+    load, loaded = getattr(module, name), []
+
+    def count(*args, **options):
+        loaded.append(args)
+        return load(*args, **options)
+
+    monkeypatch.setattr(module, name, count)
+    model = ExportedModel.load(exported(runtime))
+    frame = noise_image(*SIZE)
+    features = model.reuse([frame])
+    np.testing.assert_allclose(model.keyframe([frame])["mask_features"], features, atol=1e-6)
+    # In ONNX the rest of a key frame is a second file.
+    assert len(loaded) == {"ncnn": 1, "onnx": 2}[runtime]
+    sizes = {
+        file: size for x in model.manifest.graphs.values() for file, size in x["files"].items()
+    }
+    stored = sum(file.stat().st_size for file in exported(runtime).glob("*.ncnn.*"))
+    stored += sum(file.stat().st_size for file in exported(runtime).glob("*.onnx"))
+    assert sum(sizes.values()) == stored
 
 
 def test_a_runtime_that_is_not_installed_is_named(exported, monkeypatch):
@@ -81,11 +106,13 @@ def test_a_folder_of_another_runtime_is_named(exported):
 def test_a_graph_that_was_not_exported_is_named(folder, edit_manifest):
     edit_manifest(lambda content: content["graphs"].pop("keyframe"))
     model = ExportedModel.load(folder)
-    with pytest.raises(ExportError, match="without the graph 'keyframe'; it has image, reuse"):
+    with pytest.raises(ExportError, match="without the graph 'keyframe'; it has reuse"):
         model.keyframe([torch.zeros(3, *SIZE)])
 
     with pytest.raises(ExportError, match="without the graph 'keyframe'"):
         model.online_tracker()
+    with pytest.raises(ExportError, match="without the graph 'image'"):
+        model.predict(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_thresholds_are_those_of_the_folder_unless_overridden(exported, frame):
