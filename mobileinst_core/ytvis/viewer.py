@@ -141,7 +141,7 @@ class DataViewer:
 
 def _detections(tracks: Sequence[_Entry], number: int, size: tuple[int, int]) -> Detections:
     """The tracks that a frame shows; identities are their positions from 1."""
-    ids, classes, scores, masks = [], [], [], []
+    ids, classes, scores, masks, boxes = [], [], [], [], []
     for position, (label, score, segmentations) in enumerate(tracks, 1):
         rle = None if segmentations[number] is None else to_rle(segmentations[number], *size)
         if rle is None:
@@ -150,10 +150,12 @@ def _detections(tracks: Sequence[_Entry], number: int, size: tuple[int, int]) ->
         classes.append(label)
         scores.append(score)
         masks.append(mask_util.decode(rle).astype(bool))
+        x, y, width, height = mask_util.toBbox(rle)
+        boxes.append((x, y, x + width, y + height))
     stacked = np.stack(masks) if masks else np.zeros((0, *size), bool)
     return Detections(
         masks=stacked,
-        boxes=np.zeros((len(ids), 4), np.float32),  # nothing draws them
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores, np.float32),
         classes=np.array(classes, np.int64),
         ids=np.array(ids, np.int64),
