@@ -39,7 +39,10 @@ def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor)
     Returns:
         (..., N, K), in [0, 1].
     """
-    return (class_logits.sigmoid() * objectness_logits.sigmoid()[..., None]).sqrt()
+    # The root of a product of sigmoids. Written with exponentials, small scores keep their digits
+    # in other runtimes, whose sigmoids are off by 1e-8: the root of that is 1e-4.
+    classes, objectness = 1 + (-class_logits).exp(), 1 + (-objectness_logits).exp()
+    return (classes * objectness[..., None]).rsqrt()
 
 
 def build_postprocessing(cfg: CfgNode) -> PostProcessing:

@@ -31,6 +31,14 @@ def test_scores_are_the_geometric_mean_of_class_and_objectness():
         assert scores[b, n, k].item() == pytest.approx(product.item() ** 0.5, rel=1e-5)
 
 
+def test_small_scores_keep_their_digits_and_extreme_ones_are_numbers():
+    class_logits = torch.tensor([[[-40.0, -20.0, 3.0], [-500.0, 500.0, 0.0]]])
+    objectness_logits = torch.tensor([[-30.0, 500.0]])
+    wide = class_logits.double().sigmoid() * objectness_logits.double().sigmoid()[..., None]
+    scores = instance_scores(class_logits, objectness_logits)
+    torch.testing.assert_close(scores.double(), wide.sqrt(), rtol=1e-5, atol=1e-20)
+
+
 def test_the_thresholds_are_those_of_the_config():
     cfg = tiny_config(
         TEST__SCORE_THRESHOLD=0.1,

@@ -58,7 +58,8 @@ OPERATIONS = {
     "aten::upsample_nearest2d",
     "aten::relu", "aten::hardtanh", "aten::hardsigmoid", "aten::sigmoid", "aten::gelu",
     "aten::relu_", "aten::hardtanh_",
-    "aten::add", "aten::sub", "aten::mul", "aten::div", "aten::sqrt",
+    "aten::add", "aten::sub", "aten::mul", "aten::div", "aten::sqrt", "aten::rsqrt",
+    "aten::exp", "aten::neg",
     "aten::cat", "aten::split_with_sizes", "aten::expand", "aten::flatten", "aten::unflatten",
     "aten::transpose", "aten::squeeze", "aten::unsqueeze",
 }  # fmt: skip
