@@ -18,6 +18,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mobileinst_core.scratch import Scratch
+
 from .resize import bilinear_resize, resize_rows, sigmoid
 
 __all__ = ["BoxMasks", "MaskCrop", "PastedMasks"]
@@ -28,6 +30,8 @@ _BLOCK = 16
 _TOLERANCE = 1e-4
 # In place of no number: no mean with it is above a threshold.
 _NEVER = -1e6
+
+_scratch = Scratch()
 
 
 class MaskCrop(NamedTuple):
@@ -251,7 +255,7 @@ class BoxMasks:
     ) -> Iterator[_Part | None]:
         """Probabilities in the original image around the foreground of masks.
 
-        They are transposed if they are wanted ``by_column``.
+        They are transposed if they are wanted ``by_column``, and valid until the next one.
         """
         rows, columns = (
             _axis(*lengths, self._stride, self._upsampling)
@@ -264,12 +268,16 @@ class BoxMasks:
             if bottom == 0 or right == 0 or (window := self._window(number)) is None:
                 yield None
             elif by_column:
-                values = cv2.transpose(rows.resize(window.values, window.top, top, bottom))
+                values = _transpose(rows.resize(window.values, window.top, top, bottom))
                 yield _Part(top, left, columns.resize(values, window.left, left, right))
             else:
-                values = cv2.transpose(window.values)
-                values = cv2.transpose(columns.resize(values, window.left, left, right))
+                values = _transpose(window.values)
+                values = _transpose(columns.resize(values, window.left, left, right))
                 yield _Part(top, left, rows.resize(values, window.top, top, bottom))
+
+
+def _transpose(values: np.ndarray) -> np.ndarray:
+    return cv2.transpose(values, _scratch.take("transposed", values.shape[::-1], np.float32))
 
 
 class _Axis:
@@ -313,12 +321,16 @@ class _Axis:
             end: row after the last.
 
         Returns:
-            (end - first, columns).
+            (end - first, columns), valid until the next call.
         """
         begin, stop = first // _BLOCK, (end - 1) // _BLOCK + 1
-        taken = values.take(self._rows(begin, stop, origin), axis=0, mode="clip")
-        taken = taken.reshape(stop - begin, self._neighbours.shape[1], values.shape[1])
-        result = self._weights[begin:stop] @ taken
+        blocks, width = stop - begin, values.shape[1]
+        rows = self._rows(begin, stop, origin)
+        taken = _scratch.take("taken", (len(rows), width), np.float32)
+        values.take(rows, axis=0, mode="clip", out=taken)
+        taken = taken.reshape(blocks, self._neighbours.shape[1], width)
+        result = _scratch.take("resized", (blocks, _BLOCK, width), np.float32)
+        np.matmul(self._weights[begin:stop], taken, out=result)
         result = result.reshape((stop - begin) * _BLOCK, values.shape[1])
         return result[first - begin * _BLOCK : end - begin * _BLOCK]
 

@@ -6,14 +6,15 @@ pixels at the borders have one of few lists of weights, and these are fractions 
 Then 16 bits hold the sums, a pass is a few operations on whole rows, and the bytes are the same.
 """
 
-import threading
 from functools import lru_cache
-from math import gcd, prod
+from math import gcd
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from mobileinst_core.scratch import Scratch
 
 __all__ = ["resize_image"]
 
@@ -23,6 +24,8 @@ _BITS = 22
 _BLOCK = 1 << 17
 # Lists of weights at most. With more, Pillow is faster.
 _MAX_GROUPS = 24
+
+_scratch = Scratch()
 
 
 def resize_image(
@@ -61,23 +64,6 @@ def resize_image(
         else:
             _resize_rows(plane, rows, out)
     return result
-
-
-class _Scratch(threading.local):
-    """Memory of each thread for one image: fresh pages would take longer than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, np.ndarray] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-        """An array with the memory of the last one of this name."""
-        size = prod(shape) * np.dtype(dtype).itemsize
-        if name not in self._buffers or len(self._buffers[name]) < size:
-            self._buffers[name] = np.empty(size, np.uint8)
-        return self._buffers[name][:size].view(dtype).reshape(shape)
-
-
-_scratch = _Scratch()
 
 
 class _Group(NamedTuple):
