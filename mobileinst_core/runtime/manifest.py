@@ -54,7 +54,7 @@ class Manifest:
     Attributes:
         runtime: what the files are for.
         meta_architecture: ``MODEL.META_ARCHITECTURE``.
-        precision: "fp32" or "int8".
+        precision: "fp32", "fp16" (of the stored weights, computed is in fp32) or "int8".
         input: the image that every graph takes: ``name``, ``layout``, ``shape``, ``dtype``,
             ``channels``, ``range``, ``normalization`` with ``mean`` and ``std``, ``pad_value``,
             ``resize``.
@@ -70,7 +70,7 @@ class Manifest:
         category_ids: of the data set, in the same order.
         versions: of the packages that made it.
         quantization: of int8 ``calibration_images`` (their number) and ``fp32_convolutions`` (the
-            weights of those that stayed in fp32); None for fp32.
+            weights of those that stayed in fp32); else None.
         format_version: of this file.
     """
 

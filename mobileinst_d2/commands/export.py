@@ -63,6 +63,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--format", required=True, choices=WRITERS, help="the runtime to export for")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to make")
     add("--overwrite", action="store_true", help="replace DIR if it is an exported folder")
+    add("--fp16", action="store_true", help="store weights in half precision: half the space")
     add("--int8", action="store_true", help="quantise the convolutions (onnx, openvino)")
     add("--calibration", metavar="DATASET", help="registered data set with typical images")
     add(
@@ -80,6 +81,8 @@ def export(args: argparse.Namespace) -> None:
     """Check what can be checked at once, load the model, export it."""
     if args.int8 != bool(args.calibration):
         raise ConfigError("--int8 and --calibration DATASET go together.")
+    if args.int8 and args.fp16:
+        raise ConfigError("--int8 and --fp16 are two ways to store weights: choose one.")
     if args.int8 and args.format not in INT8_RUNTIMES:
         raise ConfigError(f"--int8 is for --format {' and '.join(INT8_RUNTIMES)}.")
     require_writer(args.format)
@@ -94,7 +97,7 @@ def export(args: argparse.Namespace) -> None:
     size = tuple(args.size)
     cfg.INPUT.FIXED_SIZE_TEST = size
     frames = calibration_frames(cfg, args.calibration, args.calibration_images) if args.int8 else ()
-    options = {"overwrite": args.overwrite, "calibration": frames}
+    options = {"overwrite": args.overwrite, "half_weights": args.fp16, "calibration": frames}
     try:
         export_model(model, cfg, size, args.format, args.output, **options)
     except ValueError as error:  # a size that does not suit the model

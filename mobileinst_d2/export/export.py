@@ -42,6 +42,7 @@ def export_model(
     output_dir: str | Path,
     *,
     overwrite: bool = False,
+    half_weights: bool = False,
     calibration: Sequence[torch.Tensor] = (),
 ) -> Manifest:
     """Export every graph of a model, run each and compare it with PyTorch.
@@ -55,6 +56,8 @@ def export_model(
         runtime: name in ``WRITERS``.
         output_dir: the folder to make.
         overwrite: replace ``output_dir`` if it is an exported folder.
+        half_weights: store weights in half precision, for half the space; see
+            :func:`export_module`.
         calibration: typical images (3, h, w) in [0, 255], resized as in evaluation; with them the
             convolutions are quantised to int8.
 
@@ -63,12 +66,15 @@ def export_model(
 
     Raises:
         ExportError: the runtime is not installed, cannot express a graph, crashes on it or gives
-            something else than PyTorch; or it has no int8; or ``output_dir`` exists.
+            something else than PyTorch; or it has no int8, or half precision is wanted with it; or
+            ``output_dir`` exists.
         ValueError: the size does not suit the model.
     """
     require_writer(runtime)
     if len(calibration) and runtime not in INT8_RUNTIMES:
         raise ExportError(f"int8 is for {' and '.join(INT8_RUNTIMES)}, not for {runtime}")
+    if len(calibration) and half_weights:
+        raise ExportError("weights are stored in int8 or in half precision, not in both")
     check_output_dir(output_dir, overwrite=overwrite)
     modules = model.export_graphs(size)
     image_input = build_input(cfg, size)
@@ -78,8 +84,9 @@ def export_model(
         pad_value = image_input["pad_value"]
         quantizer = Quantizer([pad_image(frame, size, pad_value) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
-        graphs = _export_graphs(runtime, modules, folder, quantizer)
-        manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer)
+        graphs = _export_graphs(runtime, modules, folder, quantizer, half_weights)
+        precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
+        manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer, precision)
         write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
@@ -158,6 +165,7 @@ def build_manifest(
     image_input: dict[str, Any],
     graphs: dict[str, dict],
     quantizer: Quantizer | None,
+    precision: str,
 ) -> Manifest:
     """Describe exported graphs.
 
@@ -167,7 +175,8 @@ def build_manifest(
         runtime: what the graphs are for.
         image_input: see :func:`build_input`.
         graphs: by name, as they stand in the manifest.
-        quantizer: what they were quantised with; None = fp32.
+        quantizer: what they were quantised with, or None.
+        precision: of the weights in the files.
 
     Returns:
         The content of model.json.
@@ -179,7 +188,7 @@ def build_manifest(
     return Manifest(
         runtime=runtime,
         meta_architecture=cfg.MODEL.META_ARCHITECTURE,
-        precision="int8" if quantizer else "fp32",
+        precision=precision,
         input=image_input,
         graphs=graphs,
         mask_stride=model.mask_stride,
@@ -193,7 +202,11 @@ def build_manifest(
 
 
 def _export_graphs(
-    runtime: str, modules: Mapping[str, nn.Module], folder: Path, quantizer: Quantizer | None
+    runtime: str,
+    modules: Mapping[str, nn.Module],
+    folder: Path,
+    quantizer: Quantizer | None,
+    half_weights: bool,
 ) -> dict[str, dict]:
     """Write graphs, run them, compare them; their entries in the manifest.
 
@@ -209,7 +222,9 @@ def _export_graphs(
         logger.info("Graph %s for %s ...", name, runtime)
         example, path = module.example_input(), folder / f"{name}{writer.suffix}"
         names = [module.input_name], module.output_names
-        graphs[name] = export_module(runtime, module, example, path, *names)
+        graphs[name] = export_module(
+            runtime, module, example, path, *names, half_weights=half_weights
+        )
         if quantizer:
             quantizer(folder, graphs[name])
     if "reuse" in shared and "reuse" in modules:
@@ -217,23 +232,18 @@ def _export_graphs(
         part = writer.share(folder, graphs["keyframe"], "reuse", outputs)
         graphs["reuse"], graphs["keyframe"] = part
     for name, graph in graphs.items():
-        graph.update(_check(runtime, folder, graph, modules[name], quantizer))
+        module = modules[name]
+        if quantizer:
+            # What it was calibrated for; a generated image has other ranges.
+            image, tolerance = quantizer.images[0], TOLERANCES["int8"]
+        else:
+            image = sample_image(module.example_input().shape[2:])
+            tolerance = TOLERANCES["fp16" if half_weights else "fp32"]
+        graph.update(check_graph(runtime, folder, graph, module, image, tolerance))
         differences = ", ".join(f"{k} {v:.2g}" for k, v in graph["max_difference"].items())
         logger.info("Graph %s: largest differences to PyTorch: %s.", name, differences)
         graph["files"] = file_sizes(folder, graph["files"])
     return graphs
-
-
-def _check(
-    runtime: str, folder: Path, graph: dict, module: nn.Module, quantizer: Quantizer | None
-) -> dict:
-    """Run a graph and compare it with its module."""
-    if quantizer:
-        # What it was calibrated for; a generated image has other ranges.
-        image, tolerance = quantizer.images[0], TOLERANCES["int8"]
-    else:
-        image, tolerance = sample_image(module.example_input().shape[2:]), TOLERANCES["fp32"]
-    return check_graph(runtime, folder, graph, module, image, tolerance)
 
 
 @contextmanager

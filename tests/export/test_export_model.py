@@ -89,6 +89,35 @@ def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
         torch.testing.assert_close(torch.from_numpy(array), expected[name], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
+def test_weights_in_half_precision_take_half_the_space(network, exported, tmp_path, runtime):
+    folder = tmp_path / "half"
+    manifest = export_model(network, small_config(), SIZE, runtime, folder, half_weights=True)
+    assert (manifest.precision, manifest.quantization) == ("fp16", None)
+
+    def weights(folder):
+        return sum(x.stat().st_size for x in folder.iterdir() if x.suffix in (".bin", ".onnx"))
+
+    assert weights(folder) < 0.7 * weights(exported(runtime))
+    images = [noise_image(*SIZE, seed=3)]
+    exact = ExportedModel.load(exported(runtime)).keyframe(images)
+    found = ExportedModel.load(folder).keyframe(images)
+    for name, array in exact.items():
+        difference = np.abs(found[name] - array).max() / np.abs(array).max()
+        # Rounding to 11 bits is there, and nothing worse.
+        assert 1e-6 < difference < 5e-3
+
+
+def test_weights_have_one_precision(network, tmp_path):
+    images = [noise_image(*SIZE)]
+    with pytest.raises(ExportError, match="int8 or in half precision"):
+        export_model(
+            *(network, small_config(), SIZE, "onnx", tmp_path / "x"),
+            half_weights=True,
+            calibration=images,
+        )
+
+
 def test_the_manifest_says_what_a_program_needs_to_know(exported):
     folder = exported("ncnn")
     content = json.loads((folder / "model.json").read_text())

@@ -54,6 +54,7 @@ def test_a_trained_model_is_exported(trained, tmp_path, capsys):
     [
         (["--int8"], "--int8 and --calibration DATASET go together"),
         (["--calibration", "shapes"], "--int8 and --calibration DATASET go together"),
+        (["--int8", "--calibration", "shapes", "--fp16"], "--int8 and --fp16"),
         (["--int8", "--calibration", "shapes"], "--int8 is for --format onnx and openvino"),
         (["TEST.MASK_TRESHOLD", "0.5"], "no config key 'TEST.MASK_TRESHOLD'"),
         (["--weights", "gone.pth"], r"gone\.pth"),

@@ -51,6 +51,8 @@ def export_module(
     path: str | Path,
     input_names: Sequence[str] = ("image",),
     output_names: Sequence[str] = ("output",),
+    *,
+    half_weights: bool = False,
 ) -> dict[str, Any]:
     """Write a module for a runtime. Any module will do that the runtime has operators for.
 
@@ -61,6 +63,8 @@ def export_module(
         path: the file to write, such as image.onnx or image.ncnn.param.
         input_names: one name per input.
         output_names: one name per output.
+        half_weights: store weights in half precision. They take half the space; what is computed
+            with them stays in fp32.
 
     Returns:
         The graph as :class:`GraphRunner` takes it: ``files`` beside each other in the folder of
@@ -83,7 +87,8 @@ def export_module(
         if len(names) != len(found):
             raise ValueError(f"the module has {len(found)} {kind}s, {kind}_names has {len(names)}")
     with _quiet(), torch.no_grad():
-        tensors = WRITERS[runtime].write(module, inputs, path, input_names, output_names)
+        write = WRITERS[runtime].write
+        tensors = write(module, inputs, path, input_names, output_names, half_weights)
     return {
         "files": tensors.files,
         "inputs": _describe(input_names, tensors.inputs, inputs),

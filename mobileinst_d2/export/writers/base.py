@@ -26,7 +26,8 @@ class Writer(NamedTuple):
 
     Attributes:
         write: writes the files of a graph; takes the module, its inputs, the path of the file that
-            the graph is named by, names of inputs and of outputs, and gives a `Written`.
+            the graph is named by, names of inputs and of outputs, whether weights are stored in
+            half precision, and gives a `Written`.
         packages: what writing needs beside running, as package by module.
         suffix: of the file that graphs are named by.
         share: makes a smaller graph of one that was written, on the same weights; takes the folder,

@@ -18,7 +18,12 @@ _SUFFIX = ".ncnn.param"
 
 
 def write_ncnn(
-    module: nn.Module, inputs: Tensors, path: Path, input_names: Names, output_names: Names
+    module: nn.Module,
+    inputs: Tensors,
+    path: Path,
+    input_names: Names,
+    output_names: Names,
+    half_weights: bool = False,
 ) -> Written:
     """Write a graph by pnnx, from a trace; see `Writer`.
 
@@ -36,7 +41,7 @@ def write_ncnn(
             raise ExportError(f"PyTorch cannot trace the graph {stem}: {error}") from error
         traced.save(f"{scratch}/graph.pt")
         shapes = ",".join(f"[{','.join(map(str, x.shape))}]f32" for x in inputs)
-        command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape={shapes}", "fp16=0"]
+        command = [pnnx.EXEC_PATH, "graph.pt", f"inputshape={shapes}", f"fp16={int(half_weights)}"]
         said = run_guarded(command, scratch, f"pnnx on the graph {stem}")
         files = []
         # It may end well and have written nothing.

@@ -1,9 +1,11 @@
 """ONNX files, for ONNX Runtime."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,10 +17,17 @@ __all__ = ["ONNX", "write_onnx"]
 
 # The first version whose operators include all that PyTorch's exporter writes.
 _OPSET = 18
+# Smaller weights, such as biases, save nothing.
+_MIN_HALVED = 256
 
 
 def write_onnx(
-    module: nn.Module, inputs: Tensors, path: Path, input_names: Names, output_names: Names
+    module: nn.Module,
+    inputs: Tensors,
+    path: Path,
+    input_names: Names,
+    output_names: Names,
+    half_weights: bool = False,
 ) -> Written:
     """Write a graph with PyTorch's exporter, weights inside; see `Writer`.
 
@@ -41,7 +50,31 @@ def write_onnx(
     # Of its errors only a base class outside the public modules is common.
     except Exception as error:
         raise ExportError(f"PyTorch cannot write {path.name}: {error}") from error
+    if half_weights:
+        _halve_weights(path)
     return Written([path.name], input_names, output_names)
+
+
+def _halve_weights(path: Path) -> None:
+    """Store large weights in half precision; a runtime casts them when it loads the file."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < _MIN_HALVED:
+            continue
+        name = tensor.name
+        weights = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(weights, f"{name}.half"))
+        casts.append(
+            onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def share_onnx(folder: Path, graph: Graph, name: str, outputs: Names) -> tuple[Graph, Graph]:
