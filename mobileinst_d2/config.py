@@ -153,6 +153,13 @@ def _add_test_config(cfg: CN) -> None:
     # query and class; maskness in the image; logits are resized), as FastInst is evaluated.
     cfg.TEST.PROCEDURE = "sparseinst"
 
+    # Suppression of boxes, in systems that need one (YOLACT).
+    cfg.TEST.NMS = CN()
+    # Overlap (IoU) with a better box of its class above which a box is dropped.
+    cfg.TEST.NMS.THRESHOLD = 0.5
+    # Boxes of a class at most that take part, best first.
+    cfg.TEST.NMS.CANDIDATES = 200
+
     cfg.TEST.TRACKING = CN()
     # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).
     cfg.TEST.TRACKING.CLIP_LEN = 1

@@ -37,8 +37,8 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
   const std::string path = folder + "/model.json";
   try {
     const Json manifest = read_manifest(path);
-    if (manifest["format_version"].integer() != 2 || manifest["runtime"].string() != "ncnn")
-      throw std::runtime_error("it describes no model for ncnn in format 2");
+    if (manifest["format_version"].integer() != 3 || manifest["runtime"].string() != "ncnn")
+      throw std::runtime_error("it describes no model for ncnn in format 3");
     const std::vector<Json>& shape = manifest["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
     height = shape[2].integer();

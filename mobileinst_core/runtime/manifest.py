@@ -24,21 +24,27 @@ __all__ = [
 MANIFEST_FILE = "model.json"
 CONFIG_FILE = "config.yaml"
 # 2: sizes of the files instead of their hashes, and the factor of upsampling of mask logits.
-FORMAT_VERSION = 2
+# 3: how the image is fitted into the input; suppression of boxes among the thresholds.
+FORMAT_VERSION = 3
 
 # What all graphs of this version take.
 _INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
-# Shapes of the outputs: queries N, classes K, kernel D, height h, width w. A letter stands for one
-# number in all graphs of a folder.
+# Shapes of the outputs: queries or boxes N, classes K, kernel or factors of prototypes D, height h
+# and width w of the masks, y and x of the prototypes. A letter stands for one number in all graphs
+# of a folder.
 _SHAPES = {
     "scores": "1NK",
     "mask_logits": "1Nhw",
     "kernels": "1ND",
     "mask_features": "1Dhw",
+    "boxes": "1N4",
+    "coefficients": "1ND",
+    "prototypes": "1Dyx",
 }
 # Names of the thresholds, in sections of model.json.
 _THRESHOLDS = {
     "": ("score", "mask", "mask_rescore", "max_detections"),
+    "nms": ("threshold", "candidates"),
     "tracking": ("clip_len", "mode", "labels_per_track", "chunk", "keep_tracks"),
     "streaming": (
         *("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin"),
@@ -57,15 +63,16 @@ class Manifest:
         precision: "fp32", "fp16" (of the stored weights, computed is in fp32) or "int8".
         input: the image that every graph takes: ``name``, ``layout``, ``shape``, ``dtype``,
             ``channels``, ``range``, ``normalization`` with ``mean`` and ``std``, ``pad_value``,
-            ``resize``.
+            ``fit`` ("pad" or "stretch") and what it means, ``resize``.
         graphs: by name ``files`` (bytes by name), ``inputs`` and ``outputs`` (``tensor`` and
             ``shape`` by name), ``max_difference`` and ``max_relative_difference`` to PyTorch by
             output.
-        mask_stride: input pixels per pixel of the mask logits and mask features.
+        mask_stride: input pixels per pixel of the mask logits and mask features, whose sizes are
+            rounded up. Prototypes cover the whole input, whatever their size.
         mask_upsampling: factor by which mask logits are resized before the sigmoid.
         thresholds: ``score``, ``mask``, ``mask_rescore``, ``max_detections``, ``procedure`` (where
-            it is absent, "sparseinst"); and ``tracking`` and ``streaming``, the keys of
-            ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
+            it is absent, "sparseinst"); and ``nms``, ``tracking`` and ``streaming``, the keys of
+            ``TEST.NMS``, ``TEST.TRACKING`` and ``TEST.STREAMING`` in lower case.
         class_names: in the order of the class scores.
         category_ids: of the data set, in the same order.
         versions: of the packages that made it.
@@ -92,6 +99,11 @@ class Manifest:
     def size(self) -> tuple[int, int]:
         """(H, W) of the input."""
         return tuple(self.input["shape"][-2:])
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the image graph gives boxes and prototypes, in place of mask logits."""
+        return "prototypes" in self.graphs.get("image", {}).get("outputs", {})
 
     @property
     def files(self) -> list[str]:
@@ -169,6 +181,7 @@ def _check_types(manifest: Manifest) -> None:
     for key, value in _INPUT.items():
         _require(manifest.input[key] == value, f"input.{key}")
     _require(manifest.input["channels"] in ("RGB", "BGR"), "input.channels")
+    _require(manifest.input["fit"] in ("pad", "stretch"), "input.fit")
     pad_value = manifest.input["pad_value"]
     _require(
         len(pad_value) == 3 and all(isinstance(x, (int, float)) for x in pad_value),
@@ -180,15 +193,14 @@ def _check_types(manifest: Manifest) -> None:
     for key in ("mask_stride", "mask_upsampling"):
         value = getattr(manifest, key)
         _require(type(value) is int and value > 0, key)
-    _require(all(side % stride == 0 for side in manifest.size), "mask_stride")
     for section, names in _THRESHOLDS.items():
         values = manifest.thresholds[section] if section else manifest.thresholds
         for name in names:
             is_value = isinstance(values[name], bool | int | float | str)
             _require(is_value, f"thresholds.{section and section + '.'}{name}")
     _require(bool(manifest.graphs), "graphs")
-    height, width = (side // stride for side in manifest.size)
-    lengths = {"1": 1, "h": height, "w": width, "K": len(manifest.class_names)}
+    height, width = (-(-side // stride) for side in manifest.size)
+    lengths = {"1": 1, "4": 4, "h": height, "w": width, "K": len(manifest.class_names)}
     for name, graph in manifest.graphs.items():
         for file, size in graph["files"].items():
             # Nothing outside the folder.

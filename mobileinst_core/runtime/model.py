@@ -9,11 +9,12 @@ import numpy as np
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing, mask_product
+from mobileinst_core.prototype_masks import PrototypePostProcessing
 from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker
-from mobileinst_core.video.preparation import FramePreparation, pad_image
+from mobileinst_core.video.preparation import FramePreparation, pad_image, stretch_image
 
 from .manifest import Manifest, read_manifest
 from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
@@ -36,6 +37,8 @@ class ExportedModel:
         size: (H, W) of the input.
         postprocessing: chooses the results for images.
         prepare: resizes a frame (H, W, 3) in BGR to the network's image.
+        stretches_images: images of any size are stretched to ``size`` on their way into a graph,
+            and ``prepare`` leaves them as they are.
         mask_stride: input pixels per pixel of the mask logits.
         mask_upsampling: factor by which the mask logits are resized before the sigmoid.
         graphs: by name, each loaded when it is first asked for.
@@ -69,9 +72,11 @@ class ExportedModel:
         require_runtime(runtime)
         self.manifest = manifest
         self.size = manifest.size
-        self.postprocessing = _postprocessing(manifest.thresholds)
+        self.postprocessing = _postprocessing(manifest)
+        self.stretches_images = manifest.input["fit"] == "stretch"
         self.prepare = FramePreparation(
-            fixed_size=manifest.size, channels=manifest.input["channels"]
+            fixed_size=None if self.stretches_images else manifest.size,
+            channels=manifest.input["channels"],
         )
         self.mask_stride = manifest.mask_stride
         self.mask_upsampling = manifest.mask_upsampling
@@ -135,7 +140,7 @@ class ExportedModel:
 
         Args:
             image: (3, h, w) in [0, 255], channels in order of the network, not larger than
-                ``size``.
+                ``size`` unless it is stretched.
             output_size: (H, W) of the original image.
 
         Returns:
@@ -144,6 +149,11 @@ class ExportedModel:
         Raises:
             ExportError: the image is too large, or the model was exported without this graph.
         """
+        if self.manifest.has_prototypes:
+            names = ("scores", "boxes", "coefficients", "prototypes")
+            outputs = self._run("image", [image], names)
+            arrays = {name: value[0] for name, value in outputs.items()}
+            return self.postprocessing.predict(**arrays, output_size=output_size)
         if "keyframe" in self.manifest.graphs:
             outputs = self.keyframe([image])
             mask_logits = mask_product(outputs["kernels"][0], outputs["mask_features"][0])
@@ -245,7 +255,12 @@ class ExportedModel:
         self._require(name, needed)
         runner, pad_value = self.graphs[name], self.manifest.input["pad_value"]
         try:
-            batches = [pad_image(frame, self.size, pad_value) for frame in frames]
+            batches = [
+                stretch_image(frame, self.size)
+                if self.stretches_images
+                else pad_image(frame, self.size, pad_value)
+                for frame in frames
+            ]
         except ValueError as error:
             raise ExportError(f"{error}, the exported size is fixed") from error
         results = [runner(batch) for batch in batches]
@@ -285,11 +300,18 @@ class _Graphs(Mapping[str, GraphRunner]):
         return len(self._graphs)
 
 
-def _postprocessing(thresholds: Mapping[str, Any]) -> PostProcessing:
-    return PostProcessing(
-        score_threshold=thresholds["score"],
-        mask_threshold=thresholds["mask"],
-        mask_rescore=thresholds["mask_rescore"],
-        max_detections=thresholds["max_detections"],
-        procedure=thresholds.get("procedure", "sparseinst"),
+def _postprocessing(manifest: Manifest) -> PostProcessing | PrototypePostProcessing:
+    thresholds = manifest.thresholds
+    shared = {
+        "score_threshold": thresholds["score"],
+        "mask_threshold": thresholds["mask"],
+        "mask_rescore": thresholds["mask_rescore"],
+        "max_detections": thresholds["max_detections"],
+    }
+    if not manifest.has_prototypes:
+        return PostProcessing(**shared, procedure=thresholds.get("procedure", "sparseinst"))
+    return PrototypePostProcessing(
+        **shared,
+        nms_threshold=thresholds["nms"]["threshold"],
+        nms_candidates=thresholds["nms"]["candidates"],
     )

@@ -38,15 +38,17 @@ class ModelCost(NamedTuple):
 
 
 class _Network(nn.Module):
-    """From images to scores and upsampled mask logits, in the form that tracing takes."""
+    """From images to outputs, with upsampled mask logits, in the form that tracing takes."""
 
     def __init__(self, model: InstanceSegmentor) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs = self.model.forward_inference(images)
-        return outputs["scores"], self.model.upsample_mask_logits(outputs["mask_logits"])
+        outputs = dict(self.model.forward_inference(images))
+        if "mask_logits" in outputs:
+            outputs["mask_logits"] = self.model.upsample_mask_logits(outputs["mask_logits"])
+        return tuple(outputs.values())
 
 
 def _count_fused_attention(inputs: list, outputs: list) -> int:

@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs=2,
         type=whole_number(1),
         metavar=("H", "W"),
-        help="input size in pixels, multiples of 64",
+        help="input size in pixels, multiples of what the model asks for (most: 64)",
     )
     add("--format", required=True, choices=WRITERS, help="the runtime to export for")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to make")
@@ -95,7 +95,8 @@ def export(args: argparse.Namespace) -> None:
     if not isinstance(model, InstanceSegmentor):
         raise ConfigError(f"{cfg.MODEL.META_ARCHITECTURE} cannot be exported.")
     size = tuple(args.size)
-    cfg.INPUT.FIXED_SIZE_TEST = size
+    if not model.stretches_images:
+        cfg.INPUT.FIXED_SIZE_TEST = size
     frames = calibration_frames(cfg, args.calibration, args.calibration_images) if args.int8 else ()
     options = {"overwrite": args.overwrite, "half_weights": args.fp16, "calibration": frames}
     try:

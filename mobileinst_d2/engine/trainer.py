@@ -407,8 +407,9 @@ def _check_num_classes(cfg: CfgNode) -> None:
 def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
     """What a network predicts that COCO evaluates.
 
-    The boxes of an `InstanceSegmentor` are the bounds of its masks.
+    The boxes of most `InstanceSegmentor`s are the bounds of their masks.
     """
-    if issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), InstanceSegmentor):
-        return ("segm",)
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if issubclass(kind, InstanceSegmentor):
+        return ("bbox", "segm") if kind.predicts_boxes else ("segm",)
     return ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)

@@ -21,7 +21,7 @@ from mobileinst_core.runtime.manifest import (
     write_manifest,
 )
 from mobileinst_core.runtime.runners import ExportError
-from mobileinst_core.video.preparation import pad_image
+from mobileinst_core.video.preparation import pad_image, stretch_image
 
 from ..utils.classes import category_ids, class_names
 from .model import read_thresholds
@@ -77,18 +77,25 @@ def export_model(
         raise ExportError("weights are stored in int8 or in half precision, not in both")
     check_output_dir(output_dir, overwrite=overwrite)
     modules = model.export_graphs(size)
-    image_input = build_input(cfg, size)
+    image_input = build_input(cfg, size, stretch=model.stretches_images)
     quantizer = None
     if len(calibration):
         require_writer("onnx")
         pad_value = image_input["pad_value"]
-        quantizer = Quantizer([pad_image(frame, size, pad_value) for frame in calibration])
+        quantizer = Quantizer(
+            [
+                stretch_image(frame, size)
+                if model.stretches_images
+                else pad_image(frame, size, pad_value)
+                for frame in calibration
+            ]
+        )
     with _whole_folder(Path(output_dir)) as folder:
         graphs = _export_graphs(runtime, modules, folder, quantizer, half_weights)
         precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
         manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer, precision)
         write_manifest(folder, manifest)
-        deployed = build_deployed_config(cfg, size)
+        deployed = build_deployed_config(cfg, () if model.stretches_images else size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
     return manifest
 
@@ -128,8 +135,11 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
         raise ExportError(f"the output {path} exists already; --overwrite replaces it")
 
 
-def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
-    """The config to use with the folder: the size is fixed, and the weights are in the graphs."""
+def build_deployed_config(cfg: CfgNode, size: tuple[int, ...]) -> CfgNode:
+    """The config to use with the folder, whose graphs hold the weights.
+
+    ``size`` is the one to fit images into, () where they are stretched instead.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.FIXED_SIZE_TEST = tuple(size)
@@ -137,9 +147,14 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, int]) -> CfgNode:
     return cfg
 
 
-def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
+def build_input(cfg: CfgNode, size: tuple[int, int], *, stretch: bool = False) -> dict[str, Any]:
     """Describe the image that every graph takes, as it stands in the manifest."""
     mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
+    padded = (
+        "keep the aspect ratio, fit into the shape, put top left, fill the right and the bottom "
+        "with pad_value"
+    )
+    stretched = "stretch to the shape, bilinear with half-pixel centres, without rounding"
     return {
         "name": "image",
         "layout": "NCHW",
@@ -151,10 +166,8 @@ def build_input(cfg: CfgNode, size: tuple[int, int]) -> dict[str, Any]:
         "mean": mean,
         "std": [float(x) for x in cfg.MODEL.PIXEL_STD],
         "pad_value": mean,
-        "resize": (
-            "keep the aspect ratio, fit into the shape, put top left, fill the right and the "
-            "bottom with pad_value"
-        ),
+        "fit": "stretch" if stretch else "pad",
+        "resize": stretched if stretch else padded,
     }
 
 

@@ -58,11 +58,12 @@ class ExportedModel(runtime_model.ExportedModel):
             ExportError: the folder is damaged, or ``cfg`` describes another network than it.
         """
         manifest = read_manifest(folder)
+        fixed_size = () if manifest.input["fit"] == "stretch" else manifest.size
         for key, value, exported in (
             ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, manifest.meta_architecture),
             ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES, len(manifest.class_names)),
             ("INPUT.FORMAT", cfg.INPUT.FORMAT, manifest.input["channels"]),
-            ("INPUT.FIXED_SIZE_TEST", tuple(cfg.INPUT.FIXED_SIZE_TEST), manifest.size),
+            ("INPUT.FIXED_SIZE_TEST", tuple(cfg.INPUT.FIXED_SIZE_TEST), fixed_size),
         ):
             if value != exported:
                 raise ExportError(f"{key} is {value}, but {folder} was exported with {exported}")
@@ -103,6 +104,7 @@ def read_thresholds(cfg: CfgNode) -> dict[str, Any]:
         "mask_rescore": cfg.TEST.MASK_RESCORE,
         "procedure": cfg.TEST.PROCEDURE,
         "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+        "nms": {key.lower(): value for key, value in cfg.TEST.NMS.items()},
         "tracking": {key.lower(): value for key, value in cfg.TEST.TRACKING.items()},
         "streaming": {key.lower(): value for key, value in cfg.TEST.STREAMING.items()},
     }

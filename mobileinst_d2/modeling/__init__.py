@@ -3,11 +3,12 @@
 from .backbone import SeaFormer, TimmBackbone, TopFormer
 from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
-from .meta_arch import FastInst, InstanceSegmentor, MobileInst, SparseInst, VideoSegmentor
+from .meta_arch import YOLACT, FastInst, InstanceSegmentor, MobileInst, SparseInst, VideoSegmentor
 
 __all__ = [
     "INSTANCE_DECODER_REGISTRY",
     "MASK_DECODER_REGISTRY",
+    "YOLACT",
     "FastInst",
     "InstanceSegmentor",
     "MobileInst",

@@ -5,14 +5,17 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
 from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.prototype_masks import PrototypePostProcessing
 
 from ..structures import to_array, to_instances
 
 __all__ = [
     "build_postprocessing",
+    "build_prototype_postprocessing",
     "instance_scores",
     "mask_product",
     "predict_instances",
+    "predict_prototype_masks",
 ]
 
 
@@ -61,6 +64,48 @@ def build_postprocessing(cfg: CfgNode) -> PostProcessing:
         mask_rescore=cfg.TEST.MASK_RESCORE,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
         procedure=cfg.TEST.PROCEDURE,
+    )
+
+
+def build_prototype_postprocessing(cfg: CfgNode) -> PrototypePostProcessing:
+    """The thresholds of a config for systems that suppress boxes and mix prototypes.
+
+    Args:
+        cfg: reads the keys of :func:`build_postprocessing`, and ``TEST.NMS``.
+
+    Returns:
+        What chooses results.
+    """
+    return PrototypePostProcessing(
+        score_threshold=cfg.TEST.SCORE_THRESHOLD,
+        mask_threshold=cfg.TEST.MASK_THRESHOLD,
+        mask_rescore=cfg.TEST.MASK_RESCORE,
+        max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+        nms_threshold=cfg.TEST.NMS.THRESHOLD,
+        nms_candidates=cfg.TEST.NMS.CANDIDATES,
+    )
+
+
+def predict_prototype_masks(
+    postprocessing: PrototypePostProcessing,
+    outputs: dict[str, torch.Tensor],
+    *,
+    output_size: tuple[int, int],
+) -> Instances:
+    """From scored boxes of one image to its instances, on the CPU.
+
+    Args:
+        postprocessing: chooses.
+        outputs: ``scores`` (A, K), ``boxes`` (A, 4) as fractions of the image, ``coefficients``
+            (A, D) and ``prototypes`` (D, h, w).
+        output_size: (H, W) of the original image.
+
+    Returns:
+        Instances of the original size, best first, as :func:`to_instances` packs them.
+    """
+    arrays = {name: to_array(value) for name, value in outputs.items()}
+    return to_instances(
+        postprocessing.predict(**arrays, output_size=output_size), outputs["scores"].device
     )
 
 

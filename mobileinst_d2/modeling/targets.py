@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from detectron2.structures import BitMasks, Instances, PolygonMasks
+from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
 from .layers import bilinear_resize
 from .padding import pad_to_size
 
-__all__ = ["FrameTargets", "prepare_targets"]
+__all__ = ["BoxTargets", "FrameTargets", "prepare_box_targets", "prepare_targets"]
 
 
 class FrameTargets(NamedTuple):
@@ -24,6 +24,22 @@ class FrameTargets(NamedTuple):
     labels: torch.Tensor
     masks: torch.Tensor
     rows: torch.Tensor
+
+
+class BoxTargets(NamedTuple):
+    """The M objects of an image that is stretched to the network's input, whatever its shape.
+
+    Attributes:
+        labels: (M,), int64 contiguous classes.
+        boxes: (M, 4), float32 x0, y0, x1, y1 as fractions of the image.
+        masks: (M, H, W), bool, of the size that the image had.
+        crowd_boxes: (C, 4), of regions with many objects, as ``boxes``.
+    """
+
+    labels: torch.Tensor
+    boxes: torch.Tensor
+    masks: torch.Tensor
+    crowd_boxes: torch.Tensor
 
 
 def prepare_targets(
@@ -45,6 +61,44 @@ def prepare_targets(
         One entry per frame.
     """
     return [_prepare_frame(frame.to(device), padded_size, mask_size, device) for frame in instances]
+
+
+def prepare_box_targets(
+    instances: Instances,
+    crowd_boxes: Boxes | None,
+    *,
+    min_size: tuple[float, float],
+    device: torch.device,
+) -> BoxTargets:
+    """The ground truth of an image in fractions of it.
+
+    Args:
+        instances: ``gt_classes`` and ``gt_masks``. Boxes are the bounds of the masks, as masks may
+            be all that is annotated.
+        crowd_boxes: in pixels of the image; None = there are none.
+        min_size: (height, width) that a box must have, as fractions of the image. Smaller objects
+            are left out, and so are those without a pixel.
+        device: where the targets go.
+
+    Returns:
+        The targets.
+    """
+    instances = instances.to(device)
+    height, width = instances.image_size
+    scale = torch.tensor([width, height, width, height], dtype=torch.float32, device=device)
+    crowds = torch.zeros(0, 4) if crowd_boxes is None else crowd_boxes.tensor
+    crowds = crowds.to(device) / scale
+    if len(instances) == 0:
+        masks = torch.zeros((0, height, width), dtype=torch.bool, device=device)
+        labels = torch.zeros(0, dtype=torch.int64, device=device)
+        return BoxTargets(labels, scale.new_zeros(0, 4), masks, crowds)
+    masks = _bit_masks(instances)
+    boxes = BitMasks(masks).get_bounding_boxes().tensor.to(device)
+    widths, heights = (boxes[:, 2:] - boxes[:, :2]).T
+    # Sides are whole pixels; a limit that should be one may be a little more by rounding.
+    keep = (heights > min_size[0] * height - 1e-3) & (widths > min_size[1] * width - 1e-3)
+    keep &= (heights > 0) & (widths > 0)
+    return BoxTargets(instances.gt_classes[keep], boxes[keep] / scale, masks[keep], crowds)
 
 
 def _prepare_frame(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from annotation_files import compressed, uncompressed
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks
+from detectron2.structures import BitMasks, BoxMode
 
 from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
@@ -233,3 +233,16 @@ def test_training_needs_annotations(record):
     del record["annotations"]
     with pytest.raises(ValueError, match=r"image\.png has no annotations"):
         mapper()(record)
+
+
+def test_boxes_of_crowds_go_through_the_transform(record):
+    xywh = {"iscrowd": 1, "bbox_mode": BoxMode.XYWH_ABS, "category_id": 3}
+    record["annotations"] += [
+        {**xywh, "bbox": [4, 6, 10, 30]},
+        {**xywh, "bbox": [0, 0, 2, 2]},
+        {"iscrowd": 1, "category_id": 3, "segmentation": compressed(box_mask(0, 0, 9, 9))},
+    ]
+    result = mapper(T.CropTransform(2, 2, 36, 26), T.HFlipTransform(36))(record)
+    # Cut to the image; that of a corner that was cropped away is gone, and so is the boxless one.
+    assert result["crowd_boxes"].tensor.tolist() == [[24, 4, 34, 26]]
+    assert "annotations" not in result

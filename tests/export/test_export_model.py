@@ -122,7 +122,7 @@ def test_the_manifest_says_what_a_program_needs_to_know(exported):
     folder = exported("ncnn")
     content = json.loads((folder / "model.json").read_text())
     cfg = small_config()
-    assert content["format_version"] == 2
+    assert content["format_version"] == 3
     assert (content["runtime"], content["precision"]) == ("ncnn", "fp32")
     assert content["meta_architecture"] == "MobileInst"
     picture = content["input"]
@@ -169,7 +169,7 @@ class _Different(nn.Module):
 class _OneGraph:
     """A network that exports in less time."""
 
-    mask_stride, mask_upsampling = 8, 2
+    mask_stride, mask_upsampling, stretches_images = 8, 2, False
 
     def __init__(self, wrap=lambda graph: graph):
         self.wrap = wrap

@@ -10,7 +10,13 @@ from mobileinst_core.video.images import read_image
 
 from ..reading import BadRecordError, BadRecords, to_tensor
 from .augmentation import build_color_augmentations, build_geometric_augmentations
-from .targets import annotations_with_masks, decode_masks, make_instances, transform_masks
+from .targets import (
+    annotations_with_masks,
+    decode_masks,
+    make_instances,
+    transform_crowd_boxes,
+    transform_masks,
+)
 
 __all__ = ["ImageMapper"]
 
@@ -19,7 +25,7 @@ class ImageMapper:
     """Maps a record in Detectron2's standard format to the input of a model.
 
     Masks become ``BitMasks`` whatever their encoding. Crowd regions, instances without a mask
-    and instances that the augmentation pushed out of the image are left out.
+    and instances that the augmentation pushed out of the image are no instances.
 
     A record that cannot be used raises an error in testing. In training it is logged, and None
     is returned so that Detectron2 draws another; see :class:`BadRecords`.
@@ -71,8 +77,9 @@ class ImageMapper:
 
         Returns:
             the record without annotations, with ``image`` (3, H, W) uint8 and in training
-            ``instances`` (``gt_classes``, ``gt_masks``, ``gt_boxes``); None if a training record
-            cannot be used.
+            ``instances`` (``gt_classes``, ``gt_masks``, ``gt_boxes``) and, where there are crowd
+            regions, their ``crowd_boxes``, which some systems keep out of the background; None if
+            a training record cannot be used.
 
         Raises:
             ImageReadError: if the image cannot be read, see the class.
@@ -91,9 +98,11 @@ class ImageMapper:
         result = {key: value for key, value in record.items() if key != "annotations"}
         result.update(height=size[0], width=size[1], image=to_tensor(augmented.image))
         if self.is_train:
-            result["instances"] = self._make_instances(
-                record, transforms, size, augmented.image.shape[:2]
-            )
+            output_size = augmented.image.shape[:2]
+            result["instances"] = self._make_instances(record, transforms, size, output_size)
+            crowd_boxes = transform_crowd_boxes(record, transforms, output_size=output_size)
+            if len(crowd_boxes):
+                result["crowd_boxes"] = crowd_boxes
         return result
 
     def _make_instances(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_util
 
@@ -18,6 +18,7 @@ __all__ = [
     "decode_masks",
     "make_clip_instances",
     "make_instances",
+    "transform_crowd_boxes",
     "transform_masks",
 ]
 
@@ -94,6 +95,31 @@ def transform_masks(
         if mask is not None:
             transformed[row] = transforms.apply_segmentation(mask)
     return torch.from_numpy(transformed)
+
+
+def transform_crowd_boxes(
+    record: dict, transforms: T.TransformList, *, output_size: tuple[int, int]
+) -> Boxes:
+    """Boxes of the crowd regions of an image record, after the transforms of the image.
+
+    Args:
+        record: a record in Detectron2's standard format.
+        transforms: what was applied to the image.
+        output_size: (height, width) after the transforms, in pixels.
+
+    Returns:
+        Those that have a part in the image, cut to it. Annotations without a box are left out.
+    """
+    boxes = [
+        BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS)
+        for a in record["annotations"]
+        if a.get("iscrowd", 0) and "bbox" in a
+    ]
+    if not boxes:
+        return Boxes(torch.zeros(0, 4))
+    moved = Boxes(torch.as_tensor(transforms.apply_box(np.array(boxes)), dtype=torch.float32))
+    moved.clip(output_size)
+    return moved[moved.nonempty()]
 
 
 def make_instances(masks: torch.Tensor, classes: Sequence[int]) -> Instances:

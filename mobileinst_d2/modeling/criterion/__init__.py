@@ -4,6 +4,7 @@ from .fastinst import FastInstCriterion, PixelProposals, QueryOutputs
 from .mobileinst import MobileInstCriterion, PassedOutputs
 from .set_criterion import SetCriterion
 from .sparseinst import SparseInstCriterion
+from .yolact import YOLACTCriterion
 
 __all__ = [
     "FastInstCriterion",
@@ -13,4 +14,5 @@ __all__ = [
     "QueryOutputs",
     "SetCriterion",
     "SparseInstCriterion",
+    "YOLACTCriterion",
 ]

@@ -7,6 +7,7 @@ from .conv_norm import (
     conv3x3_norm,
     init_conv,
     inverted_residuals,
+    xavier_conv,
 )
 from .conv_transformer import ConvTransformer, attend_by_head
 from .decoder_layer import DecoderLayer, FeedForward, mlp
@@ -49,4 +50,5 @@ __all__ = [
     "inverted_residuals",
     "mlp",
     "sine_position",
+    "xavier_conv",
 ]

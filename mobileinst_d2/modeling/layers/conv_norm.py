@@ -15,6 +15,7 @@ __all__ = [
     "conv3x3_norm",
     "init_conv",
     "inverted_residuals",
+    "xavier_conv",
 ]
 
 
@@ -31,6 +32,26 @@ def init_conv(conv: nn.Conv2d) -> None:
     nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
+
+
+def xavier_conv(
+    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1
+) -> nn.Conv2d:
+    """A convolution with weights from Xavier's uniform distribution and a bias of 0.
+
+    Args:
+        in_channels: input channels.
+        out_channels: output channels.
+        kernel_size: odd size of the window; the padding keeps the size at stride 1.
+        stride: stride.
+
+    Returns:
+        The convolution.
+    """
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
+    nn.init.xavier_uniform_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 class ConvNorm(nn.Module):

@@ -6,19 +6,23 @@ from .build import (
     build_mask_decoder,
     feature_channels,
 )
+from .feature_pyramid import FeaturePyramid
 from .fpn_ppm import FPNPPMMaskDecoder
 from .instance_context import InstanceContextEncoder
 from .mask_branch import MaskBranch
 from .ppm_fpn import PPMFPN
+from .protonet import Protonet
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",
     "PPMFPN",
     "FPNPPMMaskDecoder",
+    "FeaturePyramid",
     "InstanceContextEncoder",
     "MaskBranch",
     "MaskDecoderOutput",
+    "Protonet",
     "SemanticEnhancedMaskDecoder",
     "build_mask_decoder",
     "feature_channels",

@@ -4,5 +4,6 @@ from .base import InstanceSegmentor, VideoSegmentor
 from .fastinst import FastInst
 from .mobileinst import MobileInst
 from .sparseinst import SparseInst
+from .yolact import YOLACT
 
-__all__ = ["FastInst", "InstanceSegmentor", "MobileInst", "SparseInst", "VideoSegmentor"]
+__all__ = ["YOLACT", "FastInst", "InstanceSegmentor", "MobileInst", "SparseInst", "VideoSegmentor"]

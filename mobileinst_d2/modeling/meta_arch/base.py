@@ -37,7 +37,13 @@ class InstanceSegmentor(nn.Module, ABC):
         size_divisibility: divides the sides of every batch.
         postprocessing: thresholds of the results.
         fixed_size: (H, W) of every batch in evaluation; None = as small as can be.
+        stretches_images: images are stretched to the network's input, whatever their shape, and
+            that is done here: the preparation leaves them as they are.
+        predicts_boxes: boxes are predictions of their own, and not the bounds of the masks.
     """
+
+    stretches_images = False
+    predicts_boxes = False
 
     def __init__(
         self,
@@ -148,7 +154,7 @@ class InstanceSegmentor(nn.Module, ABC):
                 )
         images = self.preprocess_image(batched_inputs)
         sizes = [
-            (size, (item.get("height", size[0]), item.get("width", size[1])))
+            (size, _original_size(item))
             for item, size in zip(batched_inputs, images.image_sizes, strict=True)
         ]
         instances = self.inference(self.forward_inference(images.tensor), sizes)
@@ -328,6 +334,11 @@ def _count_objects(frames: Iterable[Instances]) -> int:
     return sum(
         int((frame.gt_ids != -1).sum()) if frame.has("gt_ids") else len(frame) for frame in frames
     )
+
+
+def _original_size(item: dict) -> Size:
+    height, width = item["image"].shape[-2:]
+    return item.get("height", height), item.get("width", width)
 
 
 def _is_clip(item: dict) -> bool:

@@ -1,0 +1,192 @@
+"""YOLACT's losses: classes with hard negatives, boxes, masks in units of their boxes, semantics."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mobileinst_core.prototype_masks import CROP_PADDING
+
+from ..anchors import AnchorMatcher, AnchorTargets, encode_boxes
+from ..layers import bilinear_resize
+from ..targets import BoxTargets
+from .set_criterion import shares_of_batch
+
+__all__ = ["YOLACTCriterion"]
+
+# Hard negatives per positive.
+_NEGATIVES = 3
+# Positives of an image whose masks are trained on at most; others count through these.
+_MAX_MASKS = 100
+
+
+class YOLACTCriterion(nn.Module):
+    """The four losses of YOLACT (section 3 and 5)."""
+
+    def __init__(
+        self,
+        *,
+        matcher: AnchorMatcher | None = None,
+        class_weight: float = 1.0,
+        box_weight: float = 1.5,
+        mask_weight: float = 6.125,
+        semantic_weight: float = 1.0,
+    ) -> None:
+        """Build the criterion.
+
+        Args:
+            matcher: gives anchors their objects.
+            class_weight: weight of ``loss_cls``.
+            box_weight: weight of ``loss_box``.
+            mask_weight: weight of ``loss_mask``.
+            semantic_weight: weight of ``loss_sem``.
+        """
+        super().__init__()
+        self.matcher = matcher or AnchorMatcher()
+        self.class_weight = class_weight
+        self.box_weight = box_weight
+        self.mask_weight = mask_weight
+        self.semantic_weight = semantic_weight
+
+    def forward(
+        self, outputs: dict[str, torch.Tensor], targets: Sequence[BoxTargets]
+    ) -> dict[str, torch.Tensor]:
+        """Compute the weighted losses.
+
+        Args:
+            outputs: ``anchors`` (A, 4), ``class_logits`` (B, A, K + 1), ``box_deltas`` (B, A, 4),
+                ``coefficients`` (B, A, D), ``prototypes`` (B, D, h, w) and ``semantic_logits``
+                (B, K, h', w').
+            targets: the objects of each of the B images.
+
+        Returns:
+            Weighted scalars ``loss_cls``, ``loss_box`` and ``loss_mask``, each a sum over the
+            number of positive anchors in the batch, and ``loss_sem``, the mean over images and
+            pixels of a sum over classes. With several processes, the average of each is that of
+            the whole batch. They are finite for images without objects, whose classes are
+            trained all the same.
+        """
+        anchors = outputs["anchors"]
+        matches = self._match(anchors, targets)
+        positives = [match.classes > 0 for match in matches]
+        count = sum(int(x.sum()) for x in positives)
+        (normalizer,) = shares_of_batch([count], anchors.device)
+        # Sums over pixels leave the range of half precision.
+        with torch.autocast(anchors.device.type, enabled=False):
+            values = {k: v.float() for k, v in outputs.items() if k != "anchors"}
+            losses = {
+                "loss_cls": self.class_weight
+                * sum(
+                    _class_loss(x, match)
+                    for x, match in zip(values["class_logits"], matches, strict=True)
+                )
+                / normalizer,
+                "loss_box": self.box_weight
+                * sum(
+                    _box_loss(x[p], anchors[p], t.boxes[m.objects[p]])
+                    for x, p, m, t in zip(
+                        values["box_deltas"], positives, matches, targets, strict=True
+                    )
+                )
+                / normalizer,
+                "loss_mask": self.mask_weight
+                * sum(
+                    _mask_loss(x[p], prototypes, t, m.objects[p])
+                    for x, prototypes, p, m, t in zip(
+                        values["coefficients"],
+                        values["prototypes"],
+                        positives,
+                        matches,
+                        targets,
+                        strict=True,
+                    )
+                )
+                / normalizer,
+                "loss_sem": self.semantic_weight
+                * sum(
+                    _semantic_loss(x, t)
+                    for x, t in zip(values["semantic_logits"], targets, strict=True)
+                )
+                / len(targets),
+            }
+        return losses
+
+    def count_positives(self, anchors: torch.Tensor, targets: Sequence[BoxTargets]) -> int:
+        """How many anchors (A, 4) stand for an object in some images."""
+        return sum(int((match.classes > 0).sum()) for match in self._match(anchors, targets))
+
+    def _match(self, anchors: torch.Tensor, targets: Sequence[BoxTargets]) -> list[AnchorTargets]:
+        return [self.matcher(anchors, t.boxes, t.labels, t.crowd_boxes) for t in targets]
+
+
+def _class_loss(logits: torch.Tensor, match: AnchorTargets) -> torch.Tensor:
+    """Sum of the cross-entropy over positives and the hardest negatives of an image.
+
+    An image without positives has negatives as if it had one.
+    """
+    classes = match.classes
+    hardness = (logits.logsumexp(1) - logits[:, 0]).detach()
+    hardness = hardness.masked_fill(classes != 0, -1)
+    count = min(_NEGATIVES * max(int((classes > 0).sum()), 1), int((classes == 0).sum()))
+    chosen = classes > 0
+    chosen[hardness.topk(count).indices] = True
+    return F.cross_entropy(logits[chosen], classes[chosen], reduction="sum")
+
+
+def _box_loss(deltas: torch.Tensor, anchors: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Sum of smooth L1 over P positives, all (P, 4)."""
+    return F.smooth_l1_loss(deltas, encode_boxes(boxes, anchors), reduction="sum")
+
+
+def _mask_loss(
+    coefficients: torch.Tensor,
+    prototypes: torch.Tensor,
+    targets: BoxTargets,
+    objects: torch.Tensor,
+) -> torch.Tensor:
+    """Sum over positives of the cross-entropy in the padded box, over the area of the box.
+
+    Args:
+        coefficients: (P, D) of the positives.
+        prototypes: (D, h, w).
+        targets: of the image.
+        objects: (P,), which object each positive stands for.
+    """
+    count = len(objects)
+    if count > _MAX_MASKS:
+        chosen = torch.randperm(count, device=objects.device)[:_MAX_MASKS]
+        coefficients, objects = coefficients[chosen], objects[chosen]
+    size = prototypes.shape[-2:]
+    logits = (coefficients @ prototypes.flatten(1)).unflatten(1, size)
+    wanted = _resize_masks(targets.masks, size)[objects]
+    boxes = targets.boxes[objects] * logits.new_tensor([size[1], size[0], size[1], size[0]])
+    # Logits with a weight, not probabilities that are 0 outside: finite in any precision.
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    loss = (loss * _inside(boxes, size)).sum((1, 2)) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return loss.sum() * (count / max(len(objects), 1))
+
+
+def _inside(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Which pixels (P, h, w) are in boxes (P, 4) of these pixels, with the padding around."""
+    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
+    rows, columns = (torch.arange(n, device=boxes.device) for n in size)
+    in_rows = (rows >= y0 - CROP_PADDING) & (rows < y1 + CROP_PADDING)
+    in_columns = (columns >= x0 - CROP_PADDING) & (columns < x1 + CROP_PADDING)
+    return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def _semantic_loss(logits: torch.Tensor, targets: BoxTargets) -> torch.Tensor:
+    """Cross-entropy (K, h, w) of where each class is, a sum over classes, mean over pixels."""
+    masks = _resize_masks(targets.masks, logits.shape[-2:]).flatten(1)
+    members = F.one_hot(targets.labels, len(logits)).T.float()
+    wanted = (members @ masks).clamp(max=1).view_as(logits)
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+    return loss / logits[0].numel()
+
+
+def _resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Masks (M, H, W) stretched to (M, h, w), 0 or 1."""
+    if len(masks) == 0:
+        return masks.new_zeros((0, *size), dtype=torch.float32)
+    return (bilinear_resize(masks[None].float(), size)[0] > 0.5).float()
