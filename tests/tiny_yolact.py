@@ -15,6 +15,7 @@ _SIZES = {
     "MODEL.DEVICE": "cpu",
     "MODEL.NUM_CLASSES": 4,
     "MODEL.BACKBONE.NAME": "TimmBackbone",
+    "MODEL.BACKBONE.WEIGHTS": "",
     "MODEL.TIMM.NAME": "mobilenetv4_conv_small_035",
     "MODEL.YOLACT.INPUT_SIZE": [70, 90],
     "MODEL.YOLACT.HIDDEN_DIM": 16,

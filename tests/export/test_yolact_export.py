@@ -42,10 +42,14 @@ def test_an_exported_folder_gives_the_results_of_pytorch(model, folder):
         expected, found = predictor.predict(image), exported.predict(image)
         assert len(found) == len(expected) > 20
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
-        same = found.classes == expected.classes  # equal scores may change places
-        assert same.mean() > 0.9
-        np.testing.assert_allclose(found.boxes[same], expected.boxes[same], atol=0.05)
-        assert (found.masks[same] == expected.masks[same]).mean() > 0.9999
+        # Nearly equal scores change places, and one at the end may stand for another.
+        distance = np.abs(found.boxes[:, None] - expected.boxes).max(2)
+        distance[found.classes[:, None] != expected.classes] = np.inf
+        partners, close = distance.argmin(1), distance.min(1) < 0.05
+        assert close.sum() >= len(found) - 1
+        assert len(set(partners[close])) >= len(found) - 1
+        masks = expected.masks[partners[close]]
+        assert (found.masks[close] == masks).mean() > 0.9999
 
 
 def test_the_folder_says_what_it_needs(model, folder):
