@@ -1,9 +1,13 @@
 """SparseInst as a network of this project: it trains, predicts, tracks and gives graphs."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
-from detectron2.modeling import build_model
 from model_inputs import IMAGE_BATCHES, check_training_step, clip_input, image_input, rectangles
+from small_sparseinst import NODE, SMALL, build_lively_sparseinst
+from small_sparseinst import build_small_sparseinst as build
 from tiny_models import noise_image, tiny_config
 from torch import nn
 
@@ -12,16 +16,6 @@ from mobileinst_d2.modeling import SparseInst
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 LOSSES = {"loss_cls", "loss_dice", "loss_mask", "loss_obj"}
-NODE = "MODEL__SPARSEINST__"
-SMALL = {
-    "MODEL__META_ARCHITECTURE": "SparseInst",
-    f"{NODE}HIDDEN_DIM": 32,
-    f"{NODE}PPM_DIM": 8,
-    f"{NODE}NUM_CONVS": 2,
-    f"{NODE}NUM_QUERIES": 20,
-    f"{NODE}KERNEL_DIM": 16,
-    f"{NODE}GROUPS": 4,
-}
 TIMM = {"MODEL__BACKBONE__NAME": "TimmBackbone"}
 RESNET = {
     "MODEL__BACKBONE__NAME": "build_resnet_backbone",
@@ -43,22 +37,10 @@ BACKBONES = {
 }
 
 
-def build(seed: int = 0, **overrides: object) -> SparseInst:
-    torch.manual_seed(seed)
-    return build_model(tiny_config(**SMALL, **overrides))
-
-
 @pytest.fixture(scope="module")
 def lively() -> SparseInst:
     """A model whose queries differ, in evaluation mode. Not to be changed."""
-    model = build()
-    decoder = model.instance_decoder
-    with torch.no_grad():
-        decoder.iam_conv.weight.normal_(std=0.5)
-        for head in (decoder.class_head, decoder.kernel_head, decoder.objectness_head):
-            head.weight.normal_(std=0.01)
-            head.bias.normal_(std=0.5)
-    return model.eval()
+    return build_lively_sparseinst()
 
 
 @pytest.mark.parametrize("batch", IMAGE_BATCHES.values(), ids=IMAGE_BATCHES)
@@ -75,7 +57,7 @@ def test_every_backbone_trains_every_parameter(backbone):
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 def test_every_variant_trains_every_parameter(groups, activation):
     options = {f"{NODE}GROUPS": groups, f"{NODE}ACTIVATION": activation}
-    model = build_model(tiny_config(**SMALL | options))
+    model = build(**options)
     check_training_step(model, [image_input(objects=3)], LOSSES)
 
 
@@ -220,4 +202,14 @@ def test_the_device_is_where_the_model_is():
 )
 def test_bad_options_are_named(overrides, message):
     with pytest.raises(ValueError, match=message):
-        build_model(tiny_config(**SMALL | overrides))
+        build(**overrides)
+
+
+def test_what_a_backbone_does_not_need_is_not_imported():
+    """The public code needs timm for every backbone."""
+    program = (
+        "import sys; from mobileinst_d2.engine import Trainer, setup_cfg; "
+        "Trainer.build_model(setup_cfg('sparseinst/sparseinst_r50_iam_coco.yaml', "
+        "['MODEL.DEVICE', 'cpu'])); assert 'timm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
