@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from mobileinst_core.command import command
@@ -119,7 +120,6 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     plan = plan_training(cfg, data, chosen=args.opts[::2], num_processes=args.num_gpus)
     plan.warnings.extend(notes)
     opts = [*_flatten(overrides | plan.overrides), *args.opts]
-    setup_cfg(recipe, opts)  # so that a mistake shows before anything is written
     return ["--config-file", recipe, "--num-gpus", str(args.num_gpus), *opts], plan
 
 
@@ -183,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise ConfigError(f"--val-fraction must lie in [0, 1), not {args.val_fraction:g}")
     if args.num_gpus < 1:
         raise ConfigError(f"--num-gpus must be at least 1, not {args.num_gpus}")
-    setup_logger(None if args.plan_only else str(args.output), name="mobileinst_d2")
+    # As the training does it: another way would give it a second handler.
+    output = None if args.plan_only else str(args.output)
+    setup_logger(output, distributed_rank=comm.get_rank(), name="mobileinst_d2")
     arguments, plan = plan_command(args)
     for reason in plan.reasons:
         logger.info("%s.", reason)

@@ -89,8 +89,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
             eval_period: iterations between evaluations; 0 = only one, at the end.
             checkpointer: writes ``model_best.pth``.
             val_metric: name of the metric, such as "segm/AP"; more is better.
-            patience: evaluations in a row without a new best after which the training ends;
-                0 = never.
+            patience: evaluations in a row without a new best after which the training ends, if
+                that is not 0; 0 = never.
         """
         super().__init__(eval_period, checkpointer, val_metric)
         self._patience = patience
@@ -160,7 +160,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
         if self._patience <= 0 or self._period <= 0:
             return
         waited = 0
-        if self.best_iter is not None:
+        # Before anything is found there is nothing to compare with.
+        if self.best_metric:
             waited = (iteration - self.best_iter) // self._period
         # The first process knows the metrics.
         if comm.all_gather(waited)[0] >= self._patience:

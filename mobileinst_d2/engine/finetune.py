@@ -235,6 +235,7 @@ def _plan_schedule(
     period = max(1, iterations // EVALUATIONS)
     decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations")
     decide("SOLVER.CHECKPOINT_PERIOD", period, "as often as evaluations")
+    decide("VIS_PERIOD", period, "images of training samples in TensorBoard, as often")
     if cfg.DATASETS.TEST:
         reason = f"evaluations without a better {cfg.TEST.BEST_METRIC}, then the training ends"
         decide("TEST.EARLY_STOPPING", PATIENCE, reason)

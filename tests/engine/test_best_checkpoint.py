@@ -88,6 +88,13 @@ def test_a_training_that_gets_no_better_ends_and_stays_ended(tmp_path, scores, c
     assert sorted(history) == list(range(6, 12))
 
 
+def test_a_training_that_has_found_nothing_yet_goes_on(tmp_path, scores):
+    scores.update(dict.fromkeys(range(2, 10, 2), 0.0))
+    opts = (*OPTS, *DATASET, "TEST.EARLY_STOPPING", 2)
+    _, history = run(make_cfg(tmp_path, *opts))
+    assert max(history) == 11
+
+
 def test_a_metric_that_is_not_there_is_named(tmp_path, scores, caplog):
     run(make_cfg(tmp_path, *OPTS, *DATASET, "TEST.BEST_METRIC", "bbox/AP"))
     assert "'bbox/AP' is not among the metrics of the evaluation: segm/AP" in caplog.text
