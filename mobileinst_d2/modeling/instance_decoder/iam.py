@@ -1,6 +1,5 @@
 """SparseInst's instance activation maps (IAM), single or in groups."""
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch import nn
 
 from mobileinst_core.options import check_option
 
-from ..layers import ConvNorm
+from ..layers import conv3x3_stack
 
 __all__ = ["IAMDecoder", "IAMPredictions"]
 
@@ -77,14 +76,8 @@ class IAMDecoder(nn.Module):
                 raise ValueError(f"{what} is {number}, at least 1")
         self.activation = activation
         self.groups = groups
-        widths = [in_channels, *[dim] * num_convs]
-        self.convs = nn.Sequential(
-            *(
-                ConvNorm(width, out, 3, norm="", relu=True)
-                for width, out in itertools.pairwise(widths)
-            )
-        )
-        self.iam_conv = nn.Conv2d(widths[-1], groups * num_queries, 3, padding=1, groups=groups)
+        self.convs = conv3x3_stack(in_channels, dim, num_convs, norm="")
+        self.iam_conv = nn.Conv2d(dim, groups * num_queries, 3, padding=1, groups=groups)
         self.fc = nn.Linear(groups * dim, groups * dim) if groups > 1 else None
         self.class_head = nn.Linear(groups * dim, num_classes)
         self.kernel_head = nn.Linear(groups * dim, kernel_dim)

@@ -1,5 +1,6 @@
 """Convolution blocks that several networks share."""
 
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ __all__ = [
     "ConvNorm",
     "InvertedResidual",
     "conv3x3_norm",
+    "conv3x3_stack",
     "init_conv",
     "inverted_residuals",
     "xavier_conv",
@@ -132,6 +134,35 @@ def conv3x3_norm(
         in_channels, in_channels, 3, stride, groups=in_channels, norm=norm, relu=relu
     )
     return nn.Sequential(depthwise, ConvNorm(in_channels, out_channels, norm=norm, relu=relu))
+
+
+def conv3x3_stack(
+    in_channels: int,
+    dim: int,
+    num_convs: int,
+    *,
+    separable: bool = False,
+    norm: str = "BN",
+) -> nn.Sequential:
+    """3x3 convolutions with ReLU, one after the other.
+
+    Args:
+        in_channels: input channels of the first.
+        dim: all other channels.
+        num_convs: how many.
+        separable: see :func:`conv3x3_norm`.
+        norm: see :func:`conv3x3_norm`.
+
+    Returns:
+        A module from (B, in_channels, H, W) to (B, dim, H, W).
+    """
+    widths = [in_channels, *[dim] * num_convs]
+    return nn.Sequential(
+        *(
+            conv3x3_norm(width, out, separable=separable, norm=norm, relu=True)
+            for width, out in itertools.pairwise(widths)
+        )
+    )
 
 
 class InvertedResidual(nn.Module):

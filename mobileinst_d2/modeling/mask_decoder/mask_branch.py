@@ -1,12 +1,11 @@
 """From the fused pyramid to the features that kernels multiply."""
 
-import itertools
 import math
 
 import torch
 from torch import nn
 
-from ..layers import ConvNorm, conv3x3_norm
+from ..layers import ConvNorm, conv3x3_stack
 from .build import MaskDecoderOutput
 
 __all__ = ["MaskBranch"]
@@ -36,12 +35,8 @@ class MaskBranch(nn.Module):
             separable: make the 3x3 convolutions depthwise-separable.
         """
         super().__init__()
-        widths = [in_channels or dim, *[dim] * num_convs]
-        self.convs = nn.Sequential(
-            *(
-                conv3x3_norm(width, out, separable=separable, norm=norm, relu=True)
-                for width, out in itertools.pairwise(widths)
-            )
+        self.convs = conv3x3_stack(
+            in_channels or dim, dim, num_convs, separable=separable, norm=norm
         )
         self.projection: nn.Module = nn.Identity()
         if kernel_dim != dim:
