@@ -308,7 +308,8 @@ def run_video(args: argparse.Namespace) -> None:
         if args.save_masks:
             outputs.maps = IdMapWriter(args.save_masks, overwrite=args.overwrite)
         model = open_model(args)
-        tracker, tracks = build_trackers(model, args.confidence_threshold)
+        folder = args.save_json.parent if args.save_json else None
+        tracker, tracks = build_trackers(model, args.confidence_threshold, folder)
         if target or outputs.window:
             outputs.visualizer = TrackVisualizer(model.class_names)
         size = (reader.width, reader.height)
@@ -398,10 +399,12 @@ def track(
     outputs.finish(reader)
 
 
-def build_trackers(model: Model, threshold: float) -> tuple[OnlineTracker, VideoTracks]:
+def build_trackers(
+    model: Model, threshold: float, folder: Path | None
+) -> tuple[OnlineTracker, VideoTracks]:
     """A tracker whose tracks appear at a threshold, and what chooses those of the whole video."""
     try:
-        return model.online_tracker(threshold), model.offline_tracker().new_video()
+        return model.online_tracker(threshold), model.offline_tracker().new_video(folder)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -1,7 +1,8 @@
 """Tracks of whole videos: frames are pulled lazily, masks are kept small."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,21 +12,23 @@ from mobileinst_core.options import check_option
 from mobileinst_core.postprocessing import LABEL_RULES, PostProcessing
 
 from .association import Tracker
+from .kept_masks import KeptMasks
 from .keyframes import FramePrediction, KeyframeRunner, VideoNetwork
 
-__all__ = ["OfflineTracker", "VideoTracks"]
+__all__ = ["ChosenTrack", "OfflineTracker", "VideoTracks"]
 
 _SCORE_POOLS = ("prob_mean", "logit_mean", "max")
 # Scores of exactly 0 or 1 have no finite logit.
 _LOGIT_EPS = 1e-6
+# Probabilities round; what is this close to the threshold counts as foreground.
+_LOGIT_MARGIN = 1e-3
 
 
 class OfflineTracker:
     """Predicts whole videos.
 
     The same formulas as for images are used, so a video of one frame gives the image's instances.
-    Resident memory is that of one chunk of frames, and of the mask logits at the stride of the
-    network for every track and frame.
+    Memory is that of one chunk of frames, and that of :class:`VideoTracks`.
     """
 
     def __init__(
@@ -103,9 +106,14 @@ class OfflineTracker:
             del waiting[: len(predictions)]
         return tracks.result(image_size, output_size)
 
-    def new_video(self) -> "VideoTracks":
-        """What makes tracks of the frames of a video, where another loop predicts them."""
+    def new_video(self, folder: Path | None = None) -> "VideoTracks":
+        """What makes tracks of the frames of a video, where another loop predicts them.
+
+        Args:
+            folder: see :class:`VideoTracks`.
+        """
         return VideoTracks(
+            folder=folder,
             postprocessing=self.postprocessing,
             score_pool=self.score_pool,
             labels_per_track=self.labels_per_track,
@@ -121,7 +129,8 @@ class OfflineTracker:
 class VideoTracks:
     """Takes the frames of one video as they are predicted, and chooses its tracks at the end.
 
-    Memory is that of the mask logits for every track and frame.
+    Of each frame the mask logits around foreground are kept: 256 MiB in memory, and what is more in
+    a temporary file. Besides, a frame takes 18 bytes for each track with foreground.
     """
 
     def __init__(
@@ -132,6 +141,7 @@ class VideoTracks:
         labels_per_track: str = "best",
         presence_threshold: float = 0.0,
         keep_tracks: int = 0,
+        folder: Path | None = None,
     ) -> None:
         """Start a video.
 
@@ -142,6 +152,7 @@ class VideoTracks:
             labels_per_track: "best" or "all", see :meth:`PostProcessing.select`.
             presence_threshold: at key frames, tracks with a best score below it are absent.
             keep_tracks: tracks whose masks are kept per frame, best running scores first; 0 = all.
+            folder: an existing one for the temporary file; None = that of the system.
 
         Raises:
             ValueError: if an option is unknown.
@@ -153,7 +164,8 @@ class VideoTracks:
         self.presence_threshold = presence_threshold
         self.keep_tracks = keep_tracks
         self._track_scores = _TrackScores(score_pool, postprocessing)
-        self._kept: list[_KeptFrame | None] = []
+        self._kept = KeptMasks(folder)
+        self._example: FramePrediction | None = None  # for what all frames have in common
 
     def add(self, frame: FramePrediction | None) -> None:
         """Take the next frame.
@@ -163,13 +175,18 @@ class VideoTracks:
                 and does not count for the scores.
         """
         if frame is None:
-            self._kept.append(None)
+            self._kept.add_gap()
             return
         self._track_scores.add(frame)
-        self._kept.append(self._keep(frame))
+        tracks = self._tracks_to_keep(frame)
+        threshold = self.postprocessing.mask_threshold
+        with np.errstate(divide="ignore"):
+            logit = np.log(threshold) - np.log1p(-np.float64(threshold))
+        self._kept.add(tracks, frame.mask_logits[tracks], float(logit) - _LOGIT_MARGIN)
+        self._example = frame._replace(scores=frame.scores[:0], mask_logits=frame.mask_logits[:0])
 
     def result(self, image_size: tuple[int, int], output_size: tuple[int, int]) -> dict:
-        """Choose the tracks. This frees the frames, so it ends the video.
+        """Choose the tracks.
 
         Args:
             image_size: (H, W) of the network's images, without padding.
@@ -183,63 +200,88 @@ class VideoTracks:
         Raises:
             ValueError: if no frame was predicted.
         """
-        if not any(self._kept):
-            raise ValueError("the video has no frames")
-        length = len(self._kept)
-        tracks, classes, scores = self.postprocessing.select(
-            self._track_scores.scores(),
-            self._track_scores.quality() if self.postprocessing.mask_rescore else None,
-            labels=self.labels_per_track,
-        )
-        masks = self._encode_tracks(np.unique(tracks), image_size, output_size)
-        results = [
-            (score, label, track, masks[track])
-            for score, label, track in zip(
-                scores.tolist(), classes.tolist(), tracks.tolist(), strict=True
-            )
-            if any(masks[track])  # some vanish at the original size
-        ]
+        masks: dict[int, list[dict | None]] = {}
+        results = []
+        for score, label, track, parts in self.chosen(image_size, output_size):
+            if track not in masks:
+                masks[track] = list(chain.from_iterable(parts))
+            if any(masks[track]):  # some vanish at the original size
+                results.append((score, label, track, masks[track]))
         names = ("pred_scores", "pred_labels", "pred_ids", "pred_rles")
         columns = map(list, zip(*results, strict=True)) if results else ([], [], [], [])
         return {
             "image_size": tuple(output_size),
-            "length": length,
+            "length": len(self._kept),
             **dict(zip(names, columns, strict=True)),
         }
 
-    def _keep(self, frame: FramePrediction) -> "_KeptFrame":
-        """The tracks of a frame that may still be reported."""
+    def chosen(
+        self, image_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> Iterator["ChosenTrack"]:
+        """Choose the tracks, and give one after the other, without all masks in memory.
+
+        Args:
+            image_size: (H, W) of the network's images, without padding.
+            output_size: (H, W) of the masks.
+
+        Yields:
+            The tracks, best first; some may have no mask at all at the original size.
+
+        Raises:
+            ValueError: if no frame was predicted.
+        """
+        if self._example is None:
+            raise ValueError("the video has no frames")
+        selection = self.postprocessing.select(
+            self._track_scores.scores(),
+            self._track_scores.quality() if self.postprocessing.mask_rescore else None,
+            labels=self.labels_per_track,
+        )
+        for track, label, score in zip(*(x.tolist() for x in selection), strict=True):
+            yield ChosenTrack(score, label, track, self._encode(track, image_size, output_size))
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much is kept of the frames so far."""
+        return self._kept.num_bytes
+
+    def _tracks_to_keep(self, frame: FramePrediction) -> np.ndarray:
+        """The tracks of a frame that may still be reported, in ascending order."""
         tracks = np.flatnonzero(frame.scores.max(axis=1) >= self.presence_threshold)
         if 0 < self.keep_tracks < len(tracks):
             running = self._track_scores.scores().max(axis=1)[tracks]
-            tracks = tracks[np.argsort(-running, kind="stable")[: self.keep_tracks]]
-        return _KeptFrame(tracks, frame.of_tracks(tracks))
+            tracks = np.sort(tracks[np.argsort(-running, kind="stable")[: self.keep_tracks]])
+        return tracks
 
-    def _encode_tracks(
-        self, wanted: np.ndarray, image_size: tuple[int, int], output_size: tuple[int, int]
-    ) -> dict[int, list[dict | None]]:
-        """Masks of the wanted tracks in every frame, as RLE. Frames are freed as they are done."""
-        encoded: dict[int, list[dict | None]] = {track: [] for track in wanted.tolist()}
-        for index, frame in enumerate(self._kept):
-            self._kept[index] = None
-            visible: dict[int, dict] = {}
-            if frame is not None and (chosen := np.isin(frame.tracks, wanted)).any():
-                tracks = frame.tracks[chosen].tolist()
-                masks = frame.prediction.of_tracks(chosen).masks(self.postprocessing)
-                crops = masks.crops(np.arange(len(tracks)), image_size, output_size)
-                for track, crop in zip(tracks, crops, strict=True):
-                    if crop is not None:
-                        visible[track] = encode_crop(*crop, output_size)
-            for track, codes in encoded.items():
-                codes.append(visible.get(track))
-        return encoded
+    def _encode(
+        self, track: int, image_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> Iterator[list[dict | None]]:
+        """The masks of a track in every frame as RLE, some frames at a time."""
+        for length, shown, logits in self._kept.of_track(track):
+            rles: list[dict | None] = [None] * length
+            masks = self._example._replace(mask_logits=logits).masks(self.postprocessing)
+            crops = masks.crops(np.arange(len(shown)), image_size, output_size)
+            for number, crop in zip(shown.tolist(), crops, strict=True):
+                if crop is not None:
+                    rles[number] = encode_crop(*crop, output_size)
+            yield rles
 
 
-class _KeptFrame(NamedTuple):
-    """What stays of a frame until the tracks are chosen: the numbers of n tracks and these."""
+class ChosenTrack(NamedTuple):
+    """A track of a video that is reported.
 
-    tracks: np.ndarray
-    prediction: FramePrediction
+    Attributes:
+        score: in [0, 1].
+        label: its class, from 0.
+        track: its number.
+        parts: an iterator of lists, which together have a compressed RLE dict for each frame, or
+            None where the track is not visible.
+    """
+
+    score: float
+    label: int
+    track: int
+    parts: Iterator[list[dict | None]]
 
 
 class _TrackScores:

@@ -1,16 +1,17 @@
 """The results file of one video, written when the video ends."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
-from mobileinst_core.files import write_json
+from mobileinst_core.files import replacing
+from mobileinst_core.masks.rle import to_rles
 from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import VideoTracks
 from mobileinst_core.video.cameras import StreamLostError
 from mobileinst_core.video.images import DiskFullError, write_error
-
-from .results import result_entries
 
 __all__ = ["VideoResultsFile"]
 
@@ -78,14 +79,40 @@ class VideoResultsFile:
         """
         if self._image_size is None:
             return
-        result = self._tracks.result(self._image_size, self._size)
-        result["video_id"] = self._video_id
-        entries = result_entries(result, self._category_ids, self._size)
         try:
-            write_json(self.path, entries)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as partial, partial.open("w", encoding="utf-8") as file:
+                count = self._write(file)
         except OSError as error:
             raise write_error(self.path, error) from error
-        logger.info("%s: %d tracks over %d frames.", self.path, len(entries), self.num_frames)
+        logger.info("%s: %d tracks over %d frames.", self.path, count, self.num_frames)
+
+    def _write(self, file: TextIO) -> int:
+        """Write the tracks, of which only some frames are in memory; returns how many."""
+        count = 0
+        file.write("[")
+        for track in self._tracks.chosen(self._image_size, self._size):
+            texts = (_json(to_rles(part, *self._size))[1:-1] for part in track.parts if part)
+            empty = []
+            for text in texts:
+                empty.append(text)
+                if "{" in text:
+                    break
+            else:
+                continue  # it vanishes at the original size
+            head = {
+                "video_id": self._video_id,
+                "category_id": self._category_ids[track.label],
+                "score": float(track.score),
+            }
+            file.write("," if count else "")
+            file.write(_json(head)[:-1] + ',"segmentations":[' + ",".join(empty))
+            for text in texts:
+                file.write("," + text)
+            file.write("]}")
+            count += 1
+        file.write("]")
+        return count
 
     def __enter__(self) -> "VideoResultsFile":
         return self
@@ -93,3 +120,7 @@ class VideoResultsFile:
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         if kind is None or issubclass(kind, KeyboardInterrupt | StreamLostError | DiskFullError):
             self.save()
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"))

@@ -11,6 +11,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core import demo as demo_module
 from mobileinst_core.detections import Detections
+from mobileinst_core.tracking.offline import ChosenTrack
 from mobileinst_d2.engine import predictor as predictor_module
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 7, 12.5
@@ -96,11 +97,11 @@ class FakeTracks:
     def add(self, prediction):
         self.frames.append(prediction)
 
-    def result(self, image_size, output_size):
+    def chosen(self, image_size, output_size):
         assert image_size == output_size == (HEIGHT, WIDTH)
         full = mask_util.encode(np.ones((HEIGHT, WIDTH), np.uint8, order="F"))
-        track = [None if frame is None else full for frame in self.frames]
-        return {"pred_scores": [0.5], "pred_labels": [1], "pred_rles": [track]}
+        masks = [None if frame is None else full for frame in self.frames]
+        yield ChosenTrack(0.5, 1, 0, iter([masks[:2], masks[2:]]))
 
 
 class FakeCamera:
@@ -194,7 +195,7 @@ def fake(monkeypatch):
         def offline_tracker(self):
             return self
 
-        def new_video(self):
+        def new_video(self, folder):
             return FakeTracks()
 
         def prepare(self, frame):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
+from mobileinst_core.tracking.offline import ChosenTrack
 from mobileinst_core.video.cameras import StreamLostError
 from mobileinst_core.video.images import DiskFullError, VideoIOError
 from mobileinst_core.ytvis.results_file import VideoResultsFile
@@ -22,10 +23,14 @@ class Collector:
     def add(self, frame):
         self.frames.append(frame)
 
-    def result(self, image_size, output_size):
+    def chosen(self, image_size, output_size):
         assert (image_size, output_size) == ((8, 12), (4, 6))
         rles = [None if frame is None else MASK for frame in self.frames]
-        return {"pred_scores": [np.float32(0.5)], "pred_labels": [1], "pred_rles": [rles]}
+        nothing = [None] * len(rles)
+        yield ChosenTrack(0.75, 0, 3, iter([nothing]))
+        # In parts, the first of them without a mask.
+        yield ChosenTrack(np.float32(0.5), 1, 5, iter([rles[:1], rles[1:3], rles[3:]]))
+        yield ChosenTrack(0.25, 0, 3, iter([nothing]))
 
 
 @pytest.fixture
