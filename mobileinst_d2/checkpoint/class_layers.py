@@ -53,11 +53,13 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
     shared = [name for name in tensors if name in own]
     if cfg.MODEL.WARM_START_CLASSES:
         layers = _class_layers(cfg, own, tensors)
-        rows = _matching_rows(cfg, layers, tensors)
+        rows = _matching_rows(cfg, layers, own, tensors)
         adapted = {name: own[name].clone() for name in layers}
         for name, layer in adapted.items():
             for new, old in rows.items():
                 layer[new] = torch.as_tensor(tensors[name][old])
+            if extra := len(layer) - cfg.MODEL.NUM_CLASSES:
+                layer[-extra:] = torch.as_tensor(tensors[name][-extra:])
         return {**tensors, **adapted}
     if all(tensors[name].shape == own[name].shape for name in shared):
         _warn_of_other_classes(cfg)
@@ -71,7 +73,7 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
             "was trained on in MODEL.WARM_START_CLASSES, such as coco_2017_train.",
             cfg.MODEL.WEIGHTS,
             ", ".join(changed),
-            tensors[changed[0]].shape[0],
+            tensors[changed[0]].shape[0] - len(own[changed[0]]) + cfg.MODEL.NUM_CLASSES,
             cfg.MODEL.NUM_CLASSES,
         )
     return {**tensors, **{name: own[name] for name in changed}}
@@ -105,7 +107,8 @@ def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
 def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
     """Names of the tensors with a row per class: those that grow in a model of one class more.
 
-    Those that the checkpoint lacks, or has with rows of another shape, are left out.
+    Behind them may stand rows of no class, such as FastInst's "no object". Those that the
+    checkpoint lacks, or has with rows of another shape, are left out.
     """
     other = cfg.clone()
     other.defrost()
@@ -118,7 +121,7 @@ def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
         name
         for name, value in own.items()
         if value.ndim
-        and (value.shape[0], larger[name].shape[0]) == (count, count + 1)
+        and larger[name].shape[0] == value.shape[0] + 1 > count
         and name in tensors
         and tensors[name].shape[1:] == value.shape[1:]
     ]
@@ -142,7 +145,9 @@ def _warn_of_other_classes(cfg: CfgNode) -> None:
         )
 
 
-def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dict[int, int]:
+def _matching_rows(
+    cfg: CfgNode, layers: Sequence[str], own: Tensors, tensors: Tensors
+) -> dict[int, int]:
     """Check ``MODEL.WARM_START_CLASSES`` against the checkpoint, and match the classes."""
     source, weights = cfg.MODEL.WARM_START_CLASSES, cfg.MODEL.WEIGHTS
     if not is_registered(source):
@@ -159,7 +164,7 @@ def _matching_rows(cfg: CfgNode, layers: Sequence[str], tensors: Tensors) -> dic
             f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
             f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."
         )
-    sizes = {tensors[name].shape[0] for name in layers}
+    sizes = {len(tensors[name]) - len(own[name]) + cfg.MODEL.NUM_CLASSES for name in layers}
     if sizes != {len(old)}:
         raise CheckpointError(
             f"MODEL.WARM_START_CLASSES is {source!r} with {len(old)} classes, but {weights} has "

@@ -18,7 +18,7 @@ _RENAMED = [
     for pattern, name in (
         (rf"{_PIXELS}ppm\.stages\.(\d)\.1\.(.*)", r"pixel_decoder.ppm.branches.\1.conv.\2"),
         (rf"{_PIXELS}ppm\.bottleneck\.(.*)", r"pixel_decoder.ppm.bottleneck.conv.\1"),
-        (rf"{_PREDICTOR}meta_pos_embed", r"decoder.position.grid"),
+        (rf"{_PREDICTOR}meta_pos_embed", r"decoder.position"),
         (rf"{_PREDICTOR}empty_query_features\.(.*)", r"decoder.aux_queries.\1"),
         (rf"{_PREDICTOR}empty_query_pos_embed\.(.*)", r"decoder.aux_position.\1"),
         (

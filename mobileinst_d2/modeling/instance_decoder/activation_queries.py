@@ -64,14 +64,14 @@ class ActivationQueries(nn.Module):
         logits = self.classifier(self.conv(x).relu())
         rank = activation_rank(logits)
         if inside is not None:
-            rank = rank + inside
+            rank = rank + 2 * inside  # before local maxima, too
         # Fewer pixels than queries are in images below 160x160.
         count = min(self.num_queries, rank.shape[-2] * rank.shape[-1])
         pixels = rank.flatten(1).topk(count, dim=1).indices
         index = pixels[:, :, None].expand(-1, -1, x.shape[1])
         return QueryProposals(
             x.flatten(2).transpose(1, 2).gather(1, index),
-            position.expand(len(x), -1, -1).gather(1, index),
+            position.expand(x.shape[0], -1, -1).gather(1, index),
             pixels,
             logits,
         )

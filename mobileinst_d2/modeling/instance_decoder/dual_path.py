@@ -8,7 +8,7 @@ from torch import nn
 
 from mobileinst_core.options import check_option
 
-from ..layers import DecoderLayer, FeedForward, LearnedPosition, MultiHeadAttention, mlp
+from ..layers import DecoderLayer, FeedForward, MultiHeadAttention, ResizedPosition, mlp
 from ..postprocessing import mask_product
 from .activation_queries import ActivationQueries, QueryProposals
 
@@ -162,6 +162,7 @@ class DualPathDecoder(nn.Module):
                 raise ValueError(f"{name} is {number}, at least 1")
         if num_aux_queries < 0:
             raise ValueError(f"num_aux_queries is {num_aux_queries}, at least 0")
+        self.num_queries = num_queries
         self.proposals = None
         self.queries = self.query_position = None
         if queries == "activation":
@@ -171,7 +172,10 @@ class DualPathDecoder(nn.Module):
             self.query_position = nn.Embedding(num_queries, dim)
         self.aux_queries = nn.Embedding(num_aux_queries, dim)
         self.aux_position = nn.Embedding(num_aux_queries, dim)
-        self.position = LearnedPosition(dim, position_size)
+        # The public code starts with what the memory held before, at times NaN.
+        self.position = nn.Parameter(0.02 * torch.randn(1, dim, position_size, position_size))
+        self.fine_position = ResizedPosition()
+        self.middle_position = ResizedPosition()
         self.layers = nn.ModuleList(
             DualPathLayer(dim, num_heads, ffn_dim, dual_path=dual_path) for _ in range(num_layers)
         )
@@ -224,10 +228,10 @@ class DualPathDecoder(nn.Module):
         self, fine: torch.Tensor, middle: torch.Tensor, inside: torch.Tensor | None
     ) -> tuple[DecoderState, QueryProposals | None]:
         """Queries and pixels before the first layer."""
-        batch = len(fine)
+        batch = fine.shape[0]
         proposals = None
         if self.proposals is not None:
-            proposals = self.proposals(middle, self.position(middle), inside)
+            proposals = self.proposals(middle, self.middle_position(middle, self.position), inside)
             queries, position = proposals.queries, proposals.position
         else:
             queries, position = (
@@ -237,7 +241,7 @@ class DualPathDecoder(nn.Module):
             torch.cat((queries, self.aux_queries.weight.expand(batch, -1, -1)), dim=1),
             torch.cat((position, self.aux_position.weight.expand(batch, -1, -1)), dim=1),
             fine.flatten(2).transpose(1, 2),
-            self.position(fine),
+            self.fine_position(fine, self.position),
             tuple(fine.shape[-2:]),
         )
         return state, proposals

@@ -16,7 +16,7 @@ from .deform_conv import DeformableConv2d
 from .drop_path import DropPath
 from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
 from .pooling import AveragePool, BinAveragePool
-from .position import CoordinateChannels, LearnedPosition, SinePosition, sine_position
+from .position import CoordinateChannels, ResizedPosition, SinePosition, sine_position
 from .pyramid_pooling import PyramidPooling
 from .resize import bilinear_resize
 from .semantic_injection import SemanticInjection
@@ -36,9 +36,9 @@ __all__ = [
     "DropPath",
     "FeedForward",
     "InvertedResidual",
-    "LearnedPosition",
     "MultiHeadAttention",
     "PyramidPooling",
+    "ResizedPosition",
     "SemanticInjection",
     "SinePosition",
     "SizeConstant",

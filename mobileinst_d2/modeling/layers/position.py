@@ -3,12 +3,11 @@
 import math
 
 import torch
-from torch import nn
 
 from .resize import bilinear_resize
 from .size_constant import SizeConstant
 
-__all__ = ["CoordinateChannels", "LearnedPosition", "SinePosition", "sine_position"]
+__all__ = ["CoordinateChannels", "ResizedPosition", "SinePosition", "sine_position"]
 
 
 def sine_position(
@@ -61,23 +60,12 @@ class SinePosition(SizeConstant):
         return sine_position(height, width, channels, device=x.device).to(x.dtype)
 
 
-class LearnedPosition(SizeConstant):
+class ResizedPosition(SizeConstant):
     """A learned grid of positions, resized to a map (FastInst)."""
 
-    def __init__(self, dim: int, size: int) -> None:
-        """Build the grid.
-
-        Args:
-            dim: channels.
-            size: rows, and columns, of the grid.
-        """
-        super().__init__()
-        # The public code leaves what the memory held before, at times NaN.
-        self.grid = nn.Parameter(0.02 * torch.randn(1, dim, size, size))
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        """(H * W, C) for a map (B, C, H, W)."""
-        resized = bilinear_resize(self.grid, tuple(x.shape[-2:]))
+    def compute(self, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        """(H * W, C) for a map (B, C, H, W), from a grid (1, C, h, w)."""
+        resized = bilinear_resize(grid, tuple(x.shape[-2:]))
         return resized[0].flatten(1).transpose(0, 1).to(x.dtype)
 
 

@@ -20,12 +20,12 @@ class SizeConstant(nn.Module, ABC):
         super().__init__()
         self.register_buffer("fixed", None, persistent=False)
 
-    def forward(self, x: torch.Tensor, *options: int) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *options: int | torch.Tensor) -> torch.Tensor:
         """The tensor for an input like ``x``."""
         return self.compute(x, *options) if self.fixed is None else self.fixed
 
     @abstractmethod
-    def compute(self, x: torch.Tensor, *options: int) -> torch.Tensor:
+    def compute(self, x: torch.Tensor, *options: int | torch.Tensor) -> torch.Tensor:
         """Compute the tensor for an input of the size, type and device of ``x``."""
 
 

@@ -124,6 +124,20 @@ class FastInst(VideoSegmentor):
             ]
         return self.criterion(guided, outputs, match, targets, proposals)
 
+    def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> float:
+        """The number of objects; of class losses the sum of weights, of pixels that of frames."""
+        num_objects = super().loss_normalizer(name, batched_inputs)
+        num_frames = sum(
+            1 if isinstance(item["image"], torch.Tensor) else len(item["image"])
+            for item in batched_inputs
+        )
+        if name == "loss_proposal":
+            return num_frames
+        if name.startswith("loss_ce"):
+            weight = self.criterion.class_weights[-1].item()
+            return num_objects + weight * (num_frames * self.decoder.num_queries - num_objects)
+        return num_objects
+
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Mask embeddings, scores and mask features, see :class:`VideoSegmentor`."""
         last = self._decode(images, self._inside(images)).predictions[-1]
