@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.structures import Instances
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.tracking.build import scale_hysteresis
@@ -59,19 +60,22 @@ class Predictor:
         return category_ids(self._cfg)
 
     @torch.no_grad()
-    def predict(self, image: np.ndarray) -> Detections:
-        """Predict an image.
+    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+        """Predict an image, as Detectron2's ``DefaultPredictor`` does.
 
         Args:
             image: (H, W, 3), uint8, BGR.
 
         Returns:
-            The instances, best first, with masks of the image's size.
+            ``instances``, best first, with masks of the image's size.
         """
         height, width = image.shape[:2]
         prepared = torch.from_numpy(self.prepare(image))
-        outputs = self.model([{"image": prepared, "height": height, "width": width}])
-        return to_detections(outputs[0]["instances"])
+        return self.model([{"image": prepared, "height": height, "width": width}])[0]
+
+    def predict(self, image: np.ndarray) -> Detections:
+        """The same as detections, which is what trackers and the demo take."""
+        return to_detections(self(image)["instances"])
 
     def online_tracker(self, score_on: float | None = None) -> OnlineTracker:
         """Track live.

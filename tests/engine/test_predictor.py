@@ -31,7 +31,9 @@ def test_an_image_is_prepared_as_in_evaluation():
     detections = predictor.predict(frame)
     assert detections.image_size == (192, 300)
     assert len(detections) > 0
-    (item,) = seen
+    instances = predictor(frame)["instances"]  # as Detectron2's DefaultPredictor
+    assert torch.equal(instances.pred_masks, torch.from_numpy(detections.masks))
+    item, _ = seen
     assert item["image"].shape == (3, 96, 150)  # INPUT.MIN_SIZE_TEST
     mean = item["image"].flatten(1).float().mean(1)
     assert mean == pytest.approx(frame.mean((0, 1))[::-1], abs=1.0)  # RGB

@@ -15,7 +15,6 @@ from mobileinst_d2.engine import Trainer, load_predictor, setup_cfg
 from mobileinst_d2.modeling.criterion import SparseInstCriterion
 from mobileinst_d2.modeling.matcher import HungarianMatcher
 from mobileinst_d2.modeling.targets import prepare_targets
-from mobileinst_d2.structures import to_instances
 
 LOSSES = {
     "loss_cls": "loss_ce",
@@ -72,8 +71,7 @@ def test_outputs_and_results_are_the_published_ones(
         check_results(published, expected, result["instances"])
         height, width = image.shape[:2]
         # The other image pads this one to a larger map, which moves the coordinates.
-        alone = to_instances(predictor.predict(image))
-        assert alone.image_size == (height, width)
+        assert predictor(image)["instances"].image_size == (height, width)
 
 
 @pytest.mark.parametrize("normalization", ["global", "as_published"])
