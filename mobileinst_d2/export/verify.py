@@ -18,9 +18,10 @@ from .guard import run_graph_guarded
 __all__ = ["TOLERANCES", "check_graph", "sample_image"]
 
 # Largest difference to PyTorch that is accepted, relative to the largest value of the output. That
-# of int8 only tells a broken file from a working one: it is less than what zeros have. Weights in
-# half precision are rounded to 11 bits.
-TOLERANCES = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.9}
+# of int8 only tells a broken file from a working one: it is less than what zeros have. Rounding of
+# weights to half precision changes a trained network's outputs by a thousandth, one with its first
+# weights by a tenth.
+TOLERANCES = {"fp32": 1e-4, "fp16": 0.5, "int8": 0.9}
 # Where single precision itself costs a network more than a tenth of that, as much of it is.
 _ROUNDINGS = 10
 
