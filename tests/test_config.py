@@ -28,10 +28,11 @@ def test_detectron2s_own_defaults_stay_as_they_are():
     assert {key: ours[key] for key in detectron2} == detectron2
 
 
-def test_the_defaults_build():
+@pytest.mark.parametrize("system", ["MobileInst", "SparseInst"])
+def test_the_defaults_build(system):
     cfg = full_config()
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
+    cfg.MODEL.META_ARCHITECTURE = system
     cfg.MODEL.BACKBONE.NAME = "TopFormer"
     model = build_model(cfg)
     VideoPredictor(cfg, model)
