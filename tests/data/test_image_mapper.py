@@ -246,3 +246,25 @@ def test_boxes_of_crowds_go_through_the_transform(record):
     # Cut to the image; that of a corner that was cropped away is gone, and so is the boxless one.
     assert result["crowd_boxes"].tensor.tolist() == [[24, 4, 34, 26]]
     assert "annotations" not in result
+
+
+def test_zooming_out_keeps_the_size_and_moves_image_and_masks_alike(record, cfg):
+    cfg.INPUT.ZOOM_OUT, cfg.INPUT.MIN_SIZE_TRAIN = 4.0, (0,)
+    record["annotations"] = [{"category_id": 1, "segmentation": compressed(box_mask(4, 6, 36, 26))}]
+    sides, smaller = [], 0
+    for seed in range(20):
+        np.random.seed(seed)
+        result = ImageMapper(cfg, is_train=True)(record)
+        assert result["image"].shape == (3, HEIGHT, WIDTH)
+        x0, _, x1, _ = result["instances"].gt_boxes.tensor[0].tolist()
+        sides.append((x1 - x0) / 32)
+        smaller += sides[-1] < 1
+        # The red channel is the row number times 8; the frame has the mean of the pixels.
+        shown = result["image"][0][result["instances"].gt_masks.tensor[0]] / 8
+        assert shown.min() >= 5
+        assert shown.max() <= 26
+    assert 5 <= smaller <= 15
+    assert 0.2 < min(sides) < 0.6
+    cfg.INPUT.ZOOM_OUT = 0.5
+    with pytest.raises(ValueError, match=r"INPUT\.ZOOM_OUT"):
+        ImageMapper(cfg, is_train=True)

@@ -7,9 +7,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
+from PIL import Image
 
 from ...utils.evaluation_resizing import build_test_augmentations
-from ...utils.resize_transform import ResizeShortestEdge
+from ...utils.resize_transform import ResizeShortestEdge, ResizeTransform
 from ..reading import to_tensor
 from .targets import transform_masks
 
@@ -24,7 +25,7 @@ _REDRAWS = 3
 
 
 def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Crop, resize and flip as Detectron2 builds them from ``INPUT``.
+    """Crop, resize and flip as Detectron2 builds them from ``INPUT``, and zooming out before.
 
     Args:
         cfg: the config.
@@ -34,7 +35,7 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
         augmentations in the order in which to apply them.
 
     Raises:
-        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size.
+        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, or ``INPUT.ZOOM_OUT`` is below 1.
     """
     if not is_train:
         return build_test_augmentations(cfg)
@@ -46,7 +47,50 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if cfg.INPUT.ZOOM_OUT != 1:
+        background = float(np.mean(cfg.MODEL.PIXEL_MEAN))
+        augmentations.insert(0, T.RandomApply(RandomZoomOut(cfg.INPUT.ZOOM_OUT, background)))
     return augmentations
+
+
+class RandomZoomOut(T.Augmentation):
+    """Makes an image smaller and puts it anywhere in a plain frame of the image's own size.
+
+    It is SSD's expansion, for more small objects. The public codes make the frame larger and leave
+    the rest to a resize to the network's input; this costs less memory.
+    """
+
+    def __init__(self, max_ratio: float, background: float) -> None:
+        """Keep the range.
+
+        Args:
+            max_ratio: largest side of the frame over that of the image in it; 1 at least.
+            background: value of the frame, in [0, 255].
+
+        Raises:
+            ValueError: if ``max_ratio`` is below 1.
+        """
+        if max_ratio < 1:
+            raise ValueError(f"INPUT.ZOOM_OUT must be 1 at least, got {max_ratio}")
+        self.max_ratio = max_ratio
+        self.background = background
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The zoom of one image, (h, w, 3)."""
+        height, width = image.shape[:2]
+        ratio = np.random.uniform(1, self.max_ratio)
+        inner = max(1, int(height / ratio)), max(1, int(width / ratio))
+        top, left = (
+            np.random.randint(side - small + 1)
+            for side, small in zip((height, width), inner, strict=True)
+        )
+        frame = (left, top, width - left - inner[1], height - top - inner[0])
+        return T.TransformList(
+            [
+                ResizeTransform(height, width, *inner, Image.BILINEAR),
+                T.PadTransform(*frame, *inner[::-1], pad_value=self.background),
+            ]
+        )
 
 
 def build_color_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
