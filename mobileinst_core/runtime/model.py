@@ -14,7 +14,7 @@ from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker
-from mobileinst_core.video.preparation import FramePreparation, pad_image, stretch_image
+from mobileinst_core.video.preparation import FramePreparation, fit_image
 
 from .manifest import Manifest, read_manifest
 from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
@@ -255,12 +255,8 @@ class ExportedModel:
         self._require(name, needed)
         runner, pad_value = self.graphs[name], self.manifest.input["pad_value"]
         try:
-            batches = [
-                stretch_image(frame, self.size)
-                if self.stretches_images
-                else pad_image(frame, self.size, pad_value)
-                for frame in frames
-            ]
+            fit = {"pad_value": pad_value, "stretch": self.stretches_images}
+            batches = [fit_image(frame, self.size, **fit) for frame in frames]
         except ValueError as error:
             raise ExportError(f"{error}, the exported size is fixed") from error
         results = [runner(batch) for batch in batches]

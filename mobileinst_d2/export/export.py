@@ -21,7 +21,7 @@ from mobileinst_core.runtime.manifest import (
     write_manifest,
 )
 from mobileinst_core.runtime.runners import ExportError
-from mobileinst_core.video.preparation import pad_image, stretch_image
+from mobileinst_core.video.preparation import fit_image
 
 from ..utils.classes import category_ids, class_names
 from .model import read_thresholds
@@ -81,15 +81,8 @@ def export_model(
     quantizer = None
     if len(calibration):
         require_writer("onnx")
-        pad_value = image_input["pad_value"]
-        quantizer = Quantizer(
-            [
-                stretch_image(frame, size)
-                if model.stretches_images
-                else pad_image(frame, size, pad_value)
-                for frame in calibration
-            ]
-        )
+        fit = {"pad_value": image_input["pad_value"], "stretch": model.stretches_images}
+        quantizer = Quantizer([fit_image(frame, size, **fit) for frame in calibration])
     with _whole_folder(Path(output_dir)) as folder:
         graphs = _export_graphs(runtime, modules, folder, quantizer, half_weights)
         precision = "int8" if quantizer else "fp16" if half_weights else "fp32"

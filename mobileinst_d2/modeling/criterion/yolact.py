@@ -69,48 +69,31 @@ class YOLACTCriterion(nn.Module):
         """
         anchors = outputs["anchors"]
         matches = self._match(anchors, targets)
-        positives = [match.classes > 0 for match in matches]
-        count = sum(int(x.sum()) for x in positives)
+        count = sum(int((match.classes > 0).sum()) for match in matches)
         (normalizer,) = shares_of_batch([count], anchors.device)
+        totals = anchors.new_zeros(4)
         # Sums over pixels leave the range of half precision.
         with torch.autocast(anchors.device.type, enabled=False):
-            values = {k: v.float() for k, v in outputs.items() if k != "anchors"}
-            losses = {
-                "loss_cls": self.class_weight
-                * sum(
-                    _class_loss(x, match)
-                    for x, match in zip(values["class_logits"], matches, strict=True)
-                )
-                / normalizer,
-                "loss_box": self.box_weight
-                * sum(
-                    _box_loss(x[p], anchors[p], t.boxes[m.objects[p]])
-                    for x, p, m, t in zip(
-                        values["box_deltas"], positives, matches, targets, strict=True
+            for image, (match, target) in enumerate(zip(matches, targets, strict=True)):
+                x = {k: v[image].float() for k, v in outputs.items() if k != "anchors"}
+                positive = match.classes > 0
+                objects = match.objects[positive]
+                code = encode_boxes(target.boxes[objects], anchors[positive])
+                coefficients = x["coefficients"][positive]
+                totals = totals + torch.stack(
+                    (
+                        _class_loss(x["class_logits"], match.classes),
+                        F.smooth_l1_loss(x["box_deltas"][positive], code, reduction="sum"),
+                        _mask_loss(coefficients, x["prototypes"], target, objects),
+                        _semantic_loss(x["semantic_logits"], target),
                     )
                 )
-                / normalizer,
-                "loss_mask": self.mask_weight
-                * sum(
-                    _mask_loss(x[p], prototypes, t, m.objects[p])
-                    for x, prototypes, p, m, t in zip(
-                        values["coefficients"],
-                        values["prototypes"],
-                        positives,
-                        matches,
-                        targets,
-                        strict=True,
-                    )
-                )
-                / normalizer,
-                "loss_sem": self.semantic_weight
-                * sum(
-                    _semantic_loss(x, t)
-                    for x, t in zip(values["semantic_logits"], targets, strict=True)
-                )
-                / len(targets),
-            }
-        return losses
+        return {
+            "loss_cls": self.class_weight * totals[0] / normalizer,
+            "loss_box": self.box_weight * totals[1] / normalizer,
+            "loss_mask": self.mask_weight * totals[2] / normalizer,
+            "loss_sem": self.semantic_weight * totals[3] / len(targets),
+        }
 
     def count_positives(self, anchors: torch.Tensor, targets: Sequence[BoxTargets]) -> int:
         """How many anchors (A, 4) stand for an object in some images."""
@@ -120,23 +103,17 @@ class YOLACTCriterion(nn.Module):
         return [self.matcher(anchors, t.boxes, t.labels, t.crowd_boxes) for t in targets]
 
 
-def _class_loss(logits: torch.Tensor, match: AnchorTargets) -> torch.Tensor:
+def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropy over positives and the hardest negatives of an image.
 
     An image without positives has negatives as if it had one.
     """
-    classes = match.classes
     hardness = (logits.logsumexp(1) - logits[:, 0]).detach()
     hardness = hardness.masked_fill(classes != 0, -1)
     count = min(_NEGATIVES * max(int((classes > 0).sum()), 1), int((classes == 0).sum()))
     chosen = classes > 0
     chosen[hardness.topk(count).indices] = True
     return F.cross_entropy(logits[chosen], classes[chosen], reduction="sum")
-
-
-def _box_loss(deltas: torch.Tensor, anchors: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Sum of smooth L1 over P positives, all (P, 4)."""
-    return F.smooth_l1_loss(deltas, encode_boxes(boxes, anchors), reduction="sum")
 
 
 def _mask_loss(
