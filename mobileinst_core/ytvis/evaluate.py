@@ -48,15 +48,15 @@ class VideoMetrics:
         summary: AP (over IoU 0.5 to 0.95), AP50, AP75, APs, APm and APl (tracks with a mean area
             up to 128^2, 256^2 and more pixels), AR1, AR10 and AR100 (recall with as many tracks
             per video and category).
-        per_class: AP by class name.
+        per_class: AP by class name; nan for a class of which there is no ground truth.
     """
 
     summary: dict[str, float]
     per_class: dict[str, float]
 
     def table(self) -> str:
-        """Both parts as text tables."""
-        classes = list(self.per_class.items())
+        """Both parts as text tables; of the classes those that occur."""
+        classes = [item for item in self.per_class.items() if not math.isnan(item[1])]
         rows = [
             list(chain.from_iterable(classes[start : start + _TABLE_COLUMNS]))
             for start in range(0, len(classes), _TABLE_COLUMNS)

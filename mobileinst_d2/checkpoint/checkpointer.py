@@ -159,11 +159,13 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
             CheckpointError: if the file is damaged, holds more than data, or does not fit the
                 model.
         """
+        if not path:
+            return {}  # fvcore would say that the whole model is random, even with a backbone
         # Detectron2 after 0.6 takes options after a question mark. While it loads, it keeps them in
         # this attribute, which a failure leaves: then it would refuse to load ever again.
         has_options = hasattr(self, "_parsed_url_during_load")
-        file = path.partition("?")[0] if path and has_options else path
-        if file and "://" not in file and not os.path.isfile(file):
+        file = path.partition("?")[0] if has_options else path
+        if "://" not in file and not os.path.isfile(file):
             raise FileNotFoundError(
                 f"The checkpoint {path!r} does not exist. Check MODEL.WEIGHTS, or the file "
                 "last_checkpoint in OUTPUT_DIR when resuming."

@@ -1,15 +1,15 @@
 """Train or evaluate a model: ``mobileinst-train``, and ``train_net.py`` of a clone."""
 
 import argparse
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError
@@ -17,6 +17,7 @@ from mobileinst_d2.engine import (
     Trainer,
     add_exported_arguments,
     launch,
+    set_up_run,
     setup_cfg_of_model,
 )
 from mobileinst_d2.model_zoo import find_config_file
@@ -51,8 +52,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     if args.config_file:
         args.config_file = find_config_file(args.config_file)  # Detectron2 logs its content
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="mobileinst_d2")
+    set_up_run(cfg, args)
     return cfg
 
 
@@ -117,8 +117,12 @@ def invoke_main(argv: Sequence[str] | None = None) -> None:
         args.config_file = _config_of_folder(args.opts)
     if args.model and (args.resume or not args.eval_only):
         parser.error("--model is for --eval-only, without --resume: it cannot be trained further")
-    # Here too, so that a mistake is told once and not by every process.
-    setup_cfg_of_model(args)
+    # Here too, so that a mistake is told once and not by every process; warnings are told there.
+    logging.disable(logging.WARNING)
+    try:
+        setup_cfg_of_model(args)
+    finally:
+        logging.disable(logging.NOTSET)
     launch(
         main,
         args.num_gpus,

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -39,6 +40,7 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "check_num_classes",
+    "check_test_data",
     "is_video_dataset",
 ]
 
@@ -118,6 +120,26 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
     return build_detection_test_loader(
         dataset=load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
     )
+
+
+def check_test_data(cfg: CfgNode) -> None:
+    """Read the annotations of ``DATASETS.TEST``, so that a training does not end for their faults.
+
+    Args:
+        cfg: the config.
+
+    Raises:
+        UserError: if a file is missing or malformed, or the first image of a data set is missing.
+    """
+    for name in cfg.DATASETS.TEST:
+        records = load_videos(name) if is_video_dataset(name) else load_images(name)
+        first = records[0] if records else {}
+        files = first.get("file_names") or [first.get("file_name")]
+        if files[0] and "://" not in files[0] and not os.path.isfile(files[0]):
+            raise ConfigError(
+                f"The images of dataset '{name}' in DATASETS.TEST are missing: there is no "
+                f"{files[0]}. Correct its image root, or train without evaluation: DATASETS.TEST ()"
+            )
 
 
 def check_num_classes(cfg: CfgNode) -> None:

@@ -4,6 +4,7 @@ from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 
 from .exported import add_exported_arguments, setup_cfg_of_model
 from .launch import launch
+from .logs import set_up_run
 from .optimizer import build_optimizer
 from .predictor import Predictor, load_predictor
 from .setup import ConfigError, setup_cfg
@@ -19,6 +20,7 @@ __all__ = [
     "build_optimizer",
     "launch",
     "load_predictor",
+    "set_up_run",
     "setup_cfg",
     "setup_cfg_of_model",
 ]

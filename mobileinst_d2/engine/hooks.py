@@ -1,6 +1,7 @@
 """Hooks of the training loop."""
 
 import logging
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
 from mobileinst_d2.visualization import draw_predictions, draw_truth
 
-__all__ = ["DrawSamples", "RefitFoldedNorms", "StepSeed"]
+__all__ = ["DrawSamples", "RefitFoldedNorms", "SaveBeforeEvaluation", "StepSeed"]
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +156,41 @@ class DrawSamples(HookBase):
         ]
         drawn = np.vstack(rows)[..., ::-1].transpose(2, 0, 1)  # RGB, as TensorBoard wants it
         self.trainer.storage.put_image("sample", torch.from_numpy(drawn.copy()))
+
+
+class SaveBeforeEvaluation(HookBase):
+    """Writes a checkpoint before each evaluation on the way, so that none can lose what is trained.
+
+    The file ``model_before_evaluation.pth`` is replaced each time, and removed when the training
+    has ended well. Where a checkpoint is due anyway, that one serves. Goes before the evaluation
+    and after the periodic checkpoints, in the main process alone.
+    """
+
+    NAME = "model_before_evaluation"
+
+    def __init__(self, eval_period: int, checkpoint_period: int) -> None:
+        """Set up.
+
+        Args:
+            eval_period: TEST.EVAL_PERIOD; 0 = no evaluation on the way.
+            checkpoint_period: SOLVER.CHECKPOINT_PERIOD.
+        """
+        self.eval_period = eval_period
+        self.checkpoint_period = checkpoint_period
+
+    def after_step(self) -> None:
+        """Write a checkpoint if an evaluation follows."""
+        done = self.trainer.iter + 1
+        is_due = self.eval_period > 0 and done % self.eval_period == 0
+        if is_due and done < self.trainer.max_iter and done % self.checkpoint_period:
+            self.trainer.checkpointer.save(self.NAME, iteration=self.trainer.iter)
+
+    def after_train(self) -> None:
+        """Remove the file if the last checkpoint is another one."""
+        checkpointer = self.trainer.checkpointer
+        path = os.path.join(checkpointer.save_dir, f"{self.NAME}.pth")
+        if os.path.isfile(path) and checkpointer.get_checkpoint_file() != path:
+            os.remove(path)
 
 
 def _add_over_processes(total: torch.Tensor) -> None:

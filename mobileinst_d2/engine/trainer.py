@@ -19,7 +19,7 @@ from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator, inference_context
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventWriter, JSONWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,6 +35,7 @@ from mobileinst_d2.data.build import (
     build_test_loader,
     build_train_loader,
     check_num_classes,
+    check_test_data,
 )
 from mobileinst_d2.data.datasets import is_video_dataset
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
@@ -44,12 +45,12 @@ from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
 from .best_checkpoint import EarlyStop, build_best_checkpointer
-from .hooks import DrawSamples, RefitFoldedNorms, StepSeed
+from .hooks import DrawSamples, RefitFoldedNorms, SaveBeforeEvaluation, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .setup import ConfigError
 from .train_step import build_train_step
-from .writers import build_writers
+from .writers import build_writers, write_null_for_nan
 
 __all__ = ["Trainer"]
 
@@ -81,6 +82,7 @@ class Trainer(DefaultTrainer):
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        check_test_data(cfg)
         # On a CPU a step takes a fifth to a third less time in this order of the memory.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
@@ -129,6 +131,9 @@ class Trainer(DefaultTrainer):
         for hook in super().build_hooks():
             if isinstance(hook, PeriodicWriter):
                 hooks += self._hooks_before_writing()
+            if isinstance(hook, EvalHook) and comm.is_main_process():
+                solver, period = self.cfg.SOLVER, self.cfg.TEST.EVAL_PERIOD
+                hooks.append(SaveBeforeEvaluation(period, solver.CHECKPOINT_PERIOD))
             hooks.append(self._eval_hook() if isinstance(hook, EvalHook) else hook)
             if isinstance(hook, EvalHook):
                 hooks += build_best_checkpointer(self.cfg, self.model)
@@ -161,7 +166,29 @@ class Trainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers and those of `build_writers`, which come first."""
         # TensorBoard's clears what it has written.
-        return [*build_writers(self.cfg), *super().build_writers()]
+        return [
+            *build_writers(self.cfg),
+            *(
+                write_null_for_nan(writer) if isinstance(writer, JSONWriter) else writer
+                for writer in super().build_writers()
+            ),
+        ]
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR, or load MODEL.WEIGHTS.
+
+        Args:
+            resume: whether to look for a checkpoint; without, one that is there is warned of.
+        """
+        if not resume and self.checkpointer.has_checkpoint():
+            logger.warning(
+                "%s holds a training already, up to %s: its checkpoints and results are replaced, "
+                "its metrics and logs continued. --resume goes on with it; another OUTPUT_DIR "
+                "keeps it.",
+                self.cfg.OUTPUT_DIR,
+                os.path.basename(self.checkpointer.get_checkpoint_file()),
+            )
+        super().resume_or_load(resume)
 
     def train(self) -> OrderedDict | None:
         """Run the training from `start_iter` on.
@@ -169,6 +196,15 @@ class Trainer(DefaultTrainer):
         Returns:
             The results of the last evaluation if TEST.EXPECTED_RESULTS asks to check them.
         """
+        if 0 < self.max_iter <= self.start_iter:
+            logger.info(
+                "There is nothing to do: the training in %s has done %d iterations of %d. A larger "
+                "SOLVER.MAX_ITER or SOLVER.EPOCHS goes on with it, --eval-only evaluates it.",
+                self.cfg.OUTPUT_DIR,
+                self.start_iter,
+                self.max_iter,
+            )
+            return None
         if comm.is_main_process() and self.cfg.DATASETS.TRAIN:
             # So that the demo knows the classes without the data. Not before the weights are
             # loaded, which may lie in the same folder, with the names of other classes.

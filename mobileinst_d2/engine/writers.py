@@ -2,17 +2,19 @@
 
 import csv
 import importlib
+import json
 import math
 import os
 from collections import defaultdict
 from types import ModuleType
+from typing import IO, Any
 
 from detectron2.config import CfgNode
-from detectron2.utils.events import EventWriter, get_event_storage
+from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 
 from mobileinst_core.errors import ConfigError
 
-__all__ = ["CSVWriter", "MLflowWriter", "WandbWriter", "build_writers"]
+__all__ = ["CSVWriter", "MLflowWriter", "WandbWriter", "build_writers", "write_null_for_nan"]
 
 
 class _NewScalars(EventWriter):
@@ -77,6 +79,34 @@ class CSVWriter(_NewScalars):
             writer.writeheader()
             writer.writerows(rows)
         os.replace(partial, self._path)
+
+
+def write_null_for_nan(writer: JSONWriter) -> JSONWriter:
+    """Let Detectron2's ``metrics.json`` have ``null`` for what is not finite: JSON has no NaN.
+
+    Args:
+        writer: Detectron2's writer; it is changed.
+
+    Returns:
+        The same writer.
+    """
+    writer._file_handle = _StrictLines(writer._file_handle)
+    return writer
+
+
+class _StrictLines:
+    """A file to which lines of JSON are written."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        values = json.loads(line)
+        strict = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps(strict, sort_keys=True) + "\n")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class WandbWriter(_NewScalars):

@@ -1,6 +1,7 @@
 """Evaluation of video instance segmentation inside Detectron2."""
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
@@ -90,7 +91,7 @@ class YTVISEvaluator(DatasetEvaluator):
 
         Returns:
             ``{"segm": metrics}`` in percent, those of `VideoMetrics.summary` and ``AP-<name>`` for
-            each class; empty without annotations, and outside of the main process.
+            each class that occurs; empty without annotations, and outside of the main process.
         """
         predictions = self._predictions
         if self._distributed:
@@ -106,7 +107,11 @@ class YTVISEvaluator(DatasetEvaluator):
             return OrderedDict()
         metrics = evaluate_ytvis(self._truth, results)
         logger.info("Results on '%s':\n%s", self._dataset_name, metrics.table())
-        per_class = {f"AP-{name}": value for name, value in metrics.per_class.items()}
+        per_class = {
+            f"AP-{name}": value
+            for name, value in metrics.per_class.items()
+            if not math.isnan(value)
+        }
         return OrderedDict(segm=metrics.summary | per_class)
 
     def _to_results(self, output: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A training survives interruptions unchanged, and evaluates each data set its own way."""
 
+import logging
 from collections import OrderedDict
 from pathlib import Path
 
@@ -70,11 +71,52 @@ def test_evaluation_in_between_does_not_change_the_course(tmp_path, straight, mo
     assert same(weights(trainer), weights(straight[0]))
 
 
-def test_resuming_a_finished_training_does_nothing(tmp_path, straight):
+def test_resuming_a_finished_training_does_nothing_and_says_so(
+    tmp_path, straight, caplog, monkeypatch
+):
     run(make_cfg(tmp_path))
-    resumed, history = run(make_cfg(tmp_path), resume=True)
+    monkeypatch.setattr(ToyTrainer, "test", classmethod(lambda *_: pytest.fail("evaluated")))
+    with caplog.at_level(logging.INFO):
+        resumed, history = run(make_cfg(tmp_path), resume=True)
     assert history == {}
+    assert "nothing to do: the training in" in caplog.text
+    assert "12 iterations of 12" in caplog.text
     assert same(weights(resumed), weights(straight[0]))
+
+
+def test_a_second_training_in_a_folder_warns(tmp_path, caplog):
+    run(make_cfg(tmp_path))
+    assert "holds a training already" not in caplog.text
+    _, history = run(make_cfg(tmp_path))
+    assert min(history) == 0
+    assert f"{tmp_path} holds a training already, up to model_final.pth" in caplog.text
+
+
+@pytest.mark.parametrize("failing", [6, 8])
+def test_a_failing_evaluation_loses_nothing(tmp_path, straight, monkeypatch, failing):
+    """Checkpoints are due after 4, 8 and 12 iterations, evaluations after 2, 4, 6, ..."""
+
+    def fail(cls, cfg, model, evaluators=None):
+        calls.append(None)
+        if 2 * len(calls) == failing:
+            raise KeyError("area")
+        return {}
+
+    calls = []
+    monkeypatch.setattr(ToyTrainer, "test", classmethod(fail))
+    opts = ("TEST.EVAL_PERIOD", 2)
+    with pytest.raises(KeyError, match="area"):
+        run(make_cfg(tmp_path, *opts))
+    resumed, history = run(make_cfg(tmp_path, *opts), resume=True)
+    assert min(history) == failing
+    assert same(weights(resumed), weights(straight[0]))
+    # Others serve where they are due, and the file goes with the end.
+    assert {path.name for path in tmp_path.glob("*.pth")} == {
+        "model_0000003.pth",
+        "model_0000007.pth",
+        "model_0000011.pth",
+        "model_final.pth",
+    }
 
 
 def test_resume_without_checkpoint_starts_anew_and_says_so(tmp_path, straight, caplog):

@@ -1,15 +1,16 @@
 """Numbers of a training in tables and trackers."""
 
 import csv
+import json
 import sys
 from types import SimpleNamespace
 
 import pytest
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, JSONWriter
 from toy_training import make_cfg, run
 
 from mobileinst_core.errors import ConfigError
-from mobileinst_d2.engine.writers import CSVWriter, build_writers
+from mobileinst_d2.engine.writers import CSVWriter, build_writers, write_null_for_nan
 
 
 def table(path):
@@ -40,6 +41,22 @@ def test_columns_may_come_later(tmp_path):
         {"iteration": "0", "loss": "2.0", "AP": ""},
         {"iteration": "3", "loss": "1.5", "AP": "30.0"},
     ]
+
+
+def test_metrics_json_has_null_for_what_is_not_finite(tmp_path):
+    path = tmp_path / "metrics.json"
+    with EventStorage() as storage:
+        writer = write_null_for_nan(JSONWriter(str(path)))
+        storage.put_scalars(AP=30.0, APl=float("nan"), ratio=float("inf"), smoothing_hint=False)
+        writer.write()
+        writer.close()
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    (line,) = path.read_text().splitlines()
+    expected = {"iteration": 0, "AP": 30.0, "APl": None, "ratio": None}
+    assert json.loads(line, parse_constant=refuse) == expected
 
 
 @pytest.fixture
