@@ -15,7 +15,7 @@ from .base import Graph, Names, Tensors, Writer, Written, some_outputs
 
 __all__ = ["ONNX", "write_onnx"]
 
-# The first version whose operators include all that PyTorch's exporter writes.
+# The first version whose operators include all that PyTorch's exporter writes for most networks.
 _OPSET = 18
 # Smaller weights, such as biases, save nothing.
 _MIN_HALVED = 256
@@ -34,6 +34,8 @@ def write_onnx(
     Raises:
         ExportError: the exporter refuses it.
     """
+    # A layer that needs a later version says so.
+    opset = max(getattr(layer, "onnx_opset", _OPSET) for layer in module.modules())
     try:
         torch.onnx.export(
             module,
@@ -42,7 +44,7 @@ def write_onnx(
             input_names=list(input_names),
             output_names=list(output_names),
             dynamo=True,
-            opset_version=_OPSET,
+            opset_version=opset,
             external_data=False,
             optimize=True,
             verbose=False,

@@ -12,7 +12,12 @@ class DeformableConv2d(nn.Module):
 
     It computes with torchvision's operator, so it runs on every device that PyTorch does and needs
     no compiled part of Detectron2.
+
+    Attributes:
+        onnx_opset: the version of ONNX that has the operator.
     """
+
+    onnx_opset = 19
 
     def __init__(self, conv: nn.Conv2d) -> None:
         """Make it of a convolution, whose weights it takes over.
