@@ -231,6 +231,8 @@ class _Part(NamedTuple):
 
 def _load_part(cfg: CfgNode, name: str) -> _Part:
     if is_video_dataset(name):
+        if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+            _logger.warning("DATALOADER.FILTER_EMPTY_ANNOTATIONS False has no effect on videos.")
         dataset = ClipDataset(_training_videos(name), cfg.DATALOADER.VIS_SAMPLE_UNIT)
         return _Part(name, dataset, dataset.sizes, dataset.num_frames)
     if is_pseudo_clips(name):

@@ -17,6 +17,8 @@ from mobileinst_d2.data.datasets import register_builtin_datasets, register_cust
 from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
 from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
+from .unused_keys import check_unused_keys
+
 __all__ = ["ConfigError", "setup_cfg"]
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ _MOVED = (
 def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
     """Build the config of a run, and register the data sets that it lists.
 
-    Where MODEL.DEVICE asks for CUDA and there is none, it becomes "cpu" with a warning.
+    Where MODEL.DEVICE asks for CUDA and there is none, it becomes "cpu" with a warning. Another
+    tells of keys of Detectron2 that are set and have no effect.
 
     Args:
         config_file: yaml file, which may name another as ``_BASE_``. Both may also be names of
@@ -54,8 +57,8 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
 
     Raises:
         ConfigError: if the file is missing or no yaml mapping, a key is unknown, a value has the
-            wrong type, a key has no value, or INPUT.FIXED_SIZE_TEST is no size. Unknown keys come
-            with the closest known one.
+            wrong type, a key has no value, INPUT.FIXED_SIZE_TEST is no size, or the config asks for
+            what is not here. Unknown keys come with the closest known one.
     """
     cfg = get_cfg()
     add_mobileinst_config(cfg)
@@ -66,6 +69,7 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
             "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE
         )
         cfg.MODEL.DEVICE = "cpu"
+    check_unused_keys(cfg)
     fixed_test_size(cfg)
     register_custom_datasets(cfg)
     register_builtin_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
