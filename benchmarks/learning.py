@@ -201,7 +201,8 @@ def summarize(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
 
     Returns:
         One row per run and evaluation of which at least one seed is done: the run, how the model
-        was tested, its iterations, and a list over seeds of each metric.
+        was tested, its iterations, and a list over seeds of each metric. "best AP" is that of the
+        best evaluation on the way: what stopping there would have given, chosen by the test set.
     """
     rows = []
     for run in runs:
@@ -215,6 +216,8 @@ def summarize(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
                     continue
                 curve = read_curve(folder)
                 metrics = _kept_metrics(ROOT / run.truth, found[0])
+                on_the_way = [] if test else [value for _, value in curve["AP"]]
+                metrics["best AP"] = max([metrics["AP"], *on_the_way])
                 metrics["loss_cls"] = curve["loss_cls"][-1][1]
                 metrics["seconds per iteration"] = statistics.median(v for _, v in curve["time"])
                 row["seeds"].append(seed)
@@ -237,7 +240,10 @@ def _kept_metrics(truth: Path, results: Path) -> dict[str, float]:
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of :func:`summarize` as a Markdown table, with the mean and each seed's value."""
-    metrics = ("AP", "AP50", "agnostic AP", "agnostic AP50", "loss_cls", "seconds per iteration")
+    metrics = (
+        *("AP", "best AP", "AP50", "agnostic AP", "agnostic AP50"),
+        *("loss_cls", "seconds per iteration"),
+    )
     lines = []
     for row in rows:
         cells = []
