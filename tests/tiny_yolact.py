@@ -23,6 +23,7 @@ _SIZES = {
     "MODEL.YOLACT.ANCHOR_SIZES": [12, 24, 48, 70],
     "DATASETS.TEST": (),
     "DATASETS.TRAIN": (),
+    "DATALOADER.NUM_WORKERS": 0,
 }
 
 

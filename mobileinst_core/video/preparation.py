@@ -4,18 +4,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from .resize import resize_image
 
 __all__ = [
     "FramePreparation",
-    "fit_image",
     "pad_image",
     "size_by_shortest_edge",
     "size_to_fit",
-    "stretch_image",
 ]
 
 
@@ -114,38 +111,3 @@ def pad_image(image: np.ndarray, size: tuple[int, int], pad_value: Sequence[floa
     batch[:] = np.asarray(pad_value, np.float32)[:, None, None]
     batch[0, :, :height, :width] = np.asarray(image)
     return batch
-
-
-def stretch_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch an image to a batch of one, bilinear and without rounding.
-
-    Args:
-        image: (3, h, w), in [0, 255]; a tensor on the CPU will do.
-        size: (H, W) of the batch.
-
-    Returns:
-        (1, 3, H, W), float32.
-    """
-    channels_last = np.ascontiguousarray(np.asarray(image, np.float32).transpose(1, 2, 0))
-    stretched = cv2.resize(channels_last, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(stretched.transpose(2, 0, 1))[None]
-
-
-def fit_image(
-    image: np.ndarray, size: tuple[int, int], *, pad_value: Sequence[float], stretch: bool
-) -> np.ndarray:
-    """Make a batch of one of an image as the model wants it: see the two functions above.
-
-    Args:
-        image: (3, h, w), in [0, 255]; a tensor on the CPU will do.
-        size: (H, W) of the batch.
-        pad_value: of what the image does not fill, per channel.
-        stretch: whether the image is stretched instead.
-
-    Returns:
-        (1, 3, H, W), float32.
-
-    Raises:
-        ValueError: the image is too large, and not stretched.
-    """
-    return stretch_image(image, size) if stretch else pad_image(image, size, pad_value)

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from detectron2.data import transforms as T
 
 from mobileinst_core.video.preparation import (
     FramePreparation,
-    fit_image,
     size_by_shortest_edge,
     size_to_fit,
 )
@@ -63,12 +60,3 @@ def test_sizes_by_the_shortest_edge_are_those_of_detectron2(size, min_size, max_
 )
 def test_a_size_that_fits_keeps_the_aspect_ratio(size, expected):
     assert size_to_fit(size, (64, 128)) == expected
-
-
-@pytest.mark.parametrize("size", [(31, 90), (120, 33)])
-def test_stretching_is_that_of_pytorch(size):
-    image = np.random.default_rng(0).integers(0, 256, (3, 64, 47), dtype=np.uint8)
-    expected = F.interpolate(torch.from_numpy(image)[None].float(), size=size, mode="bilinear")
-    found = fit_image(image, size, pad_value=(0, 0, 0), stretch=True)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
-    assert found.dtype == np.float32
