@@ -54,12 +54,15 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
     if cfg.MODEL.WARM_START_CLASSES:
         layers = _class_layers(cfg, own, tensors)
         rows = _matching_rows(cfg, layers, own, tensors)
-        adapted = {name: own[name].clone() for name in layers}
-        for name, layer in adapted.items():
+        adapted = {}
+        for name, count in layers.items():
+            layer = _by_class(own[name], count).clone()
+            found = _by_class(torch.as_tensor(tensors[name]), count)
             for new, old in rows.items():
-                layer[new] = torch.as_tensor(tensors[name][old])
+                layer[new] = found[old]
             if extra := len(layer) - cfg.MODEL.NUM_CLASSES:
-                layer[-extra:] = torch.as_tensor(tensors[name][-extra:])
+                layer[-extra:] = found[-extra:]
+            adapted[name] = _by_anchor(layer, count)
         return {**tensors, **adapted}
     if all(tensors[name].shape == own[name].shape for name in shared):
         _warn_of_other_classes(cfg)
@@ -73,7 +76,7 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
             "was trained on in MODEL.WARM_START_CLASSES, such as coco_2017_train.",
             cfg.MODEL.WEIGHTS,
             ", ".join(changed),
-            tensors[changed[0]].shape[0] - len(own[changed[0]]) + cfg.MODEL.NUM_CLASSES,
+            _num_classes(cfg, own[changed[0]], tensors[changed[0]], layers[changed[0]]),
             cfg.MODEL.NUM_CLASSES,
         )
     return {**tensors, **{name: own[name] for name in changed}}
@@ -104,11 +107,12 @@ def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
     }
 
 
-def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
-    """Names of the tensors with a row per class: those that grow in a model of one class more.
+def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> dict[str, int]:
+    """The tensors with rows per class, those that grow in a model of one class more, and how many.
 
-    Behind them may stand rows of no class, such as FastInst's "no object". Those that the
-    checkpoint lacks, or has with rows of another shape, are left out.
+    With one row per class, behind them may stand rows of no class, such as FastInst's "no object".
+    With several, which belong to anchors, the background is there, too: see `_by_class`. Tensors
+    that the checkpoint lacks, or has with rows of another shape, are left out.
     """
     other = cfg.clone()
     other.defrost()
@@ -117,14 +121,36 @@ def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> list[str]:
     with torch.random.fork_rng(devices=[]):
         larger = build_model(other).state_dict()
     count = cfg.MODEL.NUM_CLASSES
-    return [
-        name
-        for name, value in own.items()
-        if value.ndim
-        and larger[name].shape[0] == value.shape[0] + 1 > count
+    growth = {name: len(larger[name]) - len(value) for name, value in own.items() if value.ndim}
+    return {
+        name: rows
+        for name, rows in growth.items()
+        if rows > 0
+        and (len(own[name]) >= count if rows == 1 else len(own[name]) == rows * (count + 1))
         and name in tensors
-        and tensors[name].shape[1:] == value.shape[1:]
-    ]
+        and tensors[name].shape[1:] == own[name].shape[1:]
+        and len(tensors[name]) % rows == 0
+    }
+
+
+def _by_class(layer: torch.Tensor, anchors: int) -> torch.Tensor:
+    """A row for each class, then those of no class.
+
+    Of several anchors, the layer has for one after the other the background and all classes.
+    """
+    if anchors == 1:
+        return layer
+    return layer.unflatten(0, (anchors, -1)).transpose(0, 1).roll(-1, 0)
+
+
+def _by_anchor(rows: torch.Tensor, anchors: int) -> torch.Tensor:
+    """The inverse of `_by_class`."""
+    return rows if anchors == 1 else rows.roll(1, 0).transpose(0, 1).flatten(0, 1)
+
+
+def _num_classes(cfg: CfgNode, own: torch.Tensor, tensor: torch.Tensor, rows: int) -> int:
+    """How many classes a layer of a checkpoint has."""
+    return (len(tensor) - len(own)) // rows + cfg.MODEL.NUM_CLASSES
 
 
 def _warn_of_other_classes(cfg: CfgNode) -> None:
@@ -146,7 +172,7 @@ def _warn_of_other_classes(cfg: CfgNode) -> None:
 
 
 def _matching_rows(
-    cfg: CfgNode, layers: Sequence[str], own: Tensors, tensors: Tensors
+    cfg: CfgNode, layers: Mapping[str, int], own: Tensors, tensors: Tensors
 ) -> dict[int, int]:
     """Check ``MODEL.WARM_START_CLASSES`` against the checkpoint, and match the classes."""
     source, weights = cfg.MODEL.WARM_START_CLASSES, cfg.MODEL.WEIGHTS
@@ -164,7 +190,7 @@ def _matching_rows(
             f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
             f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."
         )
-    sizes = {len(tensors[name]) - len(own[name]) + cfg.MODEL.NUM_CLASSES for name in layers}
+    sizes = {_num_classes(cfg, own[name], tensors[name], rows) for name, rows in layers.items()}
     if sizes != {len(old)}:
         raise CheckpointError(
             f"MODEL.WARM_START_CLASSES is {source!r} with {len(old)} classes, but {weights} has "

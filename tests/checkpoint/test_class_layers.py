@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from tiny_models import build_tiny_model, tiny_config
+from tiny_yolact import build_tiny_yolact, tiny_yolact_config
 from torch import nn
 from toy_training import ToyTrainer, make_cfg
 
@@ -231,3 +232,28 @@ def test_a_source_without_a_checkpoint_is_pointed_out(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         ToyTrainer(make_cfg(tmp_path, "MODEL.WARM_START_CLASSES", "coco_2017_train"))
     assert "MODEL.WARM_START_CLASSES has no effect" in caplog.text
+
+
+def test_rows_of_anchors_and_their_background_are_kept(tmp_path):
+    weight, semantic = "head.classes.weight", "semantic_head.weight"
+    state = build_tiny_yolact(MODEL__NUM_CLASSES=40).state_dict()
+    # Of three anchors, each with the background first.
+    marks = torch.arange(-1, 40) + 100.0 * torch.arange(3)[:, None]
+    state[weight] = marks.reshape(-1, 1, 1, 1).expand_as(state[weight]).clone()
+    new, old = dataset_class_names("coco_2017_train"), dataset_class_names("ytvis_2019_train")
+    options = {"MODEL__NUM_CLASSES": 80, "DATASETS__TRAIN": ("coco_2017_train",)}
+    options["MODEL__WEIGHTS"] = str(tmp_path / "old.pth")
+    cfg = tiny_yolact_config(**options, MODEL__WARM_START_CLASSES="ytvis_2019_train")
+    model = build_tiny_yolact(**options)
+    fresh = model.state_dict()[weight].unflatten(0, (3, 81))
+    adapted = adapt_class_layers(cfg, model, state)
+    found = adapted[weight].unflatten(0, (3, 81))
+    dog, banana = new.index("dog"), new.index("banana")
+    for anchor in range(3):
+        assert (found[anchor, 0] == 100 * anchor - 1).all()
+        assert (found[anchor, 1 + dog] == 100 * anchor + old.index("dog")).all()
+        assert torch.equal(found[anchor, 1 + banana], fresh[anchor, 1 + banana])
+    assert torch.equal(adapted[semantic][dog], state[semantic][old.index("dog")])
+    # Without names all is fresh.
+    plain = adapt_class_layers(tiny_yolact_config(**options), model, state)
+    assert torch.equal(plain[weight], model.state_dict()[weight])
