@@ -261,12 +261,17 @@ class BoxMasks:
             _axis(*lengths, self._stride, self._upsampling)
             for lengths in zip(self._logits.shape[1:], image_size, output_size, strict=True)
         )
+        # Without a resize of the input one of the three steps is left.
+        factor, rest = divmod(self._stride, self._upsampling)
+        is_direct = tuple(image_size) == tuple(output_size) and rest == 0
         heights = self._lit(rows.resize_all(self._largest[0]))
         widths = self._lit(columns.resize_all(self._largest[1]))
         for number in numbers.tolist():
             (top, bottom), (left, right) = heights[number], widths[number]
             if bottom == 0 or right == 0 or (window := self._window(number)) is None:
                 yield None
+            elif is_direct:
+                yield _enlarge(window, factor, heights[number], widths[number], by_column)
             elif by_column:
                 values = _transpose(rows.resize(window.values, window.top, top, bottom))
                 yield _Part(top, left, columns.resize(values, window.left, left, right))
@@ -274,6 +279,23 @@ class BoxMasks:
                 values = _transpose(window.values)
                 values = _transpose(columns.resize(values, window.left, left, right))
                 yield _Part(top, left, rows.resize(values, window.top, top, bottom))
+
+
+def _enlarge(
+    window: _Part, factor: int, rows: tuple[int, int], columns: tuple[int, int], by_column: bool
+) -> _Part:
+    """Some rows and columns of the probabilities, each side of which grows by a whole factor."""
+    starts, slices, needed = (window.top, window.left), [], []
+    for start, (first, end) in zip(starts, (rows, columns), strict=True):
+        begin = max(first // factor - 1 - start, 0)
+        needed.append(slice(begin, -(-end // factor) + 1 - start))
+        slices.append(slice(first - factor * (start + begin), end - factor * (start + begin)))
+    values = window.values[tuple(needed)]
+    if by_column:
+        values, slices = _transpose(values), slices[::-1]
+    size = tuple(side * factor for side in values.shape)
+    values = cv2.resize(values, size[::-1], _scratch.take("resized", size, np.float32))
+    return _Part(rows[0], columns[0], values[tuple(slices)])
 
 
 def _transpose(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The step from frames to tracks that whole videos and live tracking share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -36,33 +38,45 @@ class VideoNetwork(NamedTuple):
     mask_upsampling: int = 1
     mask_product: Callable[[np.ndarray, Any], np.ndarray] = mask_product
 
+    def masks(self, mask_logits: np.ndarray, postprocessing: PostProcessing) -> BoxMasks:
+        """The masks of logits (N, h, w) of this network."""
+        return postprocessing.masks(
+            mask_logits, stride=self.mask_stride, upsampling=self.mask_upsampling
+        )
 
-class FramePrediction(NamedTuple):
-    """One frame in the order of the tracks.
+
+@dataclass(frozen=True, eq=False)
+class FramePrediction:
+    """One frame in the order of the tracks. Mask logits are made when they are asked for.
 
     Attributes:
         is_keyframe: the kernels are this frame's own.
         scores: (N, K), of the last key frame, in [0, 1].
-        mask_logits: (N, h, w), of the padded input.
-        mask_stride: see :class:`VideoNetwork`.
-        mask_upsampling: likewise.
+        kernels: (N, D), likewise.
+        mask_features: of this frame.
+        network: predicted it.
     """
 
     is_keyframe: bool
     scores: np.ndarray
-    mask_logits: np.ndarray
-    mask_stride: int
-    mask_upsampling: int
+    kernels: np.ndarray
+    mask_features: Any
+    network: VideoNetwork
 
-    def of_tracks(self, tracks: np.ndarray) -> "FramePrediction":
-        """A copy of some tracks only, (n,) numbers or (N,) booleans."""
-        return self._replace(scores=self.scores[tracks], mask_logits=self.mask_logits[tracks])
+    @cached_property
+    def mask_logits(self) -> np.ndarray:
+        """(N, h, w), of the padded input."""
+        return self.network.mask_product(self.kernels, self.mask_features)
 
-    def masks(self, postprocessing: PostProcessing) -> BoxMasks:
-        """The masks of all tracks."""
-        return postprocessing.masks(
-            self.mask_logits, stride=self.mask_stride, upsampling=self.mask_upsampling
-        )
+    def masks(
+        self, postprocessing: PostProcessing, tracks: np.ndarray | slice = slice(None)
+    ) -> BoxMasks:
+        """The masks of all tracks, or of some only, (n,) numbers or (N,) booleans."""
+        if "mask_logits" in vars(self) or isinstance(tracks, slice):
+            logits = self.mask_logits[tracks]
+        else:
+            logits = self.network.mask_product(self.kernels[tracks], self.mask_features)
+        return self.network.masks(logits, postprocessing)
 
 
 class KeyframeRunner:
@@ -165,15 +179,8 @@ class KeyframeRunner:
             else:
                 features = others[next_other]
                 next_other += 1
-            logits = self.network.mask_product(self._kernels, features)
             results.append(
-                FramePrediction(
-                    key,
-                    self._scores,
-                    logits,
-                    self.network.mask_stride,
-                    self.network.mask_upsampling,
-                )
+                FramePrediction(key, self._scores, self._kernels, features, self.network)
             )
         seconds["masks"] = perf_counter() - start - sum(seconds.values())
         self.timings = seconds

@@ -165,7 +165,7 @@ class VideoTracks:
         self.keep_tracks = keep_tracks
         self._track_scores = _TrackScores(score_pool, postprocessing)
         self._kept = KeptMasks(folder)
-        self._example: FramePrediction | None = None  # for what all frames have in common
+        self._network: VideoNetwork | None = None  # of all frames
 
     def add(self, frame: FramePrediction | None) -> None:
         """Take the next frame.
@@ -183,7 +183,7 @@ class VideoTracks:
         with np.errstate(divide="ignore"):
             logit = np.log(threshold) - np.log1p(-np.float64(threshold))
         self._kept.add(tracks, frame.mask_logits[tracks], float(logit) - _LOGIT_MARGIN)
-        self._example = frame._replace(scores=frame.scores[:0], mask_logits=frame.mask_logits[:0])
+        self._network = frame.network
 
     def result(self, image_size: tuple[int, int], output_size: tuple[int, int]) -> dict:
         """Choose the tracks.
@@ -230,7 +230,7 @@ class VideoTracks:
         Raises:
             ValueError: if no frame was predicted.
         """
-        if self._example is None:
+        if self._network is None:
             raise ValueError("the video has no frames")
         selection = self.postprocessing.select(
             self._track_scores.scores(),
@@ -259,7 +259,7 @@ class VideoTracks:
         """The masks of a track in every frame as RLE, some frames at a time."""
         for length, shown, logits in self._kept.of_track(track):
             rles: list[dict | None] = [None] * length
-            masks = self._example._replace(mask_logits=logits).masks(self.postprocessing)
+            masks = self._network.masks(logits, self.postprocessing)
             crops = masks.crops(np.arange(len(shown)), image_size, output_size)
             for number, crop in zip(shown.tolist(), crops, strict=True):
                 if crop is not None:

@@ -194,7 +194,7 @@ class OnlineTracker:
             if self.postprocessing.mask_rescore:
                 # Maskness only lowers scores. Tracks that stay hidden anyway go without.
                 candidates = self.tracks.candidates(scores)
-                masks = frame.of_tracks(candidates).masks(self.postprocessing)
+                masks = frame.masks(self.postprocessing, candidates)
                 quality = np.ones(len(scores), np.float32)
                 quality[candidates] = masks.quality()
                 scores = scores * quality[:, None]
@@ -202,7 +202,7 @@ class OnlineTracker:
         tracks = self.tracks.visible(self.max_instances)
         if masks is None:
             candidates = np.sort(tracks)
-            masks = frame.of_tracks(candidates).masks(self.postprocessing)
+            masks = frame.masks(self.postprocessing, candidates)
         numbers = np.searchsorted(candidates, tracks)
         pasted = masks.paste(numbers, self.image_size, output_size)
         shown = self.tracks.show(tracks[pasted.shown])

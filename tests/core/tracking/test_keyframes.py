@@ -39,7 +39,7 @@ def test_every_clip_begins_with_a_key_frame(clip_len, chunk):
         np.testing.assert_array_equal(result.scores, network.scores[key])
         mask_logits = torch.einsum("nd,dhw->nhw", network.kernels[key], network.mask_features[t])
         np.testing.assert_allclose(result.mask_logits, mask_logits, atol=1e-4, rtol=1e-4)
-        assert (result.mask_stride, result.mask_upsampling) == (8, 2)
+        assert (result.network.mask_stride, result.network.mask_upsampling) == (8, 2)
 
 
 def test_a_network_without_frames_to_do_is_not_called():
