@@ -17,6 +17,8 @@ __all__ = ["DecoderState", "DualPathDecoder", "DualPathOutput", "HeadPredictions
 _QUERIES = ("activation", "learned")
 # Added to attention logits where a query shall not look; half precision holds it, too.
 _MASKED = -1e4
+# Makes a step of a limited slope: any logit below 0 becomes less than -1.
+_STEEP = 1e30
 
 
 class HeadPredictions(NamedTuple):
@@ -163,6 +165,7 @@ class DualPathDecoder(nn.Module):
         if num_aux_queries < 0:
             raise ValueError(f"num_aux_queries is {num_aux_queries}, at least 0")
         self.num_queries = num_queries
+        self.num_aux_queries = num_aux_queries
         self.proposals = None
         self.queries = self.query_position = None
         if queries == "activation":
@@ -199,7 +202,7 @@ class DualPathDecoder(nn.Module):
         for layer, head in zip(self.layers, self.heads, strict=False):
             prediction = head(state, self._num_main(state), with_classes=self.training)
             with torch.no_grad():
-                bias = self._attention_bias(prediction.mask_logits >= 0)
+                bias = self._attention_bias(prediction.mask_logits)
             state = layer(state, bias)
             states.append(state)
             predictions.append(prediction)
@@ -218,7 +221,7 @@ class DualPathDecoder(nn.Module):
         Returns:
             The predictions after each of the D layers.
         """
-        bias = self._attention_bias(visible)
+        bias = self._attention_bias(visible.float() - 1)
         return [
             head(layer(state, bias), self._num_main(state))
             for layer, head, state in zip(self.layers, self.heads[1:], states[1:], strict=True)
@@ -247,14 +250,18 @@ class DualPathDecoder(nn.Module):
         return state, proposals
 
     def _num_main(self, state: DecoderState) -> int:
-        return state.queries.shape[1] - self.aux_queries.num_embeddings
+        return state.queries.shape[1] - self.num_aux_queries
 
-    def _attention_bias(self, visible: torch.Tensor) -> torch.Tensor:
-        """The bias (B, N + A, h * w) that masks attention.
+    def _attention_bias(self, mask_logits: torch.Tensor) -> torch.Tensor:
+        """The bias (B, N + A, h * w) that masks attention where logits (B, N, h, w) are below 0.
 
-        Queries that may look nowhere look everywhere, as the auxiliary ones do.
+        Queries that may look nowhere look everywhere, as the auxiliary ones do. Comparisons are
+        written as products and limits, which every runtime has.
         """
-        hidden = ~visible.flatten(2)
-        hidden = hidden & ~hidden.all(dim=2, keepdim=True)
-        bias = hidden.to(self.aux_queries.weight.dtype) * _MASKED
-        return F.pad(bias, (0, 0, 0, self.aux_queries.num_embeddings))
+        logits = mask_logits.flatten(2).float()
+        hidden = (logits * _STEEP).clamp(-1, 0)
+        looks = (logits.amax(dim=2, keepdim=True) * _STEEP).clamp(-1, 0) + 1
+        bias = hidden * looks * -_MASKED
+        if self.num_aux_queries:
+            bias = F.pad(bias, (0, 0, 0, self.num_aux_queries))
+        return bias

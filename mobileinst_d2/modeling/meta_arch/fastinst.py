@@ -174,7 +174,7 @@ class FastInst(VideoSegmentor):
         Padding is exactly 0 behind the normalisation, also in exported graphs. No image is, as no
         integer is the mean of a channel.
         """
-        if not self.ignore_padding:
+        if not self.ignore_padding or self.decoder.proposals is None:
             return None
         content = images.abs().amax(dim=1)
         return (F.max_pool2d(content, _QUERY_STRIDE) > 0).to(images.dtype)
