@@ -186,7 +186,8 @@ def read_curve(folder: Path) -> dict[str, list[tuple[int, float]]]:
         for line in file:
             values = json.loads(line)
             for key, name in names.items():
-                if key in values:
+                # Undefined numbers are null there.
+                if values.get(key) is not None:
                     # A resumed training writes the iterations since its checkpoint again.
                     curve[name][values["iteration"] + 1] = values[key]
     return {name: sorted(points.items()) for name, points in curve.items()}
