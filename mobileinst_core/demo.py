@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ from mobileinst_core.video.window import Window
 from mobileinst_core.video.writers import CODECS, VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
-__all__ = ["Model", "get_parser", "main", "open_model"]
+__all__ = ["Model", "get_parser", "main", "network_threads", "open_model"]
 
 TITLE = "MobileInst"
 
@@ -217,7 +218,7 @@ def open_model(args: argparse.Namespace) -> Model:
                 f"--config-file and --model exclude each other: {args.model} has all that it was "
                 "exported with."
             )
-        return ExportedModel.load(args.model, args.runtime, opts)
+        return ExportedModel.load(args.model, args.runtime, opts, num_threads=network_threads())
     if args.runtime:
         raise UserError("--runtime is for exported models: name the folder with --model.")
     try:
@@ -229,6 +230,13 @@ def open_model(args: argparse.Namespace) -> Model:
             "(--model) needs neither PyTorch nor Detectron2."
         ) from error
     return predictor.open_predictor(args.config_file, opts)
+
+
+def network_threads() -> int:
+    """Threads for the network: all cores, as the other stages leave most of them; four at most."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(4, cores)
 
 
 def run_images(args: argparse.Namespace) -> None:

@@ -1,5 +1,8 @@
 """One-to-one assignment of queries to objects."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -14,21 +17,29 @@ __all__ = ["HungarianMatcher", "PointMatcher", "assign"]
 Match = tuple[torch.Tensor, torch.Tensor]
 
 
-def assign(score: torch.Tensor) -> Match:
-    """One-to-one assignment with the largest sum of scores.
+def assign(scores: Sequence[torch.Tensor]) -> list[Match]:
+    """One-to-one assignments with the largest sums of scores, for all images of a batch.
+
+    A GPU is waited for once for all of them.
 
     Args:
-        score: (N, M); what is no number counts as 0: a diverged network still gets an assignment,
-            and the loss then names what diverged.
+        scores: per image (N, M); what is no number counts as 0: a diverged network still gets an
+            assignment, and the loss then names what diverged.
 
     Returns:
-        Two int64 tensors of length min(N, M): rows and columns.
+        Per image two int64 tensors of length min(N, M): rows and columns.
     """
-    rows, columns = linear_sum_assignment(score.nan_to_num(0.0).cpu().numpy(), maximize=True)
-    return (
-        torch.as_tensor(rows, dtype=torch.int64, device=score.device),
-        torch.as_tensor(columns, dtype=torch.int64, device=score.device),
-    )
+    if not scores:
+        return []
+    device = scores[0].device
+    values = torch.cat([score.flatten() for score in scores]).nan_to_num(0.0).cpu()
+    parts = values.split([score.numel() for score in scores])
+    pairs = [
+        np.stack(linear_sum_assignment(part.view(score.shape).numpy(), maximize=True))
+        for part, score in zip(parts, scores, strict=True)
+    ]
+    found = torch.from_numpy(np.concatenate(pairs, axis=1)).to(device, torch.int64)
+    return [(x[0], x[1]) for x in found.split([pair.shape[1] for pair in pairs], dim=1)]
 
 
 class HungarianMatcher(nn.Module):
@@ -65,24 +76,25 @@ class HungarianMatcher(nn.Module):
         Returns:
             Per image two int64 tensors of length min(N, M): query numbers and object numbers.
         """
-        return [
-            self._match(classes, masks, target)
-            for classes, masks, target in zip(class_logits, mask_logits, targets, strict=True)
-        ]
-
-    def _match(
-        self, class_logits: torch.Tensor, mask_logits: torch.Tensor, target: FrameTargets
-    ) -> Match:
-        device = mask_logits.device
-        if len(target.labels) == 0:
-            empty = torch.zeros(0, dtype=torch.int64, device=device)
-            return empty, empty
         # Powers and sums of squares leave the range of half precision.
-        with torch.autocast(device.type, enabled=False):
-            dice = pairwise_dice(mask_logits.float().flatten(1).sigmoid(), target.masks.flatten(1))
-            class_prob = class_logits.float().sigmoid()[:, target.labels]
-            score = dice**self.mask_power * class_prob**self.class_power  # n, m
-        return assign(score)
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            return assign(
+                [
+                    self._score(classes.float(), masks.float(), target)
+                    for classes, masks, target in zip(
+                        class_logits, mask_logits, targets, strict=True
+                    )
+                ]
+            )
+
+    def _score(
+        self, class_logits: torch.Tensor, mask_logits: torch.Tensor, target: FrameTargets
+    ) -> torch.Tensor:
+        if len(target.labels) == 0:
+            return mask_logits.new_zeros(len(mask_logits), 0)
+        dice = pairwise_dice(mask_logits.flatten(1).sigmoid(), target.masks.flatten(1))
+        class_prob = class_logits.sigmoid()[:, target.labels]
+        return dice**self.mask_power * class_prob**self.class_power  # n, m
 
 
 class PointMatcher(nn.Module):
@@ -138,15 +150,17 @@ class PointMatcher(nn.Module):
         """
         # Sums over points leave the range of half precision.
         with torch.autocast(mask_logits.device.type, enabled=False):
-            return [
-                self._match(
-                    class_logits[i].float(),
-                    mask_logits[i].float(),
-                    target,
-                    None if locations is None else locations[i],
-                )
-                for i, target in enumerate(targets)
-            ]
+            return assign(
+                [
+                    self._score(
+                        class_logits[i].float(),
+                        mask_logits[i].float(),
+                        target,
+                        None if locations is None else locations[i],
+                    )
+                    for i, target in enumerate(targets)
+                ]
+            )
 
     @torch.no_grad()
     def match_pixels(self, logits: torch.Tensor, targets: list[FrameTargets]) -> list[Match]:
@@ -159,26 +173,26 @@ class PointMatcher(nn.Module):
         Returns:
             Per image the numbers of pixels, row by row, and of objects.
         """
-        results = []
+        scores = []
         for values, target in zip(logits.float(), targets, strict=True):
             if len(target.labels) == 0:
-                results.append((target.rows, target.rows))
+                scores.append(values.new_zeros(values[0].numel(), 0))
                 continue
             probs = values.flatten(1).softmax(0)[target.labels]
             inside = F.adaptive_avg_pool2d(target.masks, values.shape[-2:]).flatten(1) > 0
             score = self.class_cost * probs + self.location_cost * inside
-            results.append(assign(score.T))
-        return results
+            scores.append(score.T)
+        return assign(scores)
 
-    def _match(
+    def _score(
         self,
         class_logits: torch.Tensor,
         mask_logits: torch.Tensor,
         target: FrameTargets,
         locations: torch.Tensor | None,
-    ) -> Match:
+    ) -> torch.Tensor:
         if len(target.labels) == 0:
-            return target.rows, target.rows
+            return mask_logits.new_zeros(len(mask_logits), 0)
         points = torch.rand(1, self.num_points, 2, device=mask_logits.device)
         logits = sample_points(mask_logits[None], points)[0]
         masks = sample_points(target.masks[None], points)[0]
@@ -188,4 +202,4 @@ class PointMatcher(nn.Module):
         if locations is not None:
             inside = sample_points(target.masks[None], locations[None])[0].T > 0
             cost = cost - self.location_cost * inside
-        return assign(-cost)
+        return -cost

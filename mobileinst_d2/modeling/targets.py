@@ -60,7 +60,22 @@ def prepare_targets(
     Returns:
         One entry per frame.
     """
-    return [_prepare_frame(frame.to(device), padded_size, mask_size, device) for frame in instances]
+    frames = [_visible_objects(frame) for frame in instances]
+    counts = [len(labels) for labels, _, _ in frames]
+    # One transfer of numbers and one of masks, as a GPU is waited for at each; boxes stay here.
+    numbers = torch.cat([torch.stack([labels, rows]) for labels, rows, _ in frames], dim=1)
+    padded = torch.cat([pad_to_size(masks, padded_size) for _, _, masks in frames])
+    numbers, padded = numbers.to(device), padded.to(device)
+    targets = []
+    for (labels, rows), masks in zip(
+        numbers.split(counts, dim=1), padded.split(counts), strict=True
+    ):
+        if len(labels):
+            resized = bilinear_resize(masks.float()[None], mask_size)[0]
+        else:
+            resized = torch.zeros((0, *mask_size), device=device)
+        targets.append(FrameTargets(labels, resized, rows))
+    return targets
 
 
 def prepare_box_targets(
@@ -101,20 +116,16 @@ def prepare_box_targets(
     return BoxTargets(instances.gt_classes[keep], boxes[keep] / scale, masks[keep], crowds)
 
 
-def _prepare_frame(
-    frame: Instances,
-    padded_size: tuple[int, int],
-    mask_size: tuple[int, int],
-    device: torch.device,
-) -> FrameTargets:
-    rows = torch.arange(len(frame), device=device)
+def _visible_objects(frame: Instances) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Classes (M,), rows (M,) and masks (M, H, W) bool of the objects that a frame shows."""
+    labels = frame.gt_classes
+    rows = torch.arange(len(frame), device=labels.device)
     if frame.has("gt_ids"):
         rows = rows[frame.gt_ids != -1]
     if len(rows) == 0:
-        return FrameTargets(rows, torch.zeros((0, *mask_size), device=device), rows)
-    masks = _bit_masks(frame)[rows].float()
-    masks = bilinear_resize(pad_to_size(masks, padded_size)[None], mask_size)[0]
-    return FrameTargets(frame.gt_classes[rows], masks, rows)
+        empty = torch.zeros((0, *frame.image_size), dtype=torch.bool, device=labels.device)
+        return rows, rows, empty
+    return labels[rows].long(), rows, _bit_masks(frame)[rows]
 
 
 def _bit_masks(frame: Instances) -> torch.Tensor:

@@ -156,10 +156,11 @@ def shares_of_batch(counts: Sequence[float], device: torch.device) -> list[float
         counts: of this process.
         device: where the processes exchange them.
     """
-    counts = torch.tensor(counts, dtype=torch.float32, device=device)
     world_size = comm.get_world_size()
-    if world_size > 1:
-        torch.distributed.all_reduce(counts)
+    if world_size == 1:
+        return [float(max(count, 1)) for count in counts]  # without waiting for a GPU
+    counts = torch.tensor(counts, dtype=torch.float32, device=device)
+    torch.distributed.all_reduce(counts)
     return (counts.clamp(min=1) / world_size).tolist()
 
 
