@@ -117,8 +117,9 @@ class SetCriterion(nn.Module):
         num_objects: float,
     ) -> torch.Tensor:
         wanted = torch.zeros_like(class_logits)
+        one = wanted.new_ones(())  # a number of Python's would be sent to a GPU for each image
         for image, (target, (queries, objects)) in enumerate(zip(targets, matches, strict=True)):
-            wanted[image, queries, target.labels[objects]] = 1.0
+            wanted[image, queries, target.labels[objects]] = one
         loss = focal_loss(
             class_logits, wanted, num_objects, alpha=self.focal_alpha, gamma=self.focal_gamma
         )

@@ -1,0 +1,56 @@
+"""Training, videos and streams on a pretended GPU, where its tools are."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def found(repository, tmp_path_factory):
+    """What `session.py` tells."""
+    runner = repository.parent / "shared" / "tools" / "simulated_gpu" / "run.sh"
+    if not runner.is_file() or not all(map(shutil.which, ("bash", "g++", "ninja"))):
+        pytest.skip("the pretended GPU, or what builds it, is not here")
+    if torch.version.cuda is None:
+        pytest.skip("this PyTorch was built without CUDA")
+    # Built once; it takes a minute.
+    build = os.environ.get("SIMULATED_GPU_BUILD", str(repository / "output" / "simulated_gpu"))
+    paths = os.pathsep.join(map(str, (repository, repository / "tests")))
+    run = subprocess.run(
+        [str(runner), sys.executable, str(repository / "tests" / "simulated_gpu" / "session.py")],
+        env=os.environ | {"PYTHONPATH": paths, "SIMULATED_GPU_BUILD": build},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout.split("\nFOUND ")[1])
+
+
+@pytest.mark.parametrize(("kind", "most"), [("images", 12), ("clips", 30), ("amp", 30)])
+def test_a_training_step_waits_for_the_gpu_a_few_times(found, kind, most):
+    assert 0 < found[kind] < most
+
+
+def test_a_stream_is_saved_on_the_cpu_and_goes_on_there(found):
+    assert set(found["cuda"]["state"]) <= {"int", "ndarray"}
+    assert found["cuda"]["shown"] == found["cpu"]["shown"]
+    assert found["cuda"]["tracks"] == found["cpu"]["tracks"] > 0
+
+
+def test_no_mask_of_the_size_of_the_frame_moves(found):
+    stream = found["stream"]
+    height, width = stream["size"]
+    assert stream["instances"] > 0
+    ups = [size for way, size in stream["moved"] if way == "up"]
+    downs = [size for way, size in stream["moved"] if way == "down"]
+    assert ups
+    assert downs
+    assert all(size[-2:] != [height, width] for size in ups + downs)
+    # The picture is prepared before it goes up; what comes down are small logits, never masks.
+    assert max(size[-1] for size in downs if len(size) == 3) <= width // 8
