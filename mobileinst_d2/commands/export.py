@@ -13,25 +13,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.data import MapDataset
 from detectron2.utils.logger import setup_logger
-from torch.utils.data import ConcatDataset
-from tqdm import tqdm
 
 from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.termination import tidy_up_on_termination
-from mobileinst_d2.data.datasets import (
-    is_registered,
-    is_video_dataset,
-    load_images,
-    load_videos,
-)
-from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.export import (
@@ -42,6 +29,8 @@ from mobileinst_d2.export import (
     require_writer,
 )
 from mobileinst_d2.modeling import InstanceSegmentor
+
+from .calibration import calibration_frames, split_frames
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,7 +54,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--overwrite", action="store_true", help="replace DIR if it is an exported folder")
     add("--fp16", action="store_true", help="store weights in half precision: half the space")
     add("--int8", action="store_true", help="quantise the convolutions (onnx, openvino)")
-    add("--calibration", metavar="DATASET", help="registered data set with typical images")
+    add(
+        "--calibration",
+        metavar="SOURCE",
+        help="typical images: a registered data set, a folder or a video",
+    )
     add(
         "--calibration-images",
         type=whole_number(1),
@@ -80,7 +73,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def export(args: argparse.Namespace) -> None:
     """Check what can be checked at once, load the model, export it."""
     if args.int8 != bool(args.calibration):
-        raise ConfigError("--int8 and --calibration DATASET go together.")
+        raise ConfigError("--int8 and --calibration SOURCE go together.")
     if args.int8 and args.fp16:
         raise ConfigError("--int8 and --fp16 are two ways to store weights: choose one.")
     if args.int8 and args.format not in INT8_RUNTIMES:
@@ -97,29 +90,16 @@ def export(args: argparse.Namespace) -> None:
     size = tuple(args.size)
     if not model.stretches_images:
         cfg.INPUT.FIXED_SIZE_TEST = size
-    frames = calibration_frames(cfg, args.calibration, args.calibration_images) if args.int8 else ()
-    options = {"overwrite": args.overwrite, "half_weights": args.fp16, "calibration": frames}
+    options = {"overwrite": args.overwrite, "half_weights": args.fp16}
+    if args.int8:
+        count = args.calibration_images
+        # One more for each eight, to compare the result on.
+        frames = calibration_frames(cfg, args.calibration, count + max(1, count // 8))
+        options["calibration"], options["held_out"] = split_frames(frames)
     try:
         export_model(model, cfg, size, args.format, args.output, **options)
     except ValueError as error:  # a size that does not suit the model
         raise ConfigError(str(error)) from error
-
-
-def calibration_frames(cfg: CfgNode, name: str, count: int) -> list[torch.Tensor]:
-    """Images of a data set, or frames of its videos, evenly spread, resized as in evaluation."""
-    if not is_registered(name):
-        raise ConfigError(f"There is no data set {name!r}; DATASETS.CUSTOM can add one.")
-    records = load_videos(name) if is_video_dataset(name) else load_images(name)
-    if not records:
-        raise ConfigError(f"The data set {name!r} is empty.")
-    if is_video_dataset(name):
-        mapper = ClipMapper(cfg, is_train=False)
-        frames = ConcatDataset([mapper(record)["image"] for record in records])
-    else:
-        mapper = ImageMapper(cfg, is_train=False)
-        frames = MapDataset(records, lambda record: mapper(record)["image"])
-    numbers = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
-    return [frames[number] for number in tqdm(numbers, desc="calibration images", unit="image")]
 
 
 @command

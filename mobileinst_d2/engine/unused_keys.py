@@ -1,6 +1,7 @@
 """Keys of Detectron2 that do nothing here: nobody sets them without being told so."""
 
 import logging
+import re
 from collections.abc import Iterator
 
 from detectron2.config import CfgNode, get_cfg
@@ -64,7 +65,9 @@ def check_unused_keys(cfg: CfgNode) -> None:
     changed = [
         name
         for name, value in _leaves(default)
-        if name.startswith(tuple(unused)) and name not in _INHERITED and _value(cfg, name) != value
+        if name.startswith(tuple(unused))
+        and name not in _INHERITED
+        and _plain(_value(cfg, name)) != _plain(value)
     ]
     if changed:
         logger.warning(
@@ -95,3 +98,8 @@ def _value(cfg: CfgNode, name: str) -> object:
     for key in name.split("."):
         cfg = cfg[key]
     return cfg
+
+
+def _plain(value: object) -> str:
+    """A value as text without brackets and quotes: a written config has other sequences."""
+    return re.sub(r"[\[\]()'\",\s]+", " ", str(value)).strip()

@@ -44,6 +44,7 @@ def export_model(
     overwrite: bool = False,
     half_weights: bool = False,
     calibration: Sequence[torch.Tensor] = (),
+    held_out: Sequence[torch.Tensor] = (),
 ) -> Manifest:
     """Export every graph of a model, run each and compare it with PyTorch.
 
@@ -60,6 +61,7 @@ def export_model(
             :func:`export_module`.
         calibration: typical images (3, h, w) in [0, 255], resized as in evaluation; with them the
             convolutions are quantised to int8.
+        held_out: others of the kind, on which int8 is compared with PyTorch.
 
     Returns:
         The content of its model.json.
@@ -82,7 +84,9 @@ def export_model(
     if len(calibration):
         require_writer("onnx")
         fit = {"pad_value": image_input["pad_value"], "stretch": model.stretches_images}
-        quantizer = Quantizer([fit_image(frame, size, **fit) for frame in calibration])
+        quantizer = Quantizer(
+            *([fit_image(frame, size, **fit) for frame in part] for part in (calibration, held_out))
+        )
     with _whole_folder(Path(output_dir)) as folder:
         graphs = _export_graphs(runtime, modules, folder, quantizer, half_weights)
         precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
@@ -189,6 +193,7 @@ def build_manifest(
     """
     quantization = quantizer and {
         "calibration_images": len(quantizer.images),
+        "held_out_images": len(quantizer.held_out),
         "fp32_convolutions": quantizer.float_weights,
     }
     return Manifest(
@@ -240,14 +245,16 @@ def _export_graphs(
     for name, graph in graphs.items():
         module = modules[name]
         if quantizer:
-            # What it was calibrated for; a generated image has other ranges.
-            image, tolerance = quantizer.images[0], TOLERANCES["int8"]
+            # Of the kind that it was calibrated for; a generated image has other ranges.
+            image, tolerance = quantizer.held_out[0], TOLERANCES["int8"]
         else:
             image = sample_image(module.example_input().shape[2:])
             tolerance = TOLERANCES["fp16" if half_weights else "fp32"]
         graph.update(check_graph(runtime, folder, graph, module, image, tolerance))
         differences = ", ".join(f"{k} {v:.2g}" for k, v in graph["max_difference"].items())
         logger.info("Graph %s: largest differences to PyTorch: %s.", name, differences)
+        if quantizer and (found := quantizer.compare_masks(runtime, folder, graph, module)):
+            graph["mask_agreement"] = found
         graph["files"] = file_sizes(folder, graph["files"])
     return graphs
 

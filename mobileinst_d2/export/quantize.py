@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from mobileinst_core.runtime.runners import ExportError, OnnxRunner
 
-__all__ = ["INT8_RUNTIMES", "Quantizer"]
+from .guard import run_graph_guarded
+
+__all__ = ["INT8_RUNTIMES", "Quantizer", "mask_agreement"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ _ERROR_MARGIN = 1.25
 _SMALL_ERROR = 0.05
 # Images that this is decided on.
 _TRIALS = 8
+# Score from which masks are compared; most others are of nothing.
+_SHOWN = 0.1
 
 
 class Quantizer:
@@ -45,15 +51,19 @@ class Quantizer:
             that makes a difference. The first ones of a mobile backbone have few channels or are
             depthwise: they cost little, and an error there goes through everything. None before the
             first graph.
+        held_out: what the result is compared with PyTorch on, (1, 3, H, W).
     """
 
-    def __init__(self, images: Sequence[np.ndarray]) -> None:
+    def __init__(self, images: Sequence[np.ndarray], held_out: Sequence[np.ndarray] = ()) -> None:
         """Keep the images.
 
         Args:
             images: typical inputs, (1, 3, H, W).
+            held_out: others of the kind; without them, the result is compared on the first of
+                ``images``, for which its ranges were made.
         """
         self.images = list(images)
+        self.held_out = list(held_out) or self.images[:1]
         self.float_weights: list[str] | None = None
 
     def __call__(self, folder: Path, graph: Mapping[str, Any]) -> None:
@@ -73,6 +83,23 @@ class Quantizer:
                 self.float_weights = self._choose(folder, graph, prepared)
             _quantize(prepared, folder / name, self.images, self.float_weights)
 
+    def compare_masks(
+        self, runtime: str, folder: Path, graph: Mapping[str, Any], module: nn.Module
+    ) -> dict[str, float] | None:
+        """See `mask_agreement`, on the images that were held out; logs what it finds."""
+        found = mask_agreement(runtime, folder, graph, module, self.held_out, _SHOWN)
+        if found:
+            logger.info(
+                "int8 and fp32 on %d images: %d masks with a score of %.1f and more; mean IoU "
+                "%.3f, %.0f %% of them 0.9 and more.",
+                len(self.held_out),
+                found["masks"],
+                _SHOWN,
+                found["mean_iou"],
+                100 * found["share_iou_90"],
+            )
+        return found
+
     def _choose(self, folder: Path, graph: Mapping[str, Any], prepared: Path) -> list[str]:
         """Find out how many of the first convolutions should stay in fp32."""
         indices = np.unique(np.linspace(0, len(self.images) - 1, _TRIALS).round().astype(int))
@@ -89,6 +116,62 @@ class Quantizer:
         count = next(count for count, error in errors.items() if error <= accepted)
         logger.info("The first %d convolutions stay in fp32.", count)
         return weights[:count]
+
+
+def mask_agreement(
+    runtime: str,
+    folder: Path,
+    graph: Mapping[str, Any],
+    module: nn.Module,
+    images: Sequence[np.ndarray],
+    min_score: float,
+) -> dict[str, float] | None:
+    """How well the masks of a graph agree with those of its module.
+
+    Args:
+        runtime: what the graph was written for.
+        folder: where its files are.
+        graph: its entry in the manifest.
+        module: what it was made from.
+        images: inputs, (1, 3, H, W).
+        min_score: masks with less by the module are left out.
+
+    Returns:
+        ``masks``, their number; ``mean_iou``, and ``share_iou_90``, the part of them with IoU 0.9
+        or more. None if the graph gives no masks, or the module finds nothing.
+    """
+    overlaps: list[float] = []
+    for image in images:
+        with torch.no_grad():
+            outputs = zip(module.output_names, module(torch.from_numpy(image)), strict=True)
+        expected = {name: tensor.numpy() for name, tensor in outputs}
+        reference = _masks(expected)
+        if reference is None:
+            return None
+        found = run_graph_guarded(runtime, folder, graph, dict.fromkeys(graph["inputs"], image))
+        # Masks of nothing agree with everything.
+        is_kept = (expected["scores"].max(-1) >= min_score) & reference.any((2, 3))
+        pairs = reference[is_kept], _masks(found)[is_kept]
+        union = (pairs[0] | pairs[1]).sum((1, 2))
+        overlaps += ((pairs[0] & pairs[1]).sum((1, 2)) / union).tolist()
+    if not overlaps:
+        return None
+    return {
+        "masks": len(overlaps),
+        "mean_iou": float(np.mean(overlaps)),
+        "share_iou_90": float(np.mean(np.array(overlaps) >= 0.9)),
+    }
+
+
+def _masks(outputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """(1, N, h, w) bool; None if the outputs hold no masks."""
+    if "scores" not in outputs:
+        return None
+    if "mask_logits" in outputs:
+        return outputs["mask_logits"] > 0
+    if "kernels" in outputs and "mask_features" in outputs:
+        return np.einsum("bnd,bdhw->bnhw", outputs["kernels"], outputs["mask_features"]) > 0
+    return None
 
 
 def _prepare(source: Path, folder: Path) -> Path:

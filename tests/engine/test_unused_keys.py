@@ -42,3 +42,9 @@ def test_detectron2s_detectors_read_their_own(caplog):
 def test_what_would_change_results_is_refused(key):
     with pytest.raises(ConfigError, match=f"{key} True is not possible"):
         setup_cfg(CONFIG, (key, "True"))
+
+
+def test_a_dumped_config_is_read_without_complaint(tmp_path, caplog):
+    (tmp_path / "config.yaml").write_text(setup_cfg(CONFIG).dump())
+    setup_cfg(tmp_path / "config.yaml")
+    assert "have no effect" not in caplog.text

@@ -1,5 +1,8 @@
 """Convolutions in int8, the rest and the sensitive ones in fp32."""
 
+import copy
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -9,8 +12,14 @@ from tiny_models import noise_image
 from torch import nn
 
 from mobileinst_core.runtime.runners import OnnxRunner
-from mobileinst_d2.export import ExportedModel, ExportError, export_model, export_module
-from mobileinst_d2.export.quantize import Quantizer
+from mobileinst_d2.export import (
+    ExportedModel,
+    ExportError,
+    export_model,
+    export_module,
+    read_manifest,
+)
+from mobileinst_d2.export.quantize import Quantizer, mask_agreement
 
 IMAGES = [noise_image(*SIZE, seed) for seed in range(3)]
 
@@ -41,6 +50,41 @@ def test_int8_is_written_next_to_what_it_was_made_with(network, exported, tmp_pa
     for output, expected in exact.items():
         difference = np.abs(found[output] - expected).max()
         assert 0 < difference < 0.1 * np.abs(expected).max()
+
+
+def test_the_result_is_compared_on_other_images(network, tmp_path, caplog):
+    held_out = [noise_image(*SIZE, seed) for seed in (7, 8)]
+    with caplog.at_level(logging.INFO):
+        manifest = export_model(
+            network,
+            small_config(),
+            SIZE,
+            "onnx",
+            tmp_path / "int8",
+            calibration=IMAGES,
+            held_out=held_out,
+        )
+    assert manifest.quantization["held_out_images"] == 2
+    agreement = manifest.graphs["keyframe"]["mask_agreement"]
+    assert agreement["masks"] > 0
+    assert 0.5 < agreement["mean_iou"] <= 1
+    assert 0 <= agreement["share_iou_90"] <= 1
+    assert "int8 and fp32 on 2 images" in caplog.text
+
+
+def test_masks_of_other_weights_do_not_agree(network, exported):
+    module = network.export_graphs(SIZE)["keyframe"]
+    folder = exported("onnx")
+    graph = dict(read_manifest(folder).graphs["keyframe"])
+    images = [noise_image(*SIZE, 7).numpy()[None].astype(np.float32)]
+    same = mask_agreement("onnx", folder, graph, module, images, 0.0)
+    assert same["mean_iou"] > 0.999
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.copy_(torch.randn_like(parameter) * parameter.std())
+    module = other.export_graphs(SIZE)["keyframe"]
+    assert mask_agreement("onnx", folder, graph, module, images, 0.0)["mean_iou"] < 0.8
 
 
 def test_other_runtimes_have_no_int8(network, tmp_path):

@@ -15,7 +15,9 @@ from PIL import Image
 from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_lively_model, tiny_config
 
-from mobileinst_d2.commands.export import calibration_frames, main
+from mobileinst_core.video.writers import VideoWriter
+from mobileinst_d2.commands.calibration import calibration_frames, split_frames
+from mobileinst_d2.commands.export import main
 from mobileinst_d2.engine import ConfigError
 from mobileinst_d2.export import read_manifest
 from mobileinst_d2.utils.classes import save_class_names
@@ -52,8 +54,8 @@ def test_a_trained_model_is_exported(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--int8"], "--int8 and --calibration DATASET go together"),
-        (["--calibration", "shapes"], "--int8 and --calibration DATASET go together"),
+        (["--int8"], "--int8 and --calibration SOURCE go together"),
+        (["--calibration", "shapes"], "--int8 and --calibration SOURCE go together"),
         (["--int8", "--calibration", "shapes", "--fp16"], "--int8 and --fp16"),
         (["--int8", "--calibration", "shapes"], "--int8 is for --format onnx and openvino"),
         (["TEST.MASK_TRESHOLD", "0.5"], "no config key 'TEST.MASK_TRESHOLD'"),
@@ -78,7 +80,7 @@ def test_a_size_that_is_no_multiple_of_64_is_named(trained, tmp_path, size, fail
 def test_calibration_needs_a_data_set_that_is_known(trained, tmp_path, fails):
     more = ["--int8", "--calibration", "nobodys_data"]
     fails(
-        "no data set 'nobodys_data'",
+        "no data set, folder or video 'nobodys_data'",
         main,
         arguments(trained, tmp_path / "exported", *more, runtime="onnx"),
     )
@@ -122,6 +124,35 @@ def test_calibration_images_are_spread_over_the_data_set(pictures, name):
     assert [int(frame[0, 0, 0]) for frame in frames] == [0, 30, 60, 90]
     assert {tuple(frame.shape) for frame in frames} == {(3, 64, 128)}
     assert len(calibration_frames(cfg, name, 99)) == 10
+
+
+def test_calibration_takes_folders_and_videos(pictures, tmp_path):
+    cfg = small_config(INPUT__FIXED_SIZE_TEST=SIZE)
+    frames = calibration_frames(cfg, str(tmp_path), 4)
+    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 30, 60, 90]
+    with VideoWriter(tmp_path / "film.mp4", fps=10, size=(80, 40)) as writer:
+        for grey in range(0, 240, 20):
+            writer.write(np.full((40, 80, 3), grey, np.uint8))
+    frames = calibration_frames(cfg, str(tmp_path / "film.mp4"), 3)
+    greys = [float(frame.float().mean()) for frame in frames]
+    assert np.abs(np.subtract(greys, [0, 120, 220])).max() < 12
+    assert {tuple(frame.shape) for frame in frames} == {(3, 64, 128)}
+
+
+def test_images_are_held_out_and_bad_ones_are_told_of(caplog):
+    images = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in range(18)]
+    kept, held_out = split_frames(images)
+    assert (len(kept), len(held_out)) == (16, 2)
+    assert sorted(int(image[0, 0, 0]) for image in kept + held_out) == list(range(18))
+    assert "16 of 16 calibration images have one colour" in caplog.text
+    assert "Only" not in caplog.text
+    noise = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    caplog.clear()
+    kept, held_out = split_frames(list(noise))
+    assert (len(kept), len(held_out)) == (4, 1)
+    assert "Only 4 images" in caplog.text
+    assert "colour" not in caplog.text
+    assert [len(part) for part in split_frames([noise[0]])] == [1, 0]
 
 
 def test_an_empty_data_set_is_named(pictures):
