@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,10 @@ import torch
 def found(repository, tmp_path_factory):
     """What `session.py` tells."""
     runner = repository.parent / "shared" / "tools" / "simulated_gpu" / "run.sh"
-    if not runner.is_file() or not all(map(shutil.which, ("bash", "g++", "ninja"))):
+    # Where pip puts Ninja.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    needed = ("bash", "g++", "ninja")
+    if not runner.is_file() or not all(shutil.which(name, path=path) for name in needed):
         pytest.skip("the pretended GPU, or what builds it, is not here")
     if torch.version.cuda is None:
         pytest.skip("this PyTorch was built without CUDA")
@@ -23,7 +27,8 @@ def found(repository, tmp_path_factory):
     paths = os.pathsep.join(map(str, (repository, repository / "tests")))
     run = subprocess.run(
         [str(runner), sys.executable, str(repository / "tests" / "simulated_gpu" / "session.py")],
-        env=os.environ | {"PYTHONPATH": paths, "SIMULATED_GPU_BUILD": build},
+        env=os.environ | {"PATH": path, "PYTHONPATH": paths, "SIMULATED_GPU_BUILD": build},
+        cwd=repository,
         capture_output=True,
         text=True,
         check=False,
