@@ -36,6 +36,8 @@ from mobileinst_core.masks.run_lengths import compressed_text
 __all__ = ["Annotation", "CocoFile", "Image"]
 
 _GROUP = "annotations"
+# pycocotools counts the pixels of a mask in 31 bits.
+_END_OF_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,13 @@ def _read_image(image_id: int, entry: dict, report: Report) -> Image | None:
     for key in wrong:
         report(Finding(group, f"{what} has {key} {sizes[key]!r}, no positive integer"))
     if wrong:
+        return None
+    if sizes["height"] * sizes["width"] >= _END_OF_PIXELS:
+        message = (
+            f"{what} has height x width {sizes['height']} x {sizes['width']}, more pixels than "
+            "masks can have; correct them, or cut the image into smaller ones"
+        )
+        report(Finding(group, message))
         return None
     name = None if name is None else portable_path(name)
     return Image(image_id, int(sizes["height"]), int(sizes["width"]), name)

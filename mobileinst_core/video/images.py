@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-# What Pillow raises for missing, truncated and damaged files.
-_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+# What Pillow raises for missing, truncated and damaged files, and for files of more pixels than it
+# decodes unless told to.
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 

@@ -61,8 +61,10 @@ class VideoFileSource:
             ) from error
         self._stream = self._container.streams.best("video")
         if self._stream is None:
+            is_empty = not self._container.streams
             self._container.close()
-            raise VideoIOError(f"there is no video in {path}.")
+            hint = " A recording that broke off may lack the index at its end." if is_empty else ""
+            raise VideoIOError(f"there is no video in {path}.{hint}")
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.num_frames = self._stream.frames or self._length_by_duration()
 
@@ -94,6 +96,8 @@ class VideoFileSource:
 
     def _pixels(self, frame: Any) -> np.ndarray:
         pixels = frame.to_ndarray(format="bgr24")
+        if _is_mirrored(frame):
+            pixels = cv2.flip(pixels, 0)
         turn = _TURNS.get(round(frame.rotation) % 360)
         return pixels if turn is None else cv2.rotate(pixels, turn)
 
@@ -123,6 +127,16 @@ class VideoFileSource:
     def _length_by_duration(self) -> int | None:
         """The number of frames where the file only declares how long it is, in microseconds."""
         return round((self._container.duration or 0) / 1e6 * self.fps) or None
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Whether a frame is shown upside down before it is turned by its rotation."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    # Where x goes to, and where y does.
+    xx, xy, _, yx, yy = np.frombuffer(matrix, np.int32)[:5].tolist()
+    return xx * yy < xy * yx
 
 
 def _seconds(packet: Any) -> float | None:

@@ -148,6 +148,7 @@ def test_ids_that_are_sound_stay(write):
         (("categories", 1, "id"), 30, "category id 30 occurs more than once"),
         (("images", 0, "height"), "12", "image 9 has height '12'"),
         (("images", 0, "width"), KeyError, "image 9 has no 'width'"),
+        (("images", 0, "width"), 2**31, "image 9 has height x width 12 x 2147483648, more pixels"),
         (("images", 0, "file_name"), None, "image 9 has no 'file_name'"),
         (("images",), None, "list with at least one image"),
         (("images",), KeyError, "has no 'images'"),

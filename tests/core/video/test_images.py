@@ -6,13 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobileinst_core.video.images import (
+    ImageReadError,
     VideoIOError,
     list_images,
     natural_key,
     prepare_output,
     read_image,
+    read_image_size,
     write_image,
 )
 
@@ -54,6 +57,14 @@ def test_unreadable_images_are_named(tmp_path):
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     with pytest.raises(VideoIOError, match=r"half\.jpg"):
         read_image(tmp_path / "half.jpg")
+
+
+def test_an_image_that_pillow_takes_for_a_bomb_is_named(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((40, 60, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for read in (read_image, read_image_size):
+        with pytest.raises(ImageReadError, match=r"huge\.png: .*2400 pixels"):
+            read(tmp_path / "huge.png")
 
 
 def test_written_image_is_read_again(tmp_path):

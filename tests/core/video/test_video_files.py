@@ -73,6 +73,27 @@ def test_videos_of_phones_are_read_upright(tmp_path, matrix):
             assert np.abs(found.astype(int) - wanted).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("matrix", "show"),
+    [
+        ((-1, 0, 0, 1), lambda stored: stored[:, ::-1]),
+        ((1, 0, 0, -1), lambda stored: stored[::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda stored: stored[::-1, ::-1].swapaxes(0, 1)),
+    ],
+    ids=["horizontal", "vertical", "transpose", "transverse"],
+)
+def test_mirrored_videos_are_read_as_displayed(tmp_path, matrix, show):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:24, :32] = (200, 60, 30)
+    frame[24:, 40:] = 180
+    path = write_plain(tmp_path / "a.mp4", [frame])
+    (stored,) = list(VideoReader(path))
+    turn(path, *matrix)
+    (found,) = list(VideoReader(path))
+    assert np.array_equal(found, show(stored))
+
+
 @pytest.mark.parametrize("size", [(65, 47), (1, 1), (2, 33)])
 def test_odd_sizes_are_read(tmp_path, size):
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
@@ -93,9 +114,14 @@ def test_a_single_frame_is_a_video(tmp_path):
 
 def test_a_file_without_its_index_is_told_as_that(tmp_path):
     content = write_plain(tmp_path / "a.mp4", noise_frames(20)).read_bytes()
-    (tmp_path / "b.mp4").write_bytes(content[: content.index(b"moov") - 4])
+    index = content.index(b"moov")
+    (tmp_path / "b.mp4").write_bytes(content[: index - 4])
     with pytest.raises(VideoIOError, match=r"cannot open .*b\.mp4.* may lack the index"):
         VideoReader(tmp_path / "b.mp4")
+    # Without an end of the frames, FFmpeg takes it for a file of no streams.
+    (tmp_path / "c.mp4").write_bytes(content[: index // 2])
+    with pytest.raises(VideoIOError, match=r"c\.mp4.* may lack the index"):
+        VideoReader(tmp_path / "c.mp4")
 
 
 @pytest.mark.parametrize(("suffix", "says"), [(".mp4", "40 frames"), (".mkv", "4.0 seconds")])
