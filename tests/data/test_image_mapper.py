@@ -268,3 +268,25 @@ def test_zooming_out_keeps_the_size_and_moves_image_and_masks_alike(record, cfg)
     cfg.INPUT.ZOOM_OUT = 0.5
     with pytest.raises(ValueError, match=r"INPUT\.ZOOM_OUT"):
         ImageMapper(cfg, is_train=True)
+
+
+def test_half_of_the_images_are_cropped_as_detr_does_it(record, cfg):
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE = True, "detr"
+    cfg.INPUT.CROP.SIZE, cfg.INPUT.MIN_SIZE_TRAIN = [384, 600], (0,)
+    record["annotations"] = [{"category_id": 1, "segmentation": compressed(box_mask(0, 0, 40, 30))}]
+    cropped, sides = 0, set()
+    for seed in range(20):
+        np.random.seed(seed)
+        result = ImageMapper(cfg, is_train=True)(record)
+        size = tuple(result["image"].shape[1:])
+        if size != (HEIGHT, WIDTH):
+            cropped += 1
+            sides.update(size)
+        # The mask, which is of the whole image, is cropped alike.
+        assert result["instances"].gt_masks.tensor.all()
+        assert result["instances"].image_size == size
+    assert 5 <= cropped <= 15
+    assert 384 <= min(sides) < max(sides) <= 600
+    cfg.INPUT.CROP.SIZE = [0.9, 0.9]
+    with pytest.raises(ValueError, match=r"INPUT\.CROP\.SIZE .* got \(0\.9, 0\.9\)"):
+        ImageMapper(cfg, is_train=True)

@@ -20,12 +20,16 @@ __all__ = ["ClipAugmentation", "build_color_augmentations", "build_geometric_aug
 # shares its geometric transform.
 _SAMPLE_STYLES = {"choice_by_clip": "choice", "range_by_clip": "range"}
 _FLIPS = {"flip_by_clip": "horizontal"}
+# Short sides to which DETR resizes an image before it crops.
+_DETR_SIZES = (400, 500, 600)
 # Draws of the transforms after the first, if a crop has removed every object from every frame.
 _REDRAWS = 3
 
 
 def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Crop, resize and flip as Detectron2 builds them from ``INPUT``, and zooming out before.
+
+    ``INPUT.CROP.TYPE`` may also be "detr", with the smallest and the largest side as ``SIZE``.
 
     Args:
         cfg: the config.
@@ -35,7 +39,8 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
         augmentations in the order in which to apply them.
 
     Raises:
-        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, or ``INPUT.ZOOM_OUT`` is below 1.
+        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, ``INPUT.ZOOM_OUT`` is below 1, or
+            ``INPUT.CROP.SIZE`` does not suit "detr".
     """
     if not is_train:
         return build_test_augmentations(cfg)
@@ -46,11 +51,28 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     cfg.INPUT.RANDOM_FLIP = _FLIPS.get(flip, flip)
     augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
-        augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        augmentations.insert(0, _build_crop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     if cfg.INPUT.ZOOM_OUT != 1:
         background = float(np.mean(cfg.MODEL.PIXEL_MEAN))
         augmentations.insert(0, T.RandomApply(RandomZoomOut(cfg.INPUT.ZOOM_OUT, background)))
     return augmentations
+
+
+def _build_crop(kind: str, size: Sequence[float]) -> T.Augmentation:
+    """Detectron2's crop of every image, or "detr": of half of them.
+
+    It is the one of DETR, SparseInst and FastInst. Sides of the crop are between the two numbers
+    of ``size``, or the image's where that is smaller.
+    """
+    if kind != "detr":
+        return T.RandomCrop(kind, size)
+    if not 1 <= size[0] <= size[1]:
+        raise ValueError(
+            "INPUT.CROP.SIZE must be the smallest and the largest side of a crop in pixels, such "
+            f"as (384, 600), where INPUT.CROP.TYPE is 'detr'; got {tuple(size)}"
+        )
+    resize = ResizeShortestEdge(_DETR_SIZES, sample_style="choice")
+    return T.RandomApply(T.AugmentationList([resize, T.RandomCrop("absolute_range", size)]))
 
 
 class RandomZoomOut(T.Augmentation):
