@@ -23,6 +23,14 @@ def official_file(published: ModuleType, variant: str, path: str, wrapper: str =
     return str(path)
 
 
+def zeros_file(published: ModuleType, variant: str, path: str) -> str:
+    """A file with the published names and shapes, and zeros."""
+    entries = published.keys(variant)["state_dict"]
+    state = {name: torch.zeros(shape, dtype=getattr(torch, kind)) for name, shape, kind in entries}
+    torch.save(state, path)
+    return str(path)
+
+
 def records(
     published: ModuleType, meta: dict, predictor: object
 ) -> tuple[list[np.ndarray], list[dict]]:

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from small_fastinst import SMALL, build_small_fastinst
 from tiny_models import build_tiny_model, tiny_config
 from tiny_yolact import build_tiny_yolact, tiny_yolact_config
 from torch import nn
@@ -257,3 +258,26 @@ def test_rows_of_anchors_and_their_background_are_kept(tmp_path):
     # Without names all is fresh.
     plain = adapt_class_layers(tiny_yolact_config(**options), model, state)
     assert torch.equal(plain[weight], model.state_dict()[weight])
+
+
+def test_the_row_of_no_object_is_kept(tmp_path):
+    names = ["decoder.proposals.classifier", *(f"decoder.heads.{i}.class_head.4" for i in range(3))]
+    names = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+    state = build_small_fastinst(MODEL__NUM_CLASSES=40).state_dict()
+    for name in names:
+        rows = torch.arange(41.0)
+        state[name] = rows.reshape(-1, *[1] * (state[name].ndim - 1)).expand_as(state[name]).clone()
+    new, old = dataset_class_names("coco_2017_train"), dataset_class_names("ytvis_2019_train")
+    options = {"MODEL__NUM_CLASSES": 80, "DATASETS__TRAIN": ("coco_2017_train",)}
+    options |= {"MODEL__WEIGHTS": str(tmp_path / "old.pth")}
+    options |= {"MODEL__WARM_START_CLASSES": "ytvis_2019_train"}
+    model = build_small_fastinst(1, **options)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = adapt_class_layers(tiny_config(**SMALL | options), model, state)
+    dog, banana = new.index("dog"), new.index("banana")
+    for name in names:
+        assert len(adapted[name]) == 81
+        assert (adapted[name][80] == 40).all()
+        assert (adapted[name][dog] == old.index("dog")).all()
+        assert torch.equal(adapted[name][banana], fresh[name][banana])
+    assert [n for n in state if adapted[n] is not state[n]] == [n for n in state if n in names]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 from model_inputs import clip_input, image_input, rectangles
+from small_fastinst import build_small_fastinst
 from test_mobileinst_training import freeze_statistics
 from tiny_models import build_tiny_model
 
@@ -22,10 +23,10 @@ BATCHES = {
 }
 
 
-def run_step(batch, parts):
+def run_step(batch, parts, build=build_tiny_model):
     """Losses and gradients of one iteration."""
     torch.manual_seed(0)
-    model = freeze_statistics(build_tiny_model(MODEL__BACKBONE__DROP_PATH=0.0))
+    model = freeze_statistics(build(MODEL__BACKBONE__DROP_PATH=0.0))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = build_train_step(
         model, [batch], optimizer, amp=False, batch_size=len(batch), accumulation_steps=parts
@@ -41,8 +42,27 @@ def run_step(batch, parts):
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("parts", [2, 3])
 def test_parts_add_up_to_the_whole(kind, parts):
-    whole_losses, whole_gradients = run_step(BATCHES[kind](), 1)
-    losses, gradients = run_step(BATCHES[kind](), parts)
+    compare(*(run_step(BATCHES[kind](), n) for n in (1, parts)))
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_parts_of_fastinst_add_up_to_the_whole(kind, monkeypatch):
+    """With the same random points for all masks, however many there are."""
+
+    def same_for_all(first, *rest, **options):
+        if "generator" in options:
+            return real(first, *rest, **options)
+        drawn = real(1, *rest, generator=torch.Generator().manual_seed(0), **options)
+        return drawn.expand(first, *rest).clone()
+
+    real = torch.rand
+    monkeypatch.setattr(torch, "rand", same_for_all)
+    compare(*(run_step(BATCHES[kind](), n, build_small_fastinst) for n in (1, 2)))
+
+
+def compare(whole, parts):
+    """Assert that losses and gradients are the same."""
+    (whole_losses, whole_gradients), (losses, gradients) = whole, parts
     assert losses == pytest.approx(whole_losses, rel=1e-4, abs=1e-6)
     largest = max(gradient.abs().max() for gradient in whole_gradients.values())
     for name, gradient in gradients.items():

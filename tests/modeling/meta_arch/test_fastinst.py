@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 from model_inputs import (
     IMAGE_BATCHES,
     check_training_step,
@@ -11,6 +10,7 @@ from model_inputs import (
     make_instances,
     rectangles,
 )
+from small_fastinst import LIGHT, NODE, SMALL, build_lively_fastinst, build_small_fastinst
 from tiny_models import noise_image, tiny_config
 
 from mobileinst_d2.modeling import FastInst
@@ -23,27 +23,6 @@ from mobileinst_d2.modeling.instance_decoder.activation_queries import (
 from mobileinst_d2.modeling.targets import FrameTargets
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
-NODE = "MODEL__FASTINST__"
-SMALL = {
-    "MODEL__META_ARCHITECTURE": "FastInst",
-    f"{NODE}HIDDEN_DIM": 32,
-    f"{NODE}PPM_DIM": 8,
-    f"{NODE}NUM_QUERIES": 12,
-    f"{NODE}NUM_AUX_QUERIES": 3,
-    f"{NODE}NUM_LAYERS": 2,
-    f"{NODE}NUM_HEADS": 4,
-    f"{NODE}FFN_DIM": 64,
-    f"{NODE}LOSS__NUM_POINTS": 112,
-    "TEST__SCORE_THRESHOLD": 0.0,
-    "TEST__PROCEDURE": "mask2former",
-}
-LIGHT = {
-    f"{NODE}QUERIES": "learned",
-    f"{NODE}NUM_AUX_QUERIES": 0,
-    f"{NODE}DUAL_PATH": False,
-    f"{NODE}LOSS__MASK_GUIDED": False,
-}
-
 
 def names(num_sets: int, *more: str) -> set[str]:
     suffixes = ["", *(f"_{i}" for i in range(num_sets - 1))]
@@ -54,27 +33,16 @@ def names(num_sets: int, *more: str) -> set[str]:
 LOSSES = names(5, "loss_proposal")
 
 
-def build(seed: int = 0, **overrides: object) -> FastInst:
-    torch.manual_seed(seed)
-    return build_model(tiny_config(**SMALL | overrides))
-
-
 @pytest.fixture(scope="module")
 def lively() -> FastInst:
     """A model whose masks have shapes, in evaluation mode. Not to be changed."""
-    model = build()
-    with torch.no_grad():
-        for head in model.decoder.heads:
-            head.mask_head[-1].weight.normal_(std=0.5)
-            head.class_head[-1].weight.normal_(std=0.5)
-        model.decoder.proposals.classifier.weight.normal_(std=0.5)
-    return model.eval()
+    return build_lively_fastinst()
 
 
 @pytest.mark.parametrize("batch", IMAGE_BATCHES.values(), ids=IMAGE_BATCHES)
 @pytest.mark.parametrize("options", [{}, LIGHT], ids=["fastinst", "light mask2former"])
 def test_images_train_every_parameter(batch, options):
-    check_training_step(build(**options), batch(), names(3) if options else LOSSES)
+    check_training_step(build_small_fastinst(**options), batch(), names(3) if options else LOSSES)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +62,14 @@ def test_images_train_every_parameter(batch, options):
     ids=["seaformer", "mobilenetv2", "resnet"],
 )
 def test_every_backbone_trains_every_parameter(backbone):
-    check_training_step(build(**backbone), [image_input(), image_input(70, 131)], LOSSES)
+    check_training_step(
+        build_small_fastinst(**backbone), [image_input(), image_input(70, 131)], LOSSES
+    )
 
 
 @pytest.mark.parametrize(("layers", "terms"), [(1, 10), (3, 22)])
 def test_the_number_of_losses_is_the_papers(layers, terms):
-    assert len(build(**{f"{NODE}NUM_LAYERS": layers})([image_input()])) == terms
+    assert len(build_small_fastinst(**{f"{NODE}NUM_LAYERS": layers})([image_input()])) == terms
 
 
 def test_frames_of_clips_are_images():
@@ -109,7 +79,7 @@ def test_frames_of_clips_are_images():
         {"image": image, "instances": instances}
         for image, instances in zip(clip["image"], clip["instances"], strict=True)
     ]
-    losses, expected = build()([clip]), build()(images)
+    losses, expected = build_small_fastinst()([clip]), build_small_fastinst()(images)
     assert losses.keys() == expected.keys() == LOSSES
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value)
@@ -118,7 +88,7 @@ def test_frames_of_clips_are_images():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_finite_losses_and_gradients_from_20_seeds(dtype):
     for seed in range(20):
-        model = build(seed, **{f"{NODE}NUM_LAYERS": 1})
+        model = build_small_fastinst(seed, **{f"{NODE}NUM_LAYERS": 1})
         with torch.autocast("cpu", dtype=dtype):
             losses = model([image_input(64, 64, objects=2, seed=seed)])
         assert all(value.isfinite() for value in losses.values()), seed
@@ -128,7 +98,7 @@ def test_half_precision_gives_finite_losses_and_gradients_from_20_seeds(dtype):
 
 def test_no_parameter_starts_with_what_the_memory_held():
     """The public code leaves the positions as ``torch.empty`` gives them, at times NaN."""
-    model = build()
+    model = build_small_fastinst()
     assert model.decoder.position.std().item() == pytest.approx(0.02, rel=0.1)
     assert all(p.isfinite().all() and p.abs().max() < 10 for p in model.parameters())
 
@@ -155,7 +125,7 @@ def test_small_images_have_as_many_queries_as_pixels():
 
 def test_the_grid_of_positions_has_its_own_size():
     """The public code gives a model of 10 queries a grid of 3x3."""
-    model = build(**{f"{NODE}NUM_QUERIES": 2, f"{NODE}POSITION_SIZE": 7})
+    model = build_small_fastinst(**{f"{NODE}NUM_QUERIES": 2, f"{NODE}POSITION_SIZE": 7})
     assert model.decoder.position.shape[-2:] == (7, 7)
 
 
@@ -185,7 +155,7 @@ def test_no_queries_come_from_the_padding():
         assert (head(x, torch.zeros(32, 8)).pixels % 8 >= 4).all()
         assert (head(x, torch.zeros(32, 8), inside).pixels % 8 < 4).all()
 
-    model = build().eval()
+    model = build_small_fastinst().eval()
     small, wide = noise_image(64, 64), noise_image(90, 190)
     with torch.no_grad():
         batch = model.preprocess_image([{"image": small}, {"image": wide}])
@@ -193,12 +163,12 @@ def test_no_queries_come_from_the_padding():
         # Those of a map of 6x12, of which the image fills 4x4.
         assert (pixels % 12 < 4).all()
         assert (pixels // 12 < 4).all()
-        published = build(**{f"{NODE}IGNORE_PADDING": False}).eval()
+        published = build_small_fastinst(**{f"{NODE}IGNORE_PADDING": False}).eval()
         assert published._inside(batch.tensor) is None
 
 
 def test_padding_is_not_trained_as_background():
-    criterion = build().criterion
+    criterion = build_small_fastinst().criterion
     logits = torch.randn(2, 5, 4, 8)
     masks = torch.zeros(2, 64, 128)
     masks[:, 10:40, 20:60] = 1
@@ -214,14 +184,14 @@ def test_padding_is_not_trained_as_background():
 
 
 def test_more_objects_than_queries_are_trained_as_far_as_there_are_queries():
-    model = build(**{f"{NODE}NUM_QUERIES": 3})
+    model = build_small_fastinst(**{f"{NODE}NUM_QUERIES": 3})
     check_training_step(model, [image_input(objects=9)], LOSSES)
 
 
 def test_masks_that_vanish_at_the_resolution_of_the_attention_look_everywhere():
     tiny = image_input(64, 64, objects=0)
     tiny["instances"] = make_instances((64, 64), [(1, 1, 3, 3)])
-    losses = build()([tiny])
+    losses = build_small_fastinst()([tiny])
     assert all(value.isfinite() for value in losses.values())
 
 
@@ -282,4 +252,4 @@ def test_graphs_compute_what_the_model_computes(lively, size):
 )
 def test_options_that_make_no_sense_are_named(option, value, message):
     with pytest.raises(ValueError, match=message):
-        build(**{f"{NODE}{option}": value})
+        build_small_fastinst(**{f"{NODE}{option}": value})

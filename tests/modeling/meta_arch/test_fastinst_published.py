@@ -1,10 +1,12 @@
 """With the published weights' names, FastInst gives what the public code gives."""
 
+import logging
+
 import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from published_results import check_results, official_file, records, truth
+from published_results import check_results, official_file, records, truth, zeros_file
 from torch import nn
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
@@ -163,9 +165,41 @@ def test_files_of_another_depth_or_number_of_classes_are_errors(repository, publ
         TrainingCheckpointer(model).load(weights)
 
 
-def test_the_deepest_file_loads_in_its_config(repository, published, tmp_path):
-    weights = official_file(published, "fastinst_r50_d3", tmp_path / "official.pth")
-    cfg = config(repository, "r50_d3", "MODEL.WEIGHTS", weights)
-    model = load_predictor(cfg).model
-    parameters = sum(p.numel() for p in model.parameters())
-    assert parameters == published.keys("fastinst_r50_d3")["parameters"] == 34_176_597
+@pytest.mark.parametrize("wrapper", ["", "model"])
+@pytest.mark.parametrize("variant", ["r50_d1", "r50_d3"])
+def test_all_of_a_published_file_is_loaded(
+    repository, published, tmp_path, caplog, variant, wrapper
+):
+    keys = f"fastinst_{variant}"
+    weights = official_file(published, keys, tmp_path / "official.pth", wrapper)
+    with caplog.at_level(logging.INFO):
+        predict = Trainer.load_model(config(repository, variant, "MODEL.WEIGHTS", weights))
+    (report,) = [r.getMessage() for r in caplog.records if "published FastInst" in r.getMessage()]
+    assert "at their random start: nothing" in report
+    assert callable(predict)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("r101_d3", "r101_d3"),
+        ("r50vd_dcn_d1", "r50d-dcn_d1"),
+        ("r50vd_dcn_d3", "r50d-dcn_d3"),
+        ("r50_d3", "r50_d3"),
+    ],
+)
+def test_every_tensor_of_a_published_file_is_in_the_model(
+    repository, published, tmp_path, variant, name
+):
+    path = zeros_file(published, f"fastinst_{variant}", tmp_path / "official.pth")
+    model = Trainer.build_model(config(repository, name))
+    TrainingCheckpointer(model).load(path)
+    assert not any(value.any() for value in model.state_dict().values())
+    number = published.keys(f"fastinst_{variant}")["parameters"]
+    assert sum(p.numel() for p in model.parameters()) == number
+
+
+def test_a_file_on_another_backbone_names_tensors(repository, published, tmp_path):
+    path = zeros_file(published, "fastinst_r101_d3", tmp_path / "official.pth")
+    with pytest.raises(CheckpointError, match=r"no tensors of the model.*res4\.6\..*of the file"):
+        load_predictor(config(repository, "r50_d3", "MODEL.WEIGHTS", path))

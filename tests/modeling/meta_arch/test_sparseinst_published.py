@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from published_results import check_results, official_file, records, truth
+from published_results import check_results, official_file, records, truth, zeros_file
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.checkpoint.published import find_published_layout
@@ -162,14 +162,6 @@ def test_a_training_step_has_the_published_losses_and_gradients(repository, publ
         assert own[name] == pytest.approx(value, rel=5e-3, abs=1e-3), name
 
 
-def empty_file(published: ModuleType, variant: str, path: str) -> str:
-    """A file with the published names and shapes, and zeros."""
-    entries = published.keys(variant)["state_dict"]
-    state = {name: torch.zeros(shape, dtype=getattr(torch, kind)) for name, shape, kind in entries}
-    torch.save(state, path)
-    return str(path)
-
-
 @pytest.mark.parametrize(
     ("variant", "name"),
     [
@@ -184,7 +176,7 @@ def empty_file(published: ModuleType, variant: str, path: str) -> str:
 def test_every_tensor_of_a_published_file_is_in_the_model(
     repository, published, tmp_path, variant, name
 ):
-    path = empty_file(published, f"sparseinst_{variant}", tmp_path / "official.pth")
+    path = zeros_file(published, f"sparseinst_{variant}", tmp_path / "official.pth")
     model = Trainer.build_model(config(repository, name))
     TrainingCheckpointer(model).load(path)
     assert not any(value.any() for value in model.state_dict().values())
@@ -216,13 +208,13 @@ def test_every_tensor_of_a_published_file_is_in_the_model(
 def test_a_file_of_another_network_names_tensors(
     repository, published, tmp_path, variant, name, opts, message
 ):
-    path = empty_file(published, f"sparseinst_{variant}", tmp_path / "official.pth")
+    path = zeros_file(published, f"sparseinst_{variant}", tmp_path / "official.pth")
     with pytest.raises(CheckpointError, match=message):
         load_predictor(config(repository, name, "MODEL.WEIGHTS", path, *opts))
 
 
 def test_a_mobileinst_says_that_the_file_is_of_another_system(repository, published, tmp_path):
-    path = empty_file(published, "sparseinst_r50_iam", tmp_path / "official.pth")
+    path = zeros_file(published, "sparseinst_r50_iam", tmp_path / "official.pth")
     cfg = setup_cfg(
         "mobileinst/mobileinst_topformer-t_coco.yaml",
         ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", path],
