@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,30 @@ def _visible_log_records(monkeypatch) -> None:
     # Detectron2's setup_logger, when any test before called it, cuts these loggers off from caplog.
     for name in ("detectron2", "fvcore", "mobileinst_core", "mobileinst_d2"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left():
+    """Forget where a test's commands log to: the captured streams are closed after it."""
+    loggers = [
+        logging.getLogger(x) for x in ("detectron2", "fvcore", "mobileinst_core", "mobileinst_d2")
+    ]
+    before = [list(logger.handlers) for logger in loggers]
+    yield
+    for logger, handlers in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_are_not_ignored():
+    """As where pytest runs in a terminal; in the background of a shell SIGINT is ignored."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

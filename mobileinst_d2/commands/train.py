@@ -113,10 +113,10 @@ def invoke_main(argv: Sequence[str] | None = None) -> None:
     parser = default_argument_parser(_EXAMPLES)
     add_exported_arguments(parser)
     args = parser.parse_args(argv)
-    if args.resume and not args.config_file:
-        args.config_file = _config_of_folder(args.opts)
     if args.model and (args.resume or not args.eval_only):
         parser.error("--model is for --eval-only, without --resume: it cannot be trained further")
+    if args.resume and not args.config_file:
+        args.config_file = _config_of_folder(args.opts)
     # Here too, so that a mistake is told once and not by every process; warnings are told there.
     logging.disable(logging.WARNING)
     try:

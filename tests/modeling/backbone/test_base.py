@@ -121,8 +121,9 @@ class AsTuple(nn.Module):
 
 
 def test_traced_and_exported_networks_compute_the_same(build):
-    model = build().eval()
-    x = torch.randn(1, 3, 96, 128)
+    # In double precision: pooling has two forms, and a random network amplifies their rounding.
+    model = build().eval().double()
+    x = torch.randn(1, 3, 96, 128, dtype=torch.float64)
     with torch.no_grad():
         expected = list(model(x).values())
         with warnings.catch_warnings():

@@ -28,6 +28,8 @@ def networks() -> dict[str, CfgNode]:
     for folder in ("mobileinst", "toy", "mobileinst/ablations"):
         for file in sorted((CONFIGS / folder).glob("*.yaml")):
             cfg = config(file)
+            if cfg.MODEL.META_ARCHITECTURE != "MobileInst":
+                continue
             cfg.MODEL.WEIGHTS, cfg.MODEL.NUM_CLASSES = "", 0
             for key in ("LOSS", "QUERY_PASSING"):
                 cfg.MODEL.MOBILEINST.pop(key)
