@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectron2.data import transforms as T
 from model_inputs import (
     IMAGE_BATCHES,
     check_training_step,
@@ -10,9 +11,11 @@ from model_inputs import (
     make_instances,
     rectangles,
 )
+from PIL import Image
 from small_fastinst import LIGHT, NODE, SMALL, build_lively_fastinst, build_small_fastinst
 from tiny_models import noise_image, tiny_config
 
+from mobileinst_d2.data import ImageMapper
 from mobileinst_d2.modeling import FastInst
 from mobileinst_d2.modeling.criterion import PixelProposals
 from mobileinst_d2.modeling.criterion.fastinst import pixel_locations
@@ -186,6 +189,22 @@ def test_padding_is_not_trained_as_background():
 def test_more_objects_than_queries_are_trained_as_far_as_there_are_queries():
     model = build_small_fastinst(**{f"{NODE}NUM_QUERIES": 3})
     check_training_step(model, [image_input(objects=9)], LOSSES)
+
+
+@pytest.mark.parametrize("kind", ["only a crowd", "cropped out of view"])
+def test_images_whose_objects_are_left_out_train_as_empty_ones(tmp_path, kind):
+    """The public code trains objects that a crop removed, with empty masks."""
+    path = tmp_path / "image.png"
+    Image.fromarray(noise_image(96, 128).permute(1, 2, 0).byte().numpy()).save(path)
+    polygon = [[2, 2, 20, 2, 20, 20, 2, 20]]
+    crowd = kind == "only a crowd"
+    annotation = {"category_id": 1, "segmentation": polygon, "iscrowd": int(crowd)}
+    record = {"file_name": str(path), "height": 96, "width": 128, "image_id": 1}
+    crop = [] if crowd else [T.CropTransform(32, 32, 96, 64)]
+    mapper = ImageMapper(is_train=True, image_format="RGB", augmentations=crop)
+    item = mapper({**record, "annotations": [annotation]})
+    assert len(item["instances"]) == 0
+    check_training_step(build_small_fastinst(), [item, item], LOSSES)
 
 
 def test_masks_that_vanish_at_the_resolution_of_the_attention_look_everywhere():
