@@ -181,6 +181,8 @@ def read_curve(folder: Path) -> dict[str, list[tuple[int, float]]]:
         "total_loss", "loss_cls", "AP" and "time", each a list of iteration and value.
     """
     names = {"total_loss": "total_loss", "loss_cls": "loss_cls", "segm/AP": "AP", "time": "time"}
+    # FastInst's, of its last layer.
+    names["loss_ce"] = "loss_cls"
     curve: dict[str, dict[int, float]] = {name: {} for name in names.values()}
     with (folder / "metrics.json").open(encoding="utf-8") as file:
         for line in file:
