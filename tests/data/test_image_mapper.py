@@ -12,6 +12,7 @@ from annotation_files import compressed, uncompressed
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, BoxMode
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
 from mobileinst_d2.data.reading import BadRecordError
@@ -152,6 +153,20 @@ def test_names_of_the_mask2former_family_are_understood(record, cfg):
     cfg.INPUT.RANDOM_FLIP = "flip_by_clip"
     ImageMapper(cfg, is_train=True)(record)
     assert cfg.INPUT.RANDOM_FLIP == "flip_by_clip"
+
+
+@pytest.mark.parametrize(
+    ("style", "sizes", "message"),
+    [
+        ("range", (96,), r"INPUT\.MIN_SIZE_TRAIN, not \(96,\); 'choice' takes any"),
+        ("range_by_clip", (64, 80, 96), r"not \(64, 80, 96\)"),
+        ("all", (96,), "MIN_SIZE_TRAIN_SAMPLING must be 'choice' or 'range', not 'all'"),
+    ],
+)
+def test_sizes_that_do_not_fit_the_way_of_drawing_are_explained(cfg, style, sizes, message):
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, cfg.INPUT.MIN_SIZE_TRAIN = style, sizes
+    with pytest.raises(ConfigError, match=message):
+        ImageMapper(cfg, is_train=True)
 
 
 def test_color_jitter_changes_colours_in_training_only(record, cfg):

@@ -9,6 +9,8 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from PIL import Image
 
+from mobileinst_core.errors import ConfigError
+
 from ...utils.evaluation_resizing import build_test_augmentations
 from ...utils.resize_transform import ResizeShortestEdge, ResizeTransform
 from ..reading import to_tensor
@@ -39,6 +41,7 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
         augmentations in the order in which to apply them.
 
     Raises:
+        ConfigError: if ``INPUT.MIN_SIZE_TRAIN`` does not fit ``INPUT.MIN_SIZE_TRAIN_SAMPLING``.
         ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, ``INPUT.ZOOM_OUT`` is below 1, or
             ``INPUT.CROP.SIZE`` does not suit "detr".
     """
@@ -47,7 +50,8 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     cfg = cfg.clone()
     cfg.defrost()
     style, flip = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, cfg.INPUT.RANDOM_FLIP
-    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = _SAMPLE_STYLES.get(style, style)
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = style = _SAMPLE_STYLES.get(style, style)
+    _check_sizes(cfg.INPUT.MIN_SIZE_TRAIN, style)
     cfg.INPUT.RANDOM_FLIP = _FLIPS.get(flip, flip)
     augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
@@ -73,6 +77,19 @@ def _build_crop(kind: str, size: Sequence[float]) -> T.Augmentation:
         )
     resize = ResizeShortestEdge(_DETR_SIZES, sample_style="choice")
     return T.RandomApply(T.AugmentationList([resize, T.RandomCrop("absolute_range", size)]))
+
+
+def _check_sizes(sizes: Sequence[int], style: str) -> None:
+    """Detectron2 only asserts it."""
+    if style not in ("choice", "range"):
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TRAIN_SAMPLING must be 'choice' or 'range', not {style!r}"
+        )
+    if style == "range" and len(sizes) != 2:
+        raise ConfigError(
+            "INPUT.MIN_SIZE_TRAIN_SAMPLING 'range' needs the smallest and the largest size in "
+            f"INPUT.MIN_SIZE_TRAIN, not {tuple(sizes)}; 'choice' takes any number of sizes"
+        )
 
 
 class RandomZoomOut(T.Augmentation):
