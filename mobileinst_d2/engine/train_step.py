@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 
 from mobileinst_core.errors import ConfigError
+from mobileinst_d2.modeling import InstanceSegmentor
 
 __all__ = ["CheckedAMPTrainer", "CheckedTrainer", "build_train_step"]
 
@@ -127,10 +128,11 @@ class _Accumulation:
     ) -> dict[str, float]:
         """Share of a part in each loss of the whole batch, which is a mean over its objects."""
         model = getattr(self.model, "module", self.model)
-        count = getattr(model, "loss_normalizer", lambda name, part: len(part))
-        counts = torch.tensor(
-            [[count(name, part) for part in parts] for name in names], dtype=torch.float32
-        )
+        if isinstance(model, InstanceSegmentor):
+            rows = [[model.loss_normalizer(name, part) for part in parts] for name in names]
+        else:  # Detectron2's own detectors
+            rows = [[len(part) for part in parts] for _ in names]
+        counts = torch.tensor(rows, dtype=torch.float32)
         if comm.get_world_size() > 1:
             counts = counts.to(next(model.parameters()).device)
             torch.distributed.all_reduce(counts)

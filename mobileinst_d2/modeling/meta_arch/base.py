@@ -1,7 +1,7 @@
 """What this project asks of a meta-architecture: the base classes of its own and of users'."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -195,7 +195,13 @@ class InstanceSegmentor(nn.Module, ABC):
         Returns:
             By default the number of objects in all images and frames.
         """
-        return _count_objects(x for item in batched_inputs for x in _per_frame(item, "instances"))
+        return sum(self.count_objects(batched_inputs))
+
+    @staticmethod
+    def count_objects(batched_inputs: list[dict]) -> list[int]:
+        """How many objects are visible in each image, frames of clips in order."""
+        frames = [x for item in batched_inputs for x in _per_frame(item, "instances")]
+        return [int((x.gt_ids != -1).sum()) if x.has("gt_ids") else len(x) for x in frames]
 
     def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
         """(B, N, h, w) to the resolution of the probabilities, by ``mask_upsampling``."""
@@ -327,13 +333,6 @@ class VideoSegmentor(InstanceSegmentor):
     def _require_eval(self) -> None:
         if self.training:
             raise RuntimeError("the model is in training mode: call model.eval() to predict videos")
-
-
-def _count_objects(frames: Iterable[Instances]) -> int:
-    """Objects that are visible in frames."""
-    return sum(
-        int((frame.gt_ids != -1).sum()) if frame.has("gt_ids") else len(frame) for frame in frames
-    )
 
 
 def _original_size(item: dict) -> Size:

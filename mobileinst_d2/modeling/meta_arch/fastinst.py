@@ -126,17 +126,15 @@ class FastInst(VideoSegmentor):
 
     def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> float:
         """The number of objects; of class losses the sum of weights, of pixels that of frames."""
-        num_objects = super().loss_normalizer(name, batched_inputs)
-        num_frames = sum(
-            1 if isinstance(item["image"], torch.Tensor) else len(item["image"])
-            for item in batched_inputs
-        )
+        per_frame = self.count_objects(batched_inputs)
         if name == "loss_proposal":
-            return num_frames
+            return len(per_frame)
         if name.startswith("loss_ce"):
+            num_queries = self.decoder.num_queries
+            num_matched = sum(min(count, num_queries) for count in per_frame)
             weight = self.criterion.class_weights[-1].item()
-            return num_objects + weight * (num_frames * self.decoder.num_queries - num_objects)
-        return num_objects
+            return num_matched + weight * (len(per_frame) * num_queries - num_matched)
+        return sum(per_frame)
 
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Mask embeddings, scores and mask features, see :class:`VideoSegmentor`."""
