@@ -35,7 +35,7 @@ _FANCY = ("bold", "italic", "oblique", "mono", "serif", "light", "thin", "black"
 
 
 class TextSize(NamedTuple):
-    """The room of a text in pixels: its width, and its height above the baseline and below."""
+    """The size of a text in pixels: its width, and its height above the baseline and below."""
 
     width: int
     height: int
