@@ -4,19 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+# Empty on Python 3.10, for which some of the versions there are too new.
+CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 help:
 	@echo "make demo   make data, train, evaluate and draw a small MobileInst (results: output/demo)"
 	@echo "make test   lint and run the tests"
+	@echo "make docs   run the commands and Python blocks of the documents (half an hour)"
 	@echo "make setup  only make the virtual environment"
 
 setup: $(READY)
 
 $(READY): setup.py mobileinst_core/requirements.txt constraints.txt $(wildcard mobileinst_core/*detectron2*.py)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e ".[test]" -c constraints.txt
+	$(BIN)/python -m pip install -e ".[test]" $(CONSTRAINTS)
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@
 
@@ -30,6 +33,9 @@ lint: $(READY)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests
+
+docs: $(READY)
+	$(BIN)/python tools/check_docs.py --run
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache

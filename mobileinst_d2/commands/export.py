@@ -1,7 +1,7 @@
 """Export a trained model for a phone: one folder with a file per graph, checked against PyTorch.
 
 The folder holds the graphs, model.json (what they take and give) and config.yaml, and can be used
-in place of a model by mobileinst-demo and mobileinst-train. See docs/export.md.
+in place of a model by mobileinst-demo and mobileinst-train. See docs/deployment.md.
 
 Example::
 
