@@ -104,6 +104,8 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.SAMPLING_FRAME_SHUFFLE = True
     # Relative range of random brightness, contrast and saturation; 0 = off.
     cfg.INPUT.COLOR_JITTER = 0.0
+    # SSD's random brightness, contrast, saturation and hue, as YOLACT has them.
+    cfg.INPUT.COLOR_AUG_SSD = False
     # Half of the training samples are made smaller by up to this, in a plain frame of their size,
     # as SSD and YOLACT do for small objects; 1 = off.
     cfg.INPUT.ZOOM_OUT = 1.0

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import random
 import re
 
 import cv2
@@ -185,6 +186,26 @@ def test_color_jitter_changes_colours_in_training_only(record, cfg):
     cfg.INPUT.COLOR_JITTER = 1.0
     with pytest.raises(ValueError, match=r"COLOR_JITTER.*1\.0"):
         ImageMapper(cfg, is_train=True)
+
+
+def test_ssds_colours_turn_the_hue_in_training_only(record, cfg):
+    red = np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8)
+    cv2.imwrite(record["file_name"], red)
+    cfg.INPUT.COLOR_AUG_SSD = True
+    image = ImageMapper(cfg, is_train=False)(record)["image"]
+    assert torch.equal(image.unique(), torch.tensor([0, 200], dtype=torch.uint8))
+    in_rgb = ImageMapper(cfg, is_train=True)
+    cfg.INPUT.FORMAT = "BGR"
+    in_bgr = ImageMapper(cfg, is_train=True)
+    turned = []
+    for seed in range(12):
+        random.seed(seed)
+        image = in_rgb(record)["image"]
+        random.seed(seed)
+        assert torch.equal(in_bgr(record)["image"], image.flip(0))
+        # No other change of colours makes green and blue differ in a red picture.
+        turned.append(not torch.equal(image[1], image[2]))
+    assert 2 < sum(turned) < 10
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text"])

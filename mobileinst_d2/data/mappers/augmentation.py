@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
+from detectron2.projects.point_rend import ColorAugSSDTransform
 from PIL import Image
 
 from mobileinst_core.errors import ConfigError
@@ -133,7 +134,10 @@ class RandomZoomOut(T.Augmentation):
 
 
 def build_color_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Random brightness, contrast and saturation within ``INPUT.COLOR_JITTER``.
+    """Random brightness, contrast and saturation within ``INPUT.COLOR_JITTER``, and SSD's colours.
+
+    ``INPUT.COLOR_AUG_SSD`` turns those on: brightness by up to 32, contrast and saturation by 0.5
+    to 1.5, hue by up to 36 degrees, each of half of the images.
 
     They are apart from the geometric ones since their transforms hold parts of the image they
     were drawn for, so they must never be applied to another frame.
@@ -151,10 +155,13 @@ def build_color_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentati
     jitter = cfg.INPUT.COLOR_JITTER
     if not 0 <= jitter < 1:
         raise ValueError(f"INPUT.COLOR_JITTER must be in [0, 1), got {jitter}")
-    if not is_train or jitter == 0:
+    if not is_train:
         return []
-    kinds = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
-    return [kind(1 - jitter, 1 + jitter) for kind in kinds]
+    kinds = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation) if jitter else ()
+    augmentations = [kind(1 - jitter, 1 + jitter) for kind in kinds]
+    if cfg.INPUT.COLOR_AUG_SSD:
+        augmentations.append(ColorAugSSDTransform(cfg.INPUT.FORMAT))
+    return augmentations
 
 
 class ClipAugmentation:

@@ -138,12 +138,15 @@ class InstanceSegmentor(nn.Module, ABC):
 
         Returns:
             In training a dict of weighted scalar losses. In evaluation one
-            ``{"instances": Instances}`` per image, with masks of the original size.
+            ``{"instances": Instances}`` per image, with masks of the original size; of no images
+            an empty list.
 
         Raises:
-            ValueError: if a video is given in evaluation, or an image is larger than the fixed
-                size.
+            ValueError: if a video is given in evaluation, an image is larger than the fixed size,
+                or there is nothing to train on.
         """
+        if not batched_inputs and not self.training:
+            return []
         if self.training:
             return self.forward_training(self.preprocess_image(batched_inputs), batched_inputs)
         for item in batched_inputs:
@@ -171,7 +174,7 @@ class InstanceSegmentor(nn.Module, ABC):
             size, of that.
 
         Raises:
-            ValueError: if an image is larger than the fixed size.
+            ValueError: if there is no image, or one is larger than the fixed size.
         """
         return self._batch(
             [frame for item in batched_inputs for frame in _per_frame(item, "image")]
@@ -257,6 +260,11 @@ class InstanceSegmentor(nn.Module, ABC):
         return {"image": (type(self).forward_inference, ("scores", "mask_logits"))}
 
     def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
+        if not frames:
+            raise ValueError("the batch has no image: give at least one, or a clip with a frame")
+        return self._stack(frames)
+
+    def _stack(self, frames: Sequence[torch.Tensor]) -> ImageList:
         normalised = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in frames]
         fixed_size = None if self.training else self.fixed_size
         return pad_images(normalised, self.size_divisibility, fixed_size)
@@ -303,6 +311,7 @@ class VideoSegmentor(InstanceSegmentor):
 
         Raises:
             RuntimeError: if the model is in training mode.
+            ValueError: if there is no image.
         """
         self._require_eval()
         return self.forward_keyframe(self._batch(frames).tensor)
@@ -318,6 +327,7 @@ class VideoSegmentor(InstanceSegmentor):
 
         Raises:
             RuntimeError: if the model is in training mode.
+            ValueError: if there is no image.
         """
         self._require_eval()
         return self.forward_reuse(self._batch(frames).tensor)["mask_features"]

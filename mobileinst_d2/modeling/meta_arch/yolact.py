@@ -216,7 +216,7 @@ class YOLACT(InstanceSegmentor):
             for item in batched_inputs
         ]
 
-    def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
+    def _stack(self, frames: Sequence[torch.Tensor]) -> ImageList:
         stretched = torch.cat(
             [bilinear_resize(x.to(self.device)[None].float(), self.input_size) for x in frames]
         )
