@@ -23,7 +23,6 @@ from mobileinst_core.ytvis.split import split_videos
 from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.finetune import Plan, plan_training, summarize_data
-from mobileinst_d2.model_zoo import find_config_file
 
 from . import train
 
@@ -114,13 +113,15 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
             "and no best checkpoint is kept. Give --val, or more data."
         )
     kind = "video" if is_video_file(content) else "image"
-    recipe = find_config_file(args.config_file or f"finetune/{kind}.yaml")
+    recipe = args.config_file or f"finetune/{kind}.yaml"
     cfg = setup_cfg(recipe, [*_flatten(overrides), *args.opts])
     data = summarize_data(DatasetCatalog.get(_TRAIN), dataset_class_names(_TRAIN))
     plan = plan_training(cfg, data, chosen=args.opts[::2], num_processes=args.num_gpus)
     plan.warnings.extend(notes)
     opts = [*_flatten(overrides | plan.overrides), *args.opts]
-    return ["--config-file", recipe, "--num-gpus", str(args.num_gpus), *opts], plan
+    # The line that a user is shown: names of configs as they are, and no option for one process.
+    processes = ["--num-gpus", str(args.num_gpus)] if args.num_gpus > 1 else []
+    return ["--config-file", recipe, *processes, *opts], plan
 
 
 def _read(path: Path) -> dict:

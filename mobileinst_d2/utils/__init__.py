@@ -1,1 +1,1 @@
-"""Helpers that know arrays and files only: reading, drawing and writing of images and videos."""
+"""Helpers that data, models and evaluation share: names of classes, config keys, resizing."""

@@ -45,12 +45,22 @@ def _restored_loggers():
 def planned(*arguments):
     """The config keys that are given to the training, and the plan."""
     made, plan = command.plan_command(command.parse_args(list(map(str, arguments))))
-    opts = made[4:]
+    opts = made[2:]
     return dict(zip(opts[::2], opts[1::2], strict=True)), plan
 
 
 def source(shapes, file="instances.json", part="train"):
     return shapes / part / file, shapes / part / "JPEGImages"
+
+
+def test_the_line_that_is_shown_can_be_typed_on_another_machine(shapes, tmp_path):
+    arguments = ["--train", *map(str, source(shapes)), "--output", str(tmp_path)]
+    shown, _ = command.plan_command(command.parse_args(arguments))
+    assert shown[:2] == ["--config-file", "finetune/video.yaml"]
+    assert "--num-gpus" not in shown
+    assert not any("mobileinst_d2" in text or "configs" in text for text in shown)
+    shown, _ = command.plan_command(command.parse_args([*arguments, "--num-gpus", "2"]))
+    assert shown[2:4] == ["--num-gpus", "2"]
 
 
 @pytest.mark.parametrize("file", ["instances.json", "coco.json"])

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import check_docs
+import doc_blocks
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def document(tmp_path):
+    def write(text: str, name: str = "x.md") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_documents_have_no_faults(monkeypatch):
+    """All links lead somewhere, and all blocks are run by --run or say why not."""
+    monkeypatch.chdir(ROOT)
+    files = [x.relative_to(ROOT) for x in doc_blocks.documents(ROOT)]
+    assert Path("README.md") == files[0]
+    assert check_docs.check(files, ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[x](y.md)", "y.md leads to nothing"),
+        ("# A b\n[x](#a-c)", "x.md has no heading #a-c"),
+        ("[x](../../x)", "leads"),
+        ("```\nx\n```", "the language of a block is ''"),
+        ("```python\nx = = 1\n```", "no valid Python"),
+        ("```yaml\n[\n```", "no valid yaml"),
+        ("```bash\npython x.py ... --more\n```", "cannot be run as it stands"),
+        ("<!-- not run: why -->\n```text\n```", "is never run"),
+    ],
+)
+def test_faults_are_found(document, tmp_path, text, fault):
+    (found,) = check_docs.check([document(text)], tmp_path)
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# A `b`: c, d\n[x](#a-b-c-d)",
+        "# A\n# A\n[x](#a-1)",
+        "`[x](y)` and https://x.y [x](https://x.y#z)",
+        "```text\n[x](y)\n# z\n```",
+        "<!-- not run: a phone -->\n```bash\npython ... x\n```",
+    ],
+)
+def test_what_is_right_is_no_fault(document, tmp_path, text):
+    assert check_docs.check([document(text)], tmp_path) == []
+
+
+def test_blocks_become_steps_at_smaller_sizes_or_are_listed(document):
+    text = """
+```bash
+pip install x
+python train_net.py --config-file a.yaml \\
+    --num-gpus 8     # all of them
+X=1
+```
+<!-- not run: a phone -->
+```bash
+adb push
+```
+<!-- needs: no_such_package -->
+```python
+import no_such_package
+```
+```python
+y = 1
+```
+"""
+    steps, left_out = check_docs.steps_of(document(text))
+    assert [step["kind"] for step in steps] == ["bash", "python"]
+    training, variable = steps[0]["code"].split("\n")
+    assert "train_net.py --config-file a.yaml " in training
+    assert "--num-gpus" not in training
+    assert "SOLVER.MAX_ITER 2" in training
+    assert variable == "X=1"
+    assert [line.split(": ", 1)[1] for line in left_out] == [
+        "`pip install x`: changes the environment; continuous integration installs",
+        "a phone",
+        "needs the package no_such_package",
+    ]
+
+
+def test_python_blocks_share_their_variables_and_commands_must_succeed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write = {"place": "1", "kind": "bash", "code": "echo 1 > x"}
+    first = {"place": "2", "kind": "python", "code": "x = int(open('x').read())"}
+    then = {"place": "3", "kind": "python", "code": "assert x == 1"}
+    assert check_docs.run_steps([write, first, then]) == 0
+    fails = {"place": "4", "kind": "bash", "code": "false\ntrue"}
+    with pytest.raises(check_docs.subprocess.CalledProcessError):
+        check_docs.run_steps([fails])
