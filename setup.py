@@ -1,4 +1,4 @@
-"""Packaging of mobileinst_d2. Ranges stand here, tested versions in constraints.txt.
+"""Packaging of mobileinst_d2. Ranges are here, tested versions in constraints.txt.
 
 The wheel holds both packages, and the configs as ``mobileinst_d2/configs``. mobileinst_core can
 be installed alone, see ``mobileinst_core/pyproject.toml``, which has its dependencies.
@@ -29,7 +29,7 @@ def read(path: str) -> str:
 
 
 def version() -> str:
-    """The version, which stands once, in the package."""
+    """The version, which is kept in the package."""
     text = read("mobileinst_core/__init__.py")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
 

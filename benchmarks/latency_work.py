@@ -236,7 +236,7 @@ Calculation = tuple[str, float, Callable[[], object]]  # name, FLOPs, call
 
 
 def measure_peak() -> dict[str, float]:
-    """Time a large matrix product and a 3x3 convolution in every library at hand.
+    """Time a large matrix product and a 3x3 convolution in every available library.
 
     To be called in a process with one thread. Multiplications and additions both count. No
     candidate uses Winograd's algorithm, which needs fewer of them.

@@ -1,6 +1,6 @@
-"""How fast the networks learn: named trainings over several seeds, one table and one picture.
+"""How fast the networks learn: named trainings over several seeds, one table and one figure.
 
-The runs stand in a YAML file, see benchmarks/learning.yaml. Each training is a process of
+The runs are in a YAML file, see benchmarks/learning.yaml. Each training is a process of
 train_net.py; one that was interrupted goes on from its last checkpoint, one that is done is not
 repeated, so the same command may be given again, also in the background. From the root of the
 project::
@@ -35,7 +35,7 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(__file__).with_suffix(".yaml")
-# What train_net.py leaves in the folder "inference", of videos and of images.
+# What train_net.py writes to the folder "inference", of videos and of images.
 RESULTS = ("results.json", "coco_instances_results.json")
 
 

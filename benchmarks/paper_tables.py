@@ -1,7 +1,7 @@
 """The rows of the paper's Tables 1 and 2 that are in this project, with costs and latency ratios.
 
 All networks run in turn on one core of this machine, with random weights, at the padded sizes of
-the paper's rows; the ratio of each to the paper's model stands beside the ratio of the paper's own
+the paper's rows; the ratio of each to the paper's model is beside the ratio of the paper's own
 milliseconds, which are of one core of a Snapdragon 778G with TNN. AP is the paper's, nothing here
 is trained. From the root of the project::
 

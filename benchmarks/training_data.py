@@ -1,6 +1,6 @@
 """Measure how fast training clips of videos are made, and what the annotations cost in memory.
 
-`ClipMapper` decodes the masks of the frames that it takes. It is measured, in turns, against a
+`ClipMapper` decodes the masks of the frames that it takes. It is measured, interleaved, with a
 mapper that copies the whole record of the video and decodes every mask of it for each clip. Then
 the whole loader is measured with and without worker processes, and the memory that the records
 take in each of them, serialised once for all, or as a plain list. Without --dataset, videos of

@@ -1,6 +1,6 @@
 """Measure memory and speed of video prediction: of whole videos, live, and by kind of frame.
 
-The video is a moving picture, and each part runs in a process of its own. Every prediction has the
+The video is a moving image, and each part runs in a process of its own. Every prediction has the
 full number of tracks, TEST.DETECTIONS_PER_IMAGE, whatever their scores; without MODEL.WEIGHTS their
 masks get shapes from random kernels.
 
@@ -49,7 +49,7 @@ LIVE_WARM_UP, PAIRS_WARM_UP = 50, 10
 
 # Mean and approximate standard deviation of logits: masks cover about a sixth of the image.
 _LOGIT_MEAN, _LOGIT_STD = -4.0, 4.0
-_SPEED = (3, 5)  # of the picture in a test video, in pixels per frame
+_SPEED = (3, 5)  # of the image in a test video, in pixels per frame
 
 
 class WholeVideoCost(NamedTuple):
@@ -148,7 +148,7 @@ def shape_masks(
 
 
 def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Endless frames of a picture that moves.
+    """Endless frames of an image that moves.
 
     Args:
         size: (H, W) in pixels.

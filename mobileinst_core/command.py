@@ -67,7 +67,7 @@ class Ended(KeyboardInterrupt):
 def ending_well() -> Iterator[None]:
     """Let SIGTERM, SIGHUP and a closed standard output or error raise `Ended` inside.
 
-    So everything that Ctrl-C leaves behind in order is left so by these, too: files are finished.
+    As after Ctrl-C, files are finished.
     """
     streams = sys.stdout, sys.stderr
     watched = [_Stream(stream) for stream in streams]

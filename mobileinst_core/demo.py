@@ -284,7 +284,7 @@ def run_images(args: argparse.Namespace) -> None:
 
 
 def say_nothing_was_shown(threshold: float, best_score: float) -> None:
-    """Explain pictures without objects."""
+    """Explain images without objects."""
     logger.warning(
         "Nothing is shown, as no object reached the score %g; the best had %.3f. "
         "--confidence-threshold shows less certain ones.",
@@ -300,7 +300,7 @@ def run_video(args: argparse.Namespace) -> None:
         args: the command line, with ``video_input`` or ``webcam``.
 
     Raises:
-        UserError: the model cannot be used or cannot track, frames were passed over, the source
+        UserError: the model cannot be used or cannot track, frames were skipped, the source
             cannot be read or an output not be written.
     """
     source = file_args.video_source(args.video_input) if args.video_input else args.webcam

@@ -49,7 +49,7 @@ Report = Callable[[Finding], None]
 
 
 def stop_at_error(finding: Finding) -> None:
-    """A report that raises errors and passes over warnings.
+    """A report that raises errors and skips warnings.
 
     Raises:
         UserError: the finding is an error.

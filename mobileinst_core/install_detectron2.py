@@ -228,7 +228,7 @@ def probe() -> Environment:
 
 
 def say(message: str) -> None:
-    """Print at once, so that the message stands before what pip prints after it."""
+    """Print at once, so that the message comes before what pip prints after it."""
     sys.stdout.write(f"{message}\n")
     sys.stdout.flush()
 
@@ -292,7 +292,7 @@ def fetch_archive(name: str, version: str, sha256: str) -> bytes:
         )
         if not fetched:
             raise UserError(
-                f"pip could not fetch {name}=={version} (its messages stand above); nothing was "
+                f"pip could not fetch {name}=={version} (see its messages above); nothing was "
                 "installed."
             )
         (archive,) = target.iterdir()
@@ -383,7 +383,7 @@ def provide(action: Sequence[str], sdist: Path | None) -> None:
         options += ["--no-deps"] if action[0] == "wheel" else []
         if not run_pip(*action, "--quiet", *options, folder):
             raise UserError(
-                f"pip could not {' '.join(action[:1])} it (its messages stand above). Without a "
+                f"pip could not {' '.join(action[:1])} it (see its messages above). Without a "
                 "package registry, setuptools and what Detectron2 depends on must be installed "
                 "first."
             )

@@ -1,6 +1,6 @@
 """The configuration keys that this project adds to Detectron2's, with their defaults.
 
-Here are those that all systems share; those of one system stand beside its model. *Open* are
+Here are those that all systems share; those of one system are beside its model. *Open* are
 choices that the paper does not settle; ``docs/deviations.md`` has the reasons.
 """
 
@@ -76,7 +76,7 @@ def _add_backbone_config(cfg: CN) -> None:
     # MobileNetV2 is "mobilenetv2_100". The name may end in the tag of certain weights.
     cfg.MODEL.TIMM.NAME = "mobilenetv2_100"
     # Start a training from the weights that timm publishes for the network; MODEL.WEIGHTS and
-    # MODEL.BACKBONE.WEIGHTS go before.
+    # MODEL.BACKBONE.WEIGHTS take precedence.
     cfg.MODEL.TIMM.PRETRAINED = False
     # Open: how x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
     # "pool" (2x2 average).

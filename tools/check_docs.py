@@ -39,18 +39,16 @@ from mobileinst_core.command import command
 # Sizes for a training or an evaluation of seconds.
 _TINY_TEST = "INPUT.MIN_SIZE_TEST 64 INPUT.MAX_SIZE_TEST 96"
 _TINY = (
-    (
-        f"{_TINY_TEST} INPUT.MIN_SIZE_TRAIN (64,) INPUT.MAX_SIZE_TRAIN 96 DATALOADER.NUM_WORKERS 0 "
-        "SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 SOLVER.STEPS () SOLVER.WARMUP_ITERS 1"
-    )
-    .replace("(", "'(")
-    .replace(")", ")'")
+    f"{_TINY_TEST} INPUT.MIN_SIZE_TRAIN '(48,64)' INPUT.MAX_SIZE_TRAIN 96 "
+    "DATALOADER.NUM_WORKERS 0 SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 2 SOLVER.STEPS '()' "
+    "SOLVER.WARMUP_ITERS 1"
 )
 # Pattern, replacement, why: applied to each command in this order.
 SMALLER = (
     (r"^python ", f"{sys.executable} -W ignore ", "this Python"),
     (r" --num-gpus 8", "", "one process"),
     (r"(train_net\.py (?!.*--model ).*--eval-only.*)$", rf"\1 {_TINY_TEST}", "small images"),
+    (r"(demo/demo\.py .*--opts .*)$", rf"\1 {_TINY_TEST}", "small images"),
     (r"(train_net\.py (?!.*(--eval-only|--resume)).*)$", rf"\1 {_TINY}", "two iterations"),
     (
         r"(finetune\.py .*)$",

@@ -25,7 +25,7 @@ class Block(NamedTuple):
     Attributes:
         file: the document.
         line: number of its first line of code, from 1.
-        language: what stands behind the fence.
+        language: what follows the fence.
         code: its text.
         not_run: why it is not run here, from a comment before it; "" if it is run.
         needs: a package without which it is not run; "" if none.
@@ -96,7 +96,7 @@ def faults_of_blocks(block: Block) -> Iterator[str]:
             yield f"no valid Python: {error}"
     if block.language == "bash" and not block.not_run:
         unfinished = [x for x in commands_of(block.code) if re.search(r"(^|\s)(\.\.\.|\[)", x)]
-        yield from (f"the command `{x}` cannot be run as it stands" for x in unfinished)
+        yield from (f"the command `{x}` cannot be run as it is" for x in unfinished)
 
 
 def faults_of_links(file: Path, root: Path) -> Iterator[str]:

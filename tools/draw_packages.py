@@ -106,7 +106,7 @@ def reduce_edges(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def rank_parts(names: Sequence[str], edges: Mapping[str, set[str]]) -> list[list[str]]:
-    """Rows from the top down: a part stands above all that it imports, as low as it can."""
+    """Rows from the top down: a part is above all that it imports, as low as it can."""
 
     def height(name: str) -> int:
         return max((1 + height(x) for x in edges.get(name, ())), default=0)

@@ -1,4 +1,4 @@
-"""The whole journey on data that it makes itself: train, evaluate, watch. Run by `make demo`.
+"""End-to-end demo on generated data: train, evaluate, track. Run by `make demo`.
 
 Every step is a command that a user would type; it is printed before it runs. Run from the root
 of the project.
@@ -30,7 +30,7 @@ SHOW_FPS = 10
 SHOW_FRAMES = 60
 
 
-class Journey:
+class Steps:
     """Numbers the steps and says how long they took."""
 
     def __init__(self, num_steps: int) -> None:
@@ -46,7 +46,7 @@ class Journey:
         sys.stdout.flush()
 
     def run(self, *command: str) -> None:
-        """Run a Python script of the project; stop the journey if it fails."""
+        """Run a Python script of the project; stop the demo if it fails."""
         print("$ python " + shlex.join(command), flush=True)
         code = subprocess.run([sys.executable, "-W", "ignore", *command], check=False).returncode
         if code:
@@ -80,40 +80,40 @@ def score(results: Path) -> dict[str, float | None]:
 
 
 def main() -> None:
-    """Run the journey."""
+    """Run the steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/demo"), metavar="DIR")
     parser.add_argument("--seed", type=int, default=1, help="seed of the trainings (default: 1)")
     args = parser.parse_args()
     output = args.output
     output.mkdir(parents=True, exist_ok=True)
-    journey = Journey(6)
+    steps = Steps(6)
 
-    journey.announce(f"making the moving-shapes data in {DATA}")
+    steps.announce(f"making the moving-shapes data in {DATA}")
     make_moving_shapes(
         DATA, num_videos=800, num_val_videos=20, height=FRAME_SIDE, width=FRAME_SIDE, seed=0
     )
 
-    journey.announce("training on single frames")
+    steps.announce("training on single frames")
     image_dir, video_dir, reuse_dir = (str(output / x) for x in ("image", "video", "video_T3"))
     seed = ("SEED", str(args.seed))
     config = ("--config-file", "configs/toy/shapes_image.yaml")
-    journey.run("train_net.py", *config, *seed, "OUTPUT_DIR", image_dir)
+    steps.run("train_net.py", *config, *seed, "OUTPUT_DIR", image_dir)
 
-    journey.announce("training on pairs of frames with query passing, evaluation at T = 1")
+    steps.announce("training on pairs of frames with query passing, evaluation at T = 1")
     config = ("--config-file", "configs/toy/shapes_video.yaml")
     weights = f"{image_dir}/model_final.pth"
-    journey.run("train_net.py", *config, *seed, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", video_dir)
+    steps.run("train_net.py", *config, *seed, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", video_dir)
 
-    journey.announce("evaluation at T = 3: two of three frames reuse the kernels before them")
+    steps.announce("evaluation at T = 3: two of three frames reuse the kernels before them")
     weights = f"{video_dir}/model_final.pth"
     reuse = ("TEST.TRACKING.CLIP_LEN", "3", "OUTPUT_DIR", reuse_dir)
-    journey.run("train_net.py", *config, "--eval-only", "MODEL.WEIGHTS", weights, *reuse)
+    steps.run("train_net.py", *config, "--eval-only", "MODEL.WEIGHTS", weights, *reuse)
 
-    journey.announce("tracking an unseen video")
+    steps.announce("tracking an unseen video")
     source, tracked = output / "input.mp4", output / "tracked.mp4"
     make_show_video(source)
-    journey.run(
+    steps.run(
         *("demo/demo.py", *config, "--video-input", str(source), "--output", str(tracked)),
         *("--overwrite", "--opts", "MODEL.WEIGHTS", weights),
     )
@@ -121,7 +121,7 @@ def main() -> None:
     sheet = contact_sheet([frames[:4], frames[4:]])
     write_image(output / "contact_sheet.png", sheet, overwrite=True)
 
-    journey.announce("results")
+    steps.announce("results")
     metrics = {
         "T1": score(Path(video_dir) / "inference" / "results.json"),
         "T3": score(Path(reuse_dir) / "inference" / "results.json"),

@@ -6,7 +6,7 @@
 #include "image.h"
 #include "mobileinst.h"
 
-// The mask in COCO's compressed run-length code, as pycocotools reads it.
+// The mask in COCO's compressed RLE, as pycocotools reads it.
 std::string encode_mask(const MobileInstInstance& instance, int frame_width, int frame_height);
 
 // A line of results.jsonl.

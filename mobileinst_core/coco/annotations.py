@@ -67,7 +67,7 @@ class Annotation(NamedTuple):
 
     Attributes:
         name: the entry in messages.
-        entry: as it stands in the file.
+        entry: as it is in the file.
         image: the image that it belongs to.
         category_id: of the file.
         annotation_id: None if the entry has no id of its own that can be used.
@@ -145,7 +145,7 @@ class CocoFile:
 
         def report(finding: Finding) -> None:
             if not finding.in_metric:
-                message = f"{finding.message}; evaluation here numbers the annotations anew"
+                message = f"{finding.message}; evaluation here renumbers the annotations"
                 finding = replace(finding, message=message, is_error=False)
             self._report(finding)
 

@@ -71,7 +71,7 @@ def load_ground_truth(json_file: str | os.PathLike, *, with_masks: bool) -> dict
     """Read an annotation file for pycocotools, with all that it needs.
 
     Areas, boxes and ``iscrowd`` are computed where they are missing. If an id of an annotation is
-    missing, below 1 or used twice, all annotations are numbered anew: pycocotools takes 0 for "no
+    missing, below 1 or used twice, all annotations are renumbered: pycocotools takes 0 for "no
     match", and keeps one annotation of each id.
 
     Args:

@@ -18,7 +18,7 @@ def check_content(content: Any) -> tuple[list[Finding], list[Image]]:
     """Find all faults of an annotation file.
 
     Errors are what the loader refuses, and what makes training or evaluation wrong; warnings are
-    what is mended or passed over.
+    what is mended or skipped.
 
     Args:
         content: the content of the JSON file.

@@ -1,1 +1,1 @@
-"""Masks: from logits to pixels, and their run-length codes."""
+"""Masks: from logits to pixels, and their RLE."""

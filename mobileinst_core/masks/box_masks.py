@@ -175,7 +175,7 @@ class BoxMasks:
     def crops(
         self, numbers: np.ndarray, image_size: tuple[int, int], output_size: tuple[int, int]
     ) -> Iterator[MaskCrop | None]:
-        """Masks one by one, for run-length codes; nothing of the size of the image is made.
+        """Masks one by one, for RLE; nothing of the size of the image is made.
 
         Args:
             numbers: (n,) int64, which masks.

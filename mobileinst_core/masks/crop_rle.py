@@ -1,4 +1,4 @@
-"""Run-length codes of masks of which only a part is at hand."""
+"""RLE of masks of which only a part is given."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["encode_around_foreground", "encode_crop"]
 
 
 def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
-    """The run-length code of a mask from the part that holds its foreground.
+    """The RLE of a mask from the part that holds its foreground.
 
     Args:
         top: first row of the part in the mask.
@@ -39,7 +39,7 @@ def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int])
 
 
 def encode_around_foreground(mask: np.ndarray) -> dict[str, Any]:
-    """The run-length code of a whole mask, in about half of the time that pycocotools takes.
+    """The RLE of a whole mask, in about half of the time that pycocotools takes.
 
     Args:
         mask: (H, W) bool.

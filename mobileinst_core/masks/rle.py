@@ -1,4 +1,4 @@
-"""Masks of the annotation files as run-length codes, in the COCO convention.
+"""Masks of the annotation files as RLE, in the COCO convention.
 
 A code lists the lengths of runs of equal pixels in column-major order, beginning with the
 background. JSON files hold it as a list of integers or compressed to text.
@@ -86,7 +86,7 @@ def to_rles(segmentations: Sequence[Any], height: int, width: int) -> list[dict[
 
 
 def code_of(segmentation: Any, size: list[int]) -> str | list[int] | None:
-    """The run-length code of a mask in any of the encodings in use.
+    """The RLE of a mask in any of the encodings in use.
 
     Polygons of fewer than three points are left out.
 
@@ -113,7 +113,7 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | None:
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """The run-length code of a mask, as :func:`to_rle` returns it.
+    """The RLE of a mask, as :func:`to_rle` returns it.
 
     Args:
         mask: (H, W) bool, or uint8 of zeros and ones.
@@ -132,7 +132,7 @@ def rle_area(rle: dict[str, Any] | None) -> int:
 
 def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int]:
     if "size" not in rle or "counts" not in rle:
-        raise MaskError(f"a run-length code needs the keys 'size' and 'counts', not {list(rle)}")
+        raise MaskError(f"an RLE needs the keys 'size' and 'counts', not {list(rle)}")
     found, counts = rle["size"], rle["counts"]
     if found != size and found != tuple(size):
         raise MaskError(f"a mask has size {found}, its frame has size {size} ([height, width])")
@@ -154,7 +154,7 @@ def check_polygons(polygons: Any) -> None:
     """
     if not isinstance(polygons, list):
         kind = type(polygons).__name__
-        raise MaskError(f"a mask must be polygons, a run-length code or null, not {kind}")
+        raise MaskError(f"a mask must be polygons, an RLE or null, not {kind}")
     for polygon in polygons:
         try:
             # The sum is not finite if a number is not.

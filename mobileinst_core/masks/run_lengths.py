@@ -75,7 +75,7 @@ class Runs(NamedTuple):
 
 
 def read_runs(codes: Sequence[str | list[int] | None], pixels: Sequence[int]) -> Runs:
-    """Read and check run-length codes, all of them in a few passes.
+    """Read and check RLE, all of them in a few passes.
 
     Args:
         codes: for each mask its compressed text, or its run lengths, or None if it is empty.
@@ -244,4 +244,4 @@ def _not_integers(index: int) -> MaskError:
 
 
 def _not_a_code(index: int) -> MaskError:
-    return MaskError("'counts' of a mask is not a compressed run-length code", index)
+    return MaskError("'counts' of a mask is not a compressed RLE", index)

@@ -30,7 +30,7 @@ _ALSO_RUN_BY = {"onnx": ("openvino",), "openvino": ("onnx",)}
 class ExportedModel:
     """A model in the graphs of an exported folder: it predicts images and tracks videos.
 
-    What it needs to know stands in the folder's model.json. Frames go through the runtime one by
+    All it needs is in the folder's model.json. Frames go through the runtime one by
     one.
 
     Attributes:

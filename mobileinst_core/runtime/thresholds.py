@@ -38,7 +38,7 @@ def override_thresholds(thresholds: Mapping[str, Any], opts: Sequence[str]) -> d
     places = dict(_places(changed))
     for key in opts[::2]:
         if key.startswith("--"):
-            raise UserError(f"{key} must stand before the KEY VALUE overrides.")
+            raise UserError(f"{key} must come before the KEY VALUE overrides.")
         if key not in places:
             closest = difflib.get_close_matches(key.upper(), places, n=1, cutoff=0.0)
             raise UserError(

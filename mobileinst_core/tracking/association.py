@@ -15,7 +15,7 @@ _EPS = np.float32(1e-12)
 class Tracker(Protocol):
     """Associates the key frames of a video, one after the other.
 
-    Every query is a track for the whole video, without births, deaths or gates. A tracker knows
+    Every query is a track for the whole video, without births, deaths or gates. A tracker needs
     neither networks nor images.
     """
 

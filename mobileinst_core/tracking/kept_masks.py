@@ -53,7 +53,7 @@ class KeptMasks:
             folder: an existing one for the temporary file; None = that of the system.
         """
         self._folder = folder
-        # It ends with this object, and leaves nothing behind.
+        # It ends with this object.
         self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES, dir=folder)  # noqa: SIM115
         self.num_bytes = 0
         self._frames: list[_Index | None] = []

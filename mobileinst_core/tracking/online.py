@@ -93,7 +93,7 @@ class OnlineTracker:
         self.runner.reset()
         self.tracks.reset()
         self.frame_index = -1
-        self._thumbnail: np.ndarray | None = None  # of the last frame, if scene cuts are sought
+        self._thumbnail: np.ndarray | None = None  # of the last frame, if scene cuts are detected
         self._forget_last_step()
 
     def step(

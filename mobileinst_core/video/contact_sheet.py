@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit status: 0, or 1 after an error that stands on stderr.
+        The exit status: 0, or 1 after an error, printed on stderr.
     """
     parser = argparse.ArgumentParser(description="Frames of videos in one image.")
     parser.add_argument("videos", nargs="+", help="video files or folders of frames, a row each")

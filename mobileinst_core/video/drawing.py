@@ -73,7 +73,7 @@ class TrackVisualizer:
 
     Every identity keeps one colour (see `instance_color`). Only the boxes of the instances are
     looked at, so the cost grows with the area of the objects and not with their number. A label
-    stands at the largest piece of a mask.
+    is put at the largest piece of a mask.
     """
 
     def __init__(

@@ -109,7 +109,7 @@ def read_image(
         path: an image file.
         image_format: order of the channels, "RGB" or "BGR".
         size: (H, W) according to the annotations, in pixels; None = not checked.
-        allow_transposed: if the file has exactly this size with the sides exchanged, exchange
+        allow_transposed: if the file has exactly this size with the sides swapped, swap
             its axes, with a warning, unless it has an orientation tag. Some videos of YouTube-VIS
             are stored in this way.
 
@@ -134,7 +134,7 @@ def read_image(
         raise ImageReadError(f"cannot read the image {path}: {error}.") from error
     pixels = rgb[:, :, ::-1] if image_format == "BGR" else rgb
     if size is not None and pixels.shape[:2] != tuple(size):
-        _check_exchanged(path, pixels.shape[:2], tuple(size), orientation, allow_transposed)
+        _check_swapped(path, pixels.shape[:2], tuple(size), orientation, allow_transposed)
         _warn_of_transposed_frames(os.path.dirname(path))
         pixels = pixels.swapaxes(0, 1)
     return np.ascontiguousarray(pixels)
@@ -159,14 +159,14 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
         raise ImageReadError(f"cannot read the image {path}: {error}") from error
 
 
-def _check_exchanged(
+def _check_swapped(
     path: str | os.PathLike,
     found: tuple[int, int],
     size: tuple[int, int],
     orientation: int,
     allow_transposed: bool,
 ) -> None:
-    """Raise an error unless only the axes of the stored pixels are exchanged."""
+    """Raise an error unless only the axes of the stored pixels are swapped."""
     message = (
         f"the image {path} has height x width {found[0]} x {found[1]}, but its annotations say "
         f"{size[0]} x {size[1]}."
@@ -181,7 +181,7 @@ def _check_exchanged(
         )
     if not allow_transposed:
         raise ImageSizeError(
-            f"{message} Height and width are exchanged in one of the two; check the annotations."
+            f"{message} Height and width are swapped in one of the two; check the annotations."
         )
 
 
@@ -189,8 +189,7 @@ def _check_exchanged(
 def _warn_of_transposed_frames(folder: str) -> None:
     """Once for each folder."""
     logger.warning(
-        "Frames in %s have the sides exchanged with respect to the annotations; they are "
-        "transposed.",
+        "Frames in %s have the sides swapped with respect to the annotations; they are transposed.",
         folder,
     )
 

@@ -38,7 +38,7 @@ class Tracked(Protocol):
 class TrackOutputs:
     """Any of the outputs; None are left out.
 
-    Frames that the reader passed over keep their place: a video shows the frame before until the
+    Frames that the reader skipped keep their place: a video shows the frame before until the
     time of the next, results show nothing, and there is no map of identities.
 
     Attributes:
@@ -94,7 +94,7 @@ class TrackOutputs:
             return self.window is None or self.window.show(drawn)
 
     def finish(self, reader: VideoReader) -> None:
-        """Account for frames that the reader passed over at the end.
+        """Account for frames that the reader skipped at the end.
 
         Args:
             reader: the source, at its end.

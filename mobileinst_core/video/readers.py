@@ -29,7 +29,7 @@ class VideoFrame(NamedTuple):
 
     Attributes:
         pixels: (H, W, 3) uint8, BGR.
-        position: its number among the selected frames, from 1; those that were passed over count.
+        position: its number among the selected frames, from 1; those that were skipped count.
         time: seconds from the first selected frame to this one.
         name: what to call it: the stem of its image file, or its six-digit number.
     """
@@ -46,7 +46,7 @@ class VideoReader:
     Memory does not grow with the length: no frame is kept. The first one is decoded at once, so
     that what cannot be read is known before anything expensive is started.
 
-    Damaged frames are passed over with a warning, and so are frames of a live source that come
+    Damaged frames are skipped with a warning, and so are frames of a live source that come
     while the caller is busy; `position` counts them, and the times of the others stay what they
     are. Frames of another size are fitted into the size of the first, with bars.
 
@@ -165,7 +165,7 @@ class VideoReader:
             try:
                 pixels = frame.decode()
             except VideoIOError as error:
-                logger.warning("%s This frame is passed over.", error)
+                logger.warning("%s This frame is skipped.", error)
                 self.num_damaged += 1
                 continue
             names = self._source.names
@@ -173,7 +173,7 @@ class VideoReader:
             yield VideoFrame(self._fit(pixels), self._passed, time, name)
 
     def _time(self, frame: SourceFrame) -> float:
-        """Seconds from the first selected frame to the one at hand."""
+        """Seconds from the first selected frame to the current one."""
         by_rate = (self._passed - 1) / self.fps
         if frame.time is None or self._set_fps is not None:
             return by_rate

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 # Size of a font in pixels that is as large as OpenCV's at scale 1.
 _PIXELS = 36
-# What stands beside the names of classes.
+# What is beside the names of classes.
 _ALSO_NEEDED = frozenset("#.0123456789")
 _RIGHT_TO_LEFT = ("R", "AL")
 # Fonts that are looked at first: plain ones, and those made for many scripts.

@@ -27,7 +27,7 @@ _TOLERATED_LOSS = 0.02
 
 
 class VideoFileSource:
-    """The first picture stream of a file, whatever FFmpeg can decode.
+    """The first video stream of a file, whatever FFmpeg can decode.
 
     Frames come with the times that the file has for them, turned as its metadata says. A part that
     cannot be decoded counts as a damaged frame, and what comes after it is read.

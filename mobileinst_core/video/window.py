@@ -21,7 +21,7 @@ class Window:
         """Open a window.
 
         Args:
-            title: what stands on its frame.
+            title: in its title bar.
 
         Raises:
             VideoIOError: there is no display, or OpenCV was built without windows.

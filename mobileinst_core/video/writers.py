@@ -63,7 +63,7 @@ class VideoWriter:
     """A video file that plays in browsers and on phones, written completely or complained about.
 
     Frames are shown at the times that they are given. Pixels are yuv420p, and the index of an mp4
-    file stands at its beginning. The space on the disk is watched, and at the end the file is
+    file is at its beginning. The space on the disk is watched, and at the end the file is
     opened again and its frames counted. Odd sizes, which yuv420p cannot hold, get one more row or
     column by repeating the last. A file to which no frame was written is removed.
 
@@ -151,7 +151,7 @@ class VideoWriter:
             self._append(end / _TICKS)
 
     def _append(self, time: float | None) -> None:
-        """Encode the planes at hand."""
+        """Encode the current planes."""
         picture = self._av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
         picture.colorspace, picture.color_range = _BT601, _LIMITED_RANGE
         picture.time_base = Fraction(1, _TICKS)
@@ -206,7 +206,7 @@ class VideoWriter:
         return max(wanted, self._tick + 1)
 
     def _encode(self, picture: Any) -> None:
-        """Encode a picture, or what is left for None."""
+        """Encode a frame, or what is left for None."""
         with self._errors("write"):
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)

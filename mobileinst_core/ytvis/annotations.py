@@ -1,7 +1,7 @@
 """The one reader of YouTube-VIS annotation files, which checks them entry by entry.
 
 What it finds it reports, and goes on with the rest: training stops at the first error, the metric
-passes over faults of what it does not look at, and validation lists them all.
+skips faults of what it does not look at, and validation lists them all.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ class TrackEntry(NamedTuple):
 
     Attributes:
         name: the entry in messages.
-        entry: as it stands in the file.
+        entry: as it is in the file.
         video: the video that it belongs to.
         category_id: of the file.
         track_id: of an annotation; None if it has none of its own.

@@ -19,7 +19,7 @@ def check_content(content: Any) -> tuple[list[Finding], list[Video]]:
     """Find all faults of an annotation file.
 
     Errors are what the loader refuses, and what makes training or evaluation wrong; warnings are
-    what both pass over.
+    what both skip.
 
     Args:
         content: the content of the JSON file.
@@ -59,7 +59,7 @@ def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -
             whether the file exists.
 
     Returns:
-        At most one finding for the missing frames and one for those with exchanged sides, and one
+        At most one finding for the missing frames and one for those with swapped sides, and one
         for each frame that is damaged or of another size.
     """
     what, names, size = f"video {video.id}", video.file_names, (video.height, video.width)
@@ -82,7 +82,7 @@ def check_frames(video: Video, image_root: str | os.PathLike, *, decode: bool) -
             findings.append(Finding("frames", f"{what}: {error}"))
     if transposed:
         message = (
-            f"{what}: {len(transposed)} of {len(names)} frames have their sides exchanged on "
+            f"{what}: {len(transposed)} of {len(names)} frames have their sides swapped on "
             f"disk; the loader transposes them: {', '.join(transposed)}"
         )
         findings.append(Finding("frames", message, is_error=False))

@@ -19,7 +19,7 @@ from ..modeling import InstanceSegmentor
 
 __all__ = ["ModelCost", "count_macs", "measure_cost"]
 
-# Parts of the network, as they stand in a breakdown; everything deeper is added up.
+# Parts of the network, as they are in a breakdown; everything deeper is added up.
 _BREAKDOWN_DEPTH = 2
 
 

@@ -233,7 +233,7 @@ def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
     if folded_norms(backbone):
         logger.warning(
             "%s has batch norms whose statistics are folded into the convolutions, which training "
-            "breaks. train_net.py takes them anew at the start; "
+            "breaks. train_net.py re-estimates them at the start; "
             "in a training of your own, set the backbone's NORM to FrozenBN.",
             path,
         )

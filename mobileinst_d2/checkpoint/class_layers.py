@@ -110,7 +110,7 @@ def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
 def _class_layers(cfg: CfgNode, own: Tensors, tensors: Tensors) -> dict[str, int]:
     """The tensors with rows per class, those that grow in a model of one class more, and how many.
 
-    With one row per class, behind them may stand rows of no class, such as FastInst's "no object".
+    With one row per class, rows of no class may follow, such as FastInst's "no object".
     With several, which belong to anchors, the background is there, too: see `_by_class`. Tensors
     that the checkpoint lacks, or has with rows of another shape, are left out.
     """

@@ -44,7 +44,7 @@ def refit_norms(
     run: Callable[[], None],
     reduce: Callable[[torch.Tensor], None] | None = None,
 ) -> None:
-    """Take the statistics of batch norms anew, without a change of what they compute in evaluation.
+    """Re-estimate the statistics of batch norms; what they compute in evaluation stays.
 
     With the statistics m, v of the input, ``w (x - mean) / sqrt(var + eps) + b`` is written as
     ``w' (x - m) / sqrt(v + eps) + b'``, which training with batches of such input computes too.

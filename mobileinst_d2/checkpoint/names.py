@@ -1,4 +1,4 @@
-"""Names in public checkpoints: where the weights stand, and which part is the backbone."""
+"""Names in public checkpoints: where the weights are, and which part is the backbone."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ __all__ = [
     "match_names",
 ]
 
-# What timm's networks stand under in `TimmBackbone`.
+# The prefix of timm's networks in `TimmBackbone`.
 _TIMM = "network."
 # In names of EfficientNet and the like, which timm names as MobileNetV2 otherwise.
 _SQUEEZE = ".se."
@@ -168,8 +168,8 @@ def find_backbone(tensors: Mapping[str, torch.Tensor]) -> BackbonePart:
     """Take the backbone out of a state dict of a public network, or of one of our models.
 
     Known are the layouts of TopFormer (also the earliest), SeaFormer, torchvision's and timm's
-    MobileNetV2 and timm's MobileNetV4, inside any model: whatever stands before the network's own
-    names is left away.
+    MobileNetV2 and timm's MobileNetV4, inside any model: any prefix of the network's own
+    names is stripped.
 
     Args:
         tensors: tensors by name.
@@ -204,10 +204,10 @@ def describe_network(part: BackbonePart) -> str:
 
 
 def match_names(own: Iterable[str], file: Collection[str]) -> dict[str, str]:
-    """Find the tensors of a backbone in a file, whatever stands before their names there.
+    """Find the tensors of a backbone in a file, whatever their prefix there.
 
     Args:
-        own: names in the backbone, of which the first tells what stands before all of them.
+        own: names in the backbone, of which the first tells the prefix of all of them.
         file: names in the file, as `current_names` gives them.
 
     Returns:
@@ -238,7 +238,7 @@ def _variants(name: str) -> Iterator[str]:
 
 
 def _prefix(names: Iterable[str], anchor: str) -> str | None:
-    """What stands before a name; the shortest if there are several, None if there is no such."""
+    """The prefix of a name; the shortest if there are several, None if there is no such."""
     found = [n.removesuffix(anchor) for n in names if f".{n}".endswith(f".{anchor}")]
     return min(found, key=len, default=None)
 

@@ -65,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-gpus", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--plan-only", action="store_true", help="say the plan and train nothing")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, help="config overrides KEY VALUE ..., which go before"
+        "opts", nargs=argparse.REMAINDER, help="config overrides KEY VALUE ..., taken as they are"
     )
     return parser.parse_args(argv)
 
@@ -109,7 +109,7 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     }
     if _VAL not in sets:
         notes.append(
-            "there is no validation set: nothing tells when the training set is learned by heart, "
+            "there is no validation set: nothing tells when the training set is memorised, "
             "and no best checkpoint is kept. Give --val, or more data."
         )
     kind = "video" if is_video_file(content) else "image"

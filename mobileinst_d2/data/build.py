@@ -145,7 +145,7 @@ def check_test_data(cfg: CfgNode) -> None:
 def check_num_classes(cfg: CfgNode) -> None:
     """Check the number of classes against every data set of the config.
 
-    It stands in ``MODEL.NUM_CLASSES``, for Detectron2's own detectors in a key of theirs. The
+    It is ``MODEL.NUM_CLASSES``, for Detectron2's own detectors in a key of theirs. The
     names of the classes are those of `dataset_class_names`.
 
     Args:

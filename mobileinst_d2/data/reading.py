@@ -22,7 +22,7 @@ class BadRecordError(UserError, ValueError):
 
 
 class BadRecords:
-    """What a mapper does about bad records in training: pass over some, not over many.
+    """What a mapper does about bad records in training: skip some, not many.
 
     They are images that are missing, damaged or of another size than their annotations say, and
     masks that are malformed. A mapper that returns None makes Detectron2 draw another sample, so
@@ -35,7 +35,7 @@ class BadRecords:
         """Start a count.
 
         Args:
-            max_consecutive: failures in a row that are passed over.
+            max_consecutive: failures in a row that are skipped.
         """
         self._max_consecutive = max_consecutive
         self._consecutive = 0

@@ -56,7 +56,7 @@ class RefitFoldedNorms(HookBase):
         if self.trainer.start_iter > 0 or not layers:
             return
         logger.info(
-            "%d batch norms have their statistics folded into the convolutions: taking them anew "
+            "%d batch norms have their statistics folded into the convolutions: re-estimating them "
             "over %d training samples.",
             len(layers),
             self.num_samples,

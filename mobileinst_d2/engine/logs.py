@@ -28,7 +28,7 @@ def set_up_run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     The loggers of this project go to the same places as Detectron2's. Files get no colour codes,
     nor does a terminal that is redirected to one. Environment, config and network, of hundreds of
-    lines, stand in ``log.txt``, and on the terminal only that they do, so that an error is not far
+    lines, are in ``log.txt``, and on the terminal only that they do, so that an error is not far
     from what was typed.
 
     Args:

@@ -114,7 +114,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     for opt in opts[::2]:
         if opt.startswith("--"):
-            raise ConfigError(f"{opt} must stand before the KEY VALUE overrides.")
+            raise ConfigError(f"{opt} must come before the KEY VALUE overrides.")
         if "=" in opt:
             raise ConfigError(f"Write overrides as KEY VALUE, with a space: {opt!r}.")
     unknown = [key for key in opts[::2] if not _is_known(cfg, key)]

@@ -215,7 +215,7 @@ class Trainer(DefaultTrainer):
             self.data_loader.start_at(self.start_iter, self.seed)
         elif self.start_iter > 0:
             logger.warning(
-                "%s cannot start at iteration %d: the order of the data begins anew.",
+                "%s cannot start at iteration %d: the order of the data starts from the beginning.",
                 type(self.data_loader).__name__,
                 self.start_iter,
             )
@@ -268,7 +268,7 @@ class Trainer(DefaultTrainer):
                 if part is not None and state.get(name):
                     part.load_state_dict(state[name])
                 elif part is not None:
-                    logger.warning("The checkpoint has no state of the %s: it starts anew.", name)
+                    logger.warning("The checkpoint has no state of the %s: it starts fresh.", name)
             if len(self.scheduler.base_lrs) != len(self.optimizer.param_groups):
                 raise ValueError("the number of parameter groups has changed")
         except (ValueError, RuntimeError, KeyError) as error:

@@ -145,7 +145,7 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, ...]) -> CfgNode:
 
 
 def build_input(cfg: CfgNode, size: tuple[int, int], *, stretch: bool = False) -> dict[str, Any]:
-    """Describe the image that every graph takes, as it stands in the manifest."""
+    """Describe the image that every graph takes, as it is in the manifest."""
     mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
     padded = (
         "keep the aspect ratio, fit into the shape, put top left, fill the right and the bottom "
@@ -180,11 +180,11 @@ def build_manifest(
     """Describe exported graphs.
 
     Args:
-        cfg: the config of the model, with MODEL.WEIGHTS, beside which class names are sought.
+        cfg: the config of the model, with MODEL.WEIGHTS, beside which class names are looked up.
         model: tells what its mask logits mean.
         runtime: what the graphs are for.
         image_input: see :func:`build_input`.
-        graphs: by name, as they stand in the manifest.
+        graphs: by name, as they are in the manifest.
         quantizer: what they were quantised with, or None.
         precision: of the weights in the files.
 

@@ -97,7 +97,7 @@ class ExportedModel(runtime_model.ExportedModel):
 
 
 def read_thresholds(cfg: CfgNode) -> dict[str, Any]:
-    """The thresholds of a config as they stand in model.json."""
+    """The thresholds of a config as they are in model.json."""
     return {
         "score": cfg.TEST.SCORE_THRESHOLD,
         "mask": cfg.TEST.MASK_THRESHOLD,

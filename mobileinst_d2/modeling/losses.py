@@ -1,4 +1,4 @@
-"""Loss and similarity formulas. Each stands here once."""
+"""Loss and similarity formulas. Each is implemented here once."""
 
 import torch
 import torch.nn.functional as F

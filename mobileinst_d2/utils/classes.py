@@ -31,7 +31,7 @@ def class_names(cfg: CfgNode) -> list[str]:
 
     Looks at ``metadata.json`` next to ``MODEL.WEIGHTS``, then at the registered metadata of the
     first dataset in ``DATASETS.TEST``. A list whose length is not ``MODEL.NUM_CLASSES`` belongs
-    to another model and is passed over with a warning.
+    to another model and is skipped with a warning.
 
     Args:
         cfg: a config with this project's keys.

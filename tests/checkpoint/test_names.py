@@ -1,4 +1,4 @@
-"""Where the weights of a file stand, and under which names our backbones want them."""
+"""Where the weights of a file are, and under which names our backbones want them."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["MODEL.MATCHER.CLASS_POWER", "1"], r"it is 'MODEL\.MOBILEINST\.LOSS\.MATCHER_CLASS_P"),
         (["model.num_classes", "3"], r"closest is 'MODEL\.NUM_CLASSES'"),
         (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
-        (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must stand before"),
+        (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must come before"),
         (["MODEL.NUM_CLASSES=3"], "KEY VALUE"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
         (["MODEL.NUM_CLASSES", "three"], r"Type mismatch.*MODEL\.NUM_CLASSES"),

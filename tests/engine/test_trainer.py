@@ -180,7 +180,7 @@ def test_detectron2s_trainers_can_resume_ours(tmp_path, kind):
 
 
 def test_full_precision_can_go_on_from_mixed(tmp_path, caplog):
-    """And the other way round, where the scaler starts anew with a warning."""
+    """And the other way round, where the scaler starts fresh with a warning."""
     trainer, _ = run(make_cfg(tmp_path), interrupt_at=8)
     state = trainer.state_dict()
     state["_trainer"]["grad_scaler"] = torch.amp.GradScaler("cpu").state_dict()
@@ -217,9 +217,9 @@ def test_a_loader_that_cannot_resume_is_announced(tmp_path, caplog, monkeypatch)
     batch = [{"image": torch.rand(3, 8, 8)}] * 4
     monkeypatch.setattr(ToyTrainer, "build_train_loader", classmethod(lambda cls, cfg: [batch] * 9))
     run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 4))
-    assert "begins anew" not in caplog.text
+    assert "starts from the beginning" not in caplog.text
     run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 6), resume=True)
-    assert "begins anew" in caplog.text
+    assert "starts from the beginning" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_documents_have_no_faults(monkeypatch):
         ("```\nx\n```", "the language of a block is ''"),
         ("```python\nx = = 1\n```", "no valid Python"),
         ("```yaml\n[\n```", "no valid yaml"),
-        ("```bash\npython x.py ... --more\n```", "cannot be run as it stands"),
+        ("```bash\npython x.py ... --more\n```", "cannot be run as it is"),
         ("<!-- not run: why -->\n```text\n```", "is never run"),
     ],
 )

@@ -118,7 +118,7 @@ def test_validate_results(shapes, capsys, tmp_path):
     results.write_text(json.dumps([{**track, "score": 0.5}]))
     assert validate_ytvis.main([str(path), "--results", str(results)]) == 1
     assert f"{results}: entry number 0 (video" in (printed := capsys.readouterr().out)
-    assert "frame 1: 'counts' of a mask is not a compressed run-length code" in printed
+    assert "frame 1: 'counts' of a mask is not a compressed RLE" in printed
 
 
 def test_validate_recognises_coco_files(generated, tmp_path, capsys):

@@ -26,11 +26,11 @@ def test_show_video_has_all_frames(tmp_path):
         assert len(list(reader)) == run_demo.SHOW_FRAMES
 
 
-def test_failing_step_stops_the_journey(tmp_path, capsys):
+def test_failing_step_stops_the_demo(tmp_path, capsys):
     script = tmp_path / "fails.py"
     script.write_text("raise SystemExit(3)", encoding="utf-8")
-    journey = run_demo.Journey(1)
-    journey.announce("failing")
+    steps = run_demo.Steps(1)
+    steps.announce("failing")
     with pytest.raises(SystemExit, match="exit code 3"):
-        journey.run(str(script))
+        steps.run(str(script))
     assert "[1/1] failing" in capsys.readouterr().out

@@ -56,7 +56,7 @@ class LabelmeVideos:
         Args:
             image_root: folder with one folder of images and JSON files per video.
             class_file: lists the classes, see :func:`~.folders.read_class_file`; a label that
-                stands there is never taken apart. None = the classes that occur.
+                is in it is never split. None = the classes that occur.
             keep_unannotated: see :func:`~.folders.list_frames`.
 
         Raises:

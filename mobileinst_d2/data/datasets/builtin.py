@@ -83,7 +83,7 @@ def register_builtin_datasets(names: Iterable[str] | None = None) -> None:
     """Register public data sets with Detectron2; a name that exists already is left alone.
 
     Args:
-        names: the names that are needed, of which others than `builtin_names` are passed over;
+        names: the names that are needed, of which others than `builtin_names` are skipped;
             by default all public ones.
     """
     for name in builtin_names() if names is None else names:

@@ -46,8 +46,8 @@ def plain_class_names(names: Iterable[str]) -> list[str]:
 def corresponding_classes(source: Sequence[str], target: Sequence[str]) -> dict[int, int]:
     """Which class of one data set means which class of another.
 
-    From COCO to the public video data sets the customary maps hold (`COCO_ID_MAPS`), which bring
-    some classes together. Otherwise the `plain_class_names` have to be equal.
+    From COCO to the public video data sets the usual class mapping is used (`COCO_ID_MAPS`), which
+    brings some classes together. Otherwise the `plain_class_names` have to be equal.
 
     Args:
         source: class names of the first data set.

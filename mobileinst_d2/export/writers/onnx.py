@@ -98,7 +98,7 @@ def share_onnx(folder: Path, graph: Graph, name: str, outputs: Names) -> tuple[G
     produced = {tensor for number in needed for tensor in nodes[number].output}
     rest = [node for number, node in enumerate(nodes) if number not in needed]
     used = {tensor for node in rest for tensor in node.input} | set(last)
-    # Constants stand in both.
+    # Constants are in both.
     passed = [x for x in [*inputs, *sorted(produced)] if x in used and x in variable]
     if not rest or not passed:
         raise ExportError(f"{file} cannot be cut behind {', '.join(outputs)}")

@@ -30,7 +30,7 @@ class TimmBackbone(MobileBackbone):
     timm's names, under ``network``.
 
     Where timm counts the 1x1 convolution in front of the classifier's pooling as a last stage, as
-    in MobileNetV3 and V4, it is left away: its 960 channels would make the layers behind cost more
+    in MobileNetV3 and V4, it is left out: its 960 channels would make the layers behind cost more
     than the network.
 
     Maps have the size of the image divided by the stride where the image is padded to multiples of

@@ -31,7 +31,7 @@ class QueryProposals(NamedTuple):
 class ActivationQueries(nn.Module):
     """Classifies pixels, and takes those as queries that look most like an object.
 
-    Local maxima of the class probability go before all others.
+    Local maxima of the class probability come before all others.
     """
 
     def __init__(self, dim: int, num_classes: int, num_queries: int) -> None:

@@ -1,4 +1,4 @@
-"""Building blocks. They know PyTorch and Detectron2's layers; no config, no registry."""
+"""Building blocks. They import PyTorch and Detectron2's layers; no config, no registry."""
 
 from .attention import MultiHeadAttention
 from .conv_norm import (

@@ -97,7 +97,7 @@ def test_ids_that_pycocotools_loses_are_numbered_anew(write, ids, caplog):
     path = write(content)
     truth = load_ground_truth(path, with_masks=True)
     assert [entry["id"] for entry in truth["annotations"]] == [1, 2]
-    assert "numbers the annotations anew" in caplog.text
+    assert "renumbers the annotations" in caplog.text
     assert len(load_records(path, "")[0]) == 2
     coco = COCO()
     coco.dataset = truth

@@ -75,7 +75,7 @@ def write(path, orientation=None, shape=(HEIGHT, WIDTH)):
     [
         (None, "no image file"),
         ({"shape": (10, 10)}, "height x width 10 x 10, but its annotations say 12 x 16"),
-        ({"shape": (WIDTH, HEIGHT)}, "exchanged"),
+        ({"shape": (WIDTH, HEIGHT)}, "swapped"),
         ({"orientation": 6}, r"orientation tag \(6\)"),
     ],
 )

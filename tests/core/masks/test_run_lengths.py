@@ -1,4 +1,4 @@
-"""Many run-length codes at once, against the pixels."""
+"""Many RLE at once, against the pixels."""
 
 import numpy as np
 import pytest

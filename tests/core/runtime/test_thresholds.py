@@ -44,7 +44,7 @@ def test_what_was_exported_stays_as_it_was():
         (["MODEL.WEIGHTS", "a.pth"], r"MODEL\.WEIGHTS cannot be changed in an exported model"),
         (["TEST.TRACKING", "1"], r"TEST\.TRACKING cannot be changed"),
         (["TEST.SCORE_THRESHOLD"], "has no value"),
-        (["--clip-len", "3"], "must stand before"),
+        (["--clip-len", "3"], "must come before"),
         (["TEST.TRACKING.CLIP_LEN", "often"], r"CLIP_LEN is 'often'; .* such as 1"),
         (["TEST.TRACKING.CLIP_LEN", "1.5"], r"CLIP_LEN is '1\.5'; .* such as 1"),
         (["TEST.TRACKING.CLIP_LEN", "True"], r"CLIP_LEN is 'True'"),

@@ -61,7 +61,7 @@ def test_annotations_of_stored_pixels_are_told_from_transposed_frames(tmp_path, 
     save(path, shown.swapaxes(0, 1), 1)
     found = read_image(path, "RGB", size=size, allow_transposed=True)
     assert np.abs(found.astype(int) - shown).max() <= 3
-    with pytest.raises(ImageSizeError, match="exchanged"):
+    with pytest.raises(ImageSizeError, match="swapped"):
         read_image(path, size=size)
 
 

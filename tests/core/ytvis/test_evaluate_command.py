@@ -173,7 +173,7 @@ BAD_RESULTS = [
     ([0, "segmentations"], [None] * 4, "video 4.*3 frames but 'segmentations' has 4 entries"),
     ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
     ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
-    ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed run-length code"),
+    ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed RLE"),
     ([0, "segmentations", 1], "mask", "frame 1: a mask must be polygons"),
     ([0], 3, "entry number 0 must be a mapping, got int"),
 ]

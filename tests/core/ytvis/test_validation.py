@@ -197,7 +197,7 @@ def test_sizes_and_damage_are_seen_when_frames_are_read(frames, tmp_path):
     assert broken.is_error
     assert "10.jpg" in broken.message
     assert not turned.is_error
-    assert "1 of 3 frames have their sides exchanged" in turned.message
+    assert "1 of 3 frames have their sides swapped" in turned.message
     assert "v/0.jpg" in turned.message
 
 
