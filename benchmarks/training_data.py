@@ -243,7 +243,7 @@ def measure(cfg: CfgNode, args: argparse.Namespace) -> dict:
         if not records:
             raise ConfigError(f"{name} has no ground truth; take a training split.")
         dataset = build_train_loader(cfg).dataset.datasets[0]
-        frames = ClipDataset(records, "frame")
+        frames = ClipDataset(records)
         return {
             "machine": describe_machine(),
             "dataset": name,

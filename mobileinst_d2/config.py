@@ -49,8 +49,9 @@ def add_mobileinst_config(cfg: CN) -> None:
 
 
 def _add_backbone_config(cfg: CN) -> None:
-    # Public checkpoint (path or URL) that the backbone gets at the start of a training; "" = none.
-    # Not used where MODEL.WEIGHTS gives the whole model, nor when a training is resumed.
+    # Public checkpoint (path or URL) that the backbone gets at the start of a training; "timm" =
+    # what timm publishes for the network of TimmBackbone; "" = none. Not used where MODEL.WEIGHTS
+    # gives the whole model, nor when a training is resumed.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
 
     # Normalisation: "BN" | "SyncBN" | "FrozenBN", or others of Detectron2 but for TimmBackbone.
@@ -75,17 +76,9 @@ def _add_backbone_config(cfg: CN) -> None:
     # TimmBackbone: any network of timm that gives features at strides 8, 16 and 32. The paper's
     # MobileNetV2 is "mobilenetv2_100". The name may end in the tag of certain weights.
     cfg.MODEL.TIMM.NAME = "mobilenetv2_100"
-    # Start a training from the weights that timm publishes for the network; MODEL.WEIGHTS and
-    # MODEL.BACKBONE.WEIGHTS take precedence.
-    cfg.MODEL.TIMM.PRETRAINED = False
     # Open: how x6 is made of x5: "conv" (3x3, stride 2) | "separable" (depthwise and pointwise) |
     # "pool" (2x2 average).
     cfg.MODEL.TIMM.GLOBAL_FEATURE = "conv"
-
-    cfg.MODEL.MOBILE_FPN = CN()
-    # What build_mobile_fpn_backbone, for Detectron2's own detectors, puts MODEL.FPN on:
-    # "TopFormer" | "SeaFormer" | "TimmBackbone".
-    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TopFormer"
 
 
 def _add_data_config(cfg: CN) -> None:
@@ -116,10 +109,6 @@ def _add_data_config(cfg: CN) -> None:
     # are resized to fit and padded to exactly this, multiples of 64. () = MIN_SIZE_TEST and
     # MAX_SIZE_TEST count, and the padding is as small as can be.
     cfg.INPUT.FIXED_SIZE_TEST = ()
-
-    # Open: what the sampler draws: "frame" (one pass over the data has each annotated frame as the
-    # reference of a clip) or "video" (one clip per video).
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "frame"
 
 
 def _add_solver_config(cfg: CN) -> None:
@@ -162,8 +151,6 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.NMS = CN()
     # Overlap (IoU) with a better box of its class above which a box is dropped.
     cfg.TEST.NMS.THRESHOLD = 0.5
-    # Boxes of a class at most that take part, best first.
-    cfg.TEST.NMS.CANDIDATES = 200
 
     cfg.TEST.TRACKING = CN()
     # T: a key frame every T frames; the frames between reuse its kernels (paper, eq. 1).
@@ -174,10 +161,6 @@ def _add_test_config(cfg: CN) -> None:
     # Open: "best" gives a track its best class only, as for images; "all" lets one track appear
     # once per class among the top results, as MinVIS does.
     cfg.TEST.TRACKING.LABELS_PER_TRACK = "best"
-    # Frames that go through the network together in whole-video prediction.
-    cfg.TEST.TRACKING.CHUNK = 8
-    # Tracks whose masks are kept per frame, best running scores first; 0 = all (exact).
-    cfg.TEST.TRACKING.KEEP_TRACKS = 0
 
     # Live tracking, on top of TEST.TRACKING.
     cfg.TEST.STREAMING = CN()
@@ -189,10 +172,6 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.STREAMING.MAX_LOST = 30
     # Instances per frame at most.
     cfg.TEST.STREAMING.MAX_INSTANCES = 20
-    # Weight of the past in the moving average of a track's scores.
-    cfg.TEST.STREAMING.SMOOTHING = 0.8
-    # The shown class changes when another one leads by this.
-    cfg.TEST.STREAMING.CLASS_MARGIN = 0.1
     # A frame becomes a key frame when it differs from the one before by more than this: the mean
     # absolute difference of grey thumbnails of 32x18 pixels, in grey levels of 255. 0 = off.
     cfg.TEST.STREAMING.SCENE_CUT_THRESHOLD = 0.0

@@ -46,8 +46,6 @@ class StreamingPredictor(OnlineTracker):
             "score_off": streaming.SCORE_OFF,
             "max_lost": streaming.MAX_LOST,
             "max_instances": streaming.MAX_INSTANCES,
-            "smoothing": streaming.SMOOTHING,
-            "class_margin": streaming.CLASS_MARGIN,
             "scene_cut_threshold": streaming.SCENE_CUT_THRESHOLD,
         }
 
@@ -85,8 +83,6 @@ class VideoPredictor(OfflineTracker):
             "tracker": build_tracker(cfg.TEST.TRACKING.MODE),
             "postprocessing": build_postprocessing(cfg),
             "labels_per_track": tracking.LABELS_PER_TRACK,
-            "keep_tracks": tracking.KEEP_TRACKS,
-            "chunk": tracking.CHUNK,
         }
 
     def __call__(self, batched_inputs: list[dict]) -> list[dict]:
@@ -117,9 +113,7 @@ class VideoPredictor(OfflineTracker):
         # Here nothing holds on to what was computed.
         torch.cuda.empty_cache()
         logger.warning(
-            "The GPU has no memory for more frames at once: %d from now on in this video. "
-            "TEST.TRACKING.CHUNK %d saves the attempt.",
-            len(frames) // 2,
+            "The GPU has no memory for more frames at once: %d from now on in this video.",
             len(frames) // 2,
         )
         return None

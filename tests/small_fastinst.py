@@ -10,23 +10,15 @@ NODE = "MODEL__FASTINST__"
 SMALL = {
     "MODEL__META_ARCHITECTURE": "FastInst",
     f"{NODE}HIDDEN_DIM": 32,
-    f"{NODE}PPM_DIM": 8,
     f"{NODE}NUM_QUERIES": 12,
-    f"{NODE}NUM_AUX_QUERIES": 3,
     f"{NODE}NUM_LAYERS": 2,
     f"{NODE}NUM_HEADS": 4,
-    f"{NODE}FFN_DIM": 64,
     f"{NODE}LOSS__NUM_POINTS": 112,
     "TEST__SCORE_THRESHOLD": 0.0,
     "TEST__PROCEDURE": "mask2former",
 }
 # A light Mask2Former.
-LIGHT = {
-    f"{NODE}QUERIES": "learned",
-    f"{NODE}NUM_AUX_QUERIES": 0,
-    f"{NODE}DUAL_PATH": False,
-    f"{NODE}LOSS__MASK_GUIDED": False,
-}
+LIGHT = {f"{NODE}DECODER": "mask2former"}
 
 
 def build_small_fastinst(seed: int = 0, **overrides: object) -> FastInst:

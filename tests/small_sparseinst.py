@@ -10,8 +10,6 @@ NODE = "MODEL__SPARSEINST__"
 SMALL = {
     "MODEL__META_ARCHITECTURE": "SparseInst",
     f"{NODE}HIDDEN_DIM": 32,
-    f"{NODE}PPM_DIM": 8,
-    f"{NODE}NUM_CONVS": 2,
     f"{NODE}NUM_QUERIES": 20,
     f"{NODE}KERNEL_DIM": 16,
     f"{NODE}GROUPS": 4,

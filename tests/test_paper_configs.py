@@ -77,8 +77,7 @@ VIDEO = {
     "INPUT.RANDOM_FLIP": "none",
     "INPUT.SAMPLING_FRAME_NUM": 2,
     "INPUT.SAMPLING_FRAME_RANGE": 20,
-    "DATALOADER.VIS_SAMPLE_UNIT": "frame",
-    "MODEL.MOBILEINST.QUERY_PASSING.ENABLED": True,
+    "MODEL.MOBILEINST.QUERY_PASSING": "shared",
     "TEST.DETECTIONS_PER_IMAGE": 10,
     "TEST.TRACKING.CLIP_LEN": 1,
     "MODEL.NUM_CLASSES": 40,
@@ -178,7 +177,7 @@ DECODER, MASKS = f"{MODEL}.INSTANCE_DECODER", f"{MODEL}.MASK_DECODER"
 # Our own faster models, and in what they differ.
 WIDTH_128 = {f"{MODEL}.HIDDEN_DIM": 128}
 SEPARABLE = {f"{MASKS}.SEPARABLE_STRIDES": (8,)}
-PASSING, CLIP_LEN = "MODEL.MOBILEINST.QUERY_PASSING.ENABLED", "TEST.TRACKING.CLIP_LEN"
+PASSING, CLIP_LEN = "MODEL.MOBILEINST.QUERY_PASSING", "TEST.TRACKING.CLIP_LEN"
 NO_ENHANCER = {f"{MASKS}.ENHANCERS": []}
 LITERAL = {
     f"{MASKS}.PYRAMID_NORM": "",
@@ -210,7 +209,7 @@ ROWS = {
     "table6_ours-enhancers": ("mobileinst_topformer-b_coco", {}),
 }
 for design, keys in (("projected", {}), ("literal", LITERAL)):
-    for training, passing in (("", {}), ("_no-passing", {PASSING: False})):
+    for training, passing in (("", {}), ("_no-passing", {PASSING: "none"})):
         for t in (1, 3, 6):
             clip_len = {} if t == 1 else {CLIP_LEN: t}
             difference = NO_ENHANCER | keys | passing | clip_len

@@ -52,7 +52,7 @@ SMALLER = (
     (r"(train_net\.py (?!.*(--eval-only|--resume)).*)$", rf"\1 {_TINY}", "two iterations"),
     (
         r"(finetune\.py .*)$",
-        rf"\1 {_TINY} TEST.EVAL_PERIOD 1 MODEL.TIMM.PRETRAINED False",
+        rf"\1 {_TINY} TEST.EVAL_PERIOD 1 MODEL.BACKBONE.WEIGHTS ''",
         "two iterations from random weights, as a download needs a network",
     ),
     (r"(to_ytvis\.py \w+ )", r"\1--overwrite ", "the file is there for other documents"),

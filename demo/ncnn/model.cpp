@@ -37,7 +37,7 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
   const std::string path = folder + "/model.json";
   try {
     const Json manifest = read_manifest(path);
-    if (manifest["format_version"].integer() != 3 || manifest["runtime"].string() != "ncnn")
+    if (manifest["format_version"].integer() != 4 || manifest["runtime"].string() != "ncnn")
       throw std::runtime_error("it describes no model for ncnn in format 3");
     const std::vector<Json>& shape = manifest["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
@@ -90,8 +90,6 @@ void Model::read_thresholds(const Json& thresholds) {
   track_options.score_off = static_cast<float>(streaming["score_off"].number());
   track_options.max_lost = streaming["max_lost"].integer();
   track_options.max_instances = std::max(0, streaming["max_instances"].integer());
-  track_options.smoothing = static_cast<float>(streaming["smoothing"].number());
-  track_options.class_margin = static_cast<float>(streaming["class_margin"].number());
 }
 
 void Model::load(Graph& graph, const std::string& name, const std::map<std::string, size_t>& outputs,

@@ -5,6 +5,13 @@
 #include <limits>
 #include <numeric>
 
+namespace {
+
+constexpr float kSmoothing = 0.8f;    // weight of the past in the moving average of the scores
+constexpr float kClassMargin = 0.1f;  // the shown class changes when another one leads by this
+
+}  // namespace
+
 std::vector<int> assign(const Matrix& similarity) {
   // Shortest augmenting paths with potentials (Jonker and Volgenant, 1987). Row and column 0 are
   // artificial: path searches begin there.
@@ -110,13 +117,13 @@ void TrackManager::update(const Matrix& scores) {
       // A score that is no number counts as 0: it would stay in the average for ever.
       const float score = std::isnan(scores.row(i)[k]) ? 0.0f : scores.row(i)[k];
       smoothed[k] =
-          is_first ? score : options_.smoothing * smoothed[k] + (1 - options_.smoothing) * score;
+          is_first ? score : kSmoothing * smoothed[k] + (1 - kSmoothing) * score;
     }
     Track& track = tracks_[i];
     const int leader =
         static_cast<int>(std::max_element(smoothed, smoothed + scores.columns) - smoothed);
     // A hidden track has nothing on the screen that could flicker.
-    if (!track.visible || smoothed[leader] >= smoothed[track.label] + options_.class_margin)
+    if (!track.visible || smoothed[leader] >= smoothed[track.label] + kClassMargin)
       track.label = leader;
     track.score = smoothed[track.label];
     track.visible = track.score >= (track.visible ? options_.score_off : options_.score_on);

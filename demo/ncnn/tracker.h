@@ -25,8 +25,6 @@ struct TrackOptions {
   float score_off;     // and hidden when it falls below this
   int max_lost;        // key frames after which a hidden track comes back as a new identity
   int max_instances;   // per frame
-  float smoothing;     // weight of the past in the moving average of the scores
-  float class_margin;  // the shown class changes when another one leads by this
 };
 
 // Turns the scores of key frames into visible tracks and identities, with hysteresis.

@@ -1,6 +1,6 @@
 // An exported folder: its model.json, and its graphs in ONNX Runtime.
 
-const FORMAT_VERSION = 3;
+const FORMAT_VERSION = 4;
 
 export class Model {
   #ort;

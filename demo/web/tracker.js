@@ -90,6 +90,9 @@ function inOrder(matrix, order) {
   return { rows, columns, data };
 }
 
+const SMOOTHING = 0.8; // weight of the past in the moving average of the scores
+const CLASS_MARGIN = Math.fround(0.1); // the shown class changes when another one leads by this
+
 // Turns the scores of key frames into visible tracks and identities, with hysteresis.
 export class TrackManager {
   #options; // thresholds.streaming of model.json
@@ -99,7 +102,7 @@ export class TrackManager {
 
   constructor(options) {
     // Scores have single precision: compared with more of it, equal numbers would differ.
-    const rounded = ['score_on', 'score_off', 'class_margin'].map((name) => [name, Math.fround(options[name])]);
+    const rounded = ['score_on', 'score_off'].map((name) => [name, Math.fround(options[name])]);
     this.#options = { ...options, ...Object.fromEntries(rounded) };
   }
 
@@ -116,7 +119,7 @@ export class TrackManager {
 
   // Takes the scores {rows, columns, data} of a key frame in the order of the tracks.
   update(scores) {
-    const { score_on, score_off, max_lost, smoothing, class_margin } = this.#options;
+    const { score_on, score_off, max_lost } = this.#options;
     // A score that is no number counts as 0: it would stay in the average for ever.
     const now = scores.data.map((score) => (Number.isNaN(score) ? 0 : score));
     if (this.#smoothed === null) {
@@ -124,14 +127,14 @@ export class TrackManager {
       this.#tracks = range(scores.rows).map(() => ({ label: 0, score: 0, id: 0, visible: false, hidden: 0 }));
     } else {
       const before = this.#smoothed.data;
-      this.#smoothed.data = now.map((score, k) => smoothing * before[k] + (1 - smoothing) * score);
+      this.#smoothed.data = now.map((score, k) => SMOOTHING * before[k] + (1 - SMOOTHING) * score);
     }
     const newcomers = [];
     for (const [i, track] of this.#tracks.entries()) {
       const row = rowOf(this.#smoothed, i);
       const leader = row.indexOf(Math.max(...row));
       // A hidden track has nothing on the screen that could flicker.
-      if (!track.visible || row[leader] >= Math.fround(row[track.label] + class_margin)) track.label = leader;
+      if (!track.visible || row[leader] >= Math.fround(row[track.label] + CLASS_MARGIN)) track.label = leader;
       track.score = row[track.label];
       track.visible = track.score >= (track.visible ? score_off : score_on);
       const isAlive = track.id > 0 && track.hidden <= max_lost;

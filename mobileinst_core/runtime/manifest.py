@@ -25,7 +25,8 @@ MANIFEST_FILE = "model.json"
 CONFIG_FILE = "config.yaml"
 # 2: sizes of the files instead of their hashes, and the factor of upsampling of mask logits.
 # 3: how the image is fitted into the input; suppression of boxes among the thresholds.
-FORMAT_VERSION = 3
+# 4: thresholds that nobody changed are none any more.
+FORMAT_VERSION = 4
 
 # What all graphs of this version take.
 _INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
@@ -44,12 +45,9 @@ _SHAPES = {
 # Names of the thresholds, in sections of model.json.
 _THRESHOLDS = {
     "": ("score", "mask", "mask_rescore", "max_detections"),
-    "nms": ("threshold", "candidates"),
-    "tracking": ("clip_len", "mode", "labels_per_track", "chunk", "keep_tracks"),
-    "streaming": (
-        *("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin"),
-        "scene_cut_threshold",
-    ),
+    "nms": ("threshold",),
+    "tracking": ("clip_len", "mode", "labels_per_track"),
+    "streaming": ("score_on", "score_off", "max_lost", "max_instances", "scene_cut_threshold"),
 }
 
 

@@ -215,14 +215,13 @@ class ExportedModel:
         tracking, streaming = (self.manifest.thresholds[x] for x in ("tracking", "streaming"))
         if score_on is not None:
             streaming = scale_hysteresis(streaming, score_on)
-        names = ("score_on", "score_off", "max_lost", "max_instances", "smoothing", "class_margin")
+        names = ("score_on", "score_off", "max_lost", "max_instances", "scene_cut_threshold")
         return OnlineTracker(
             self._network(),
             prepare=self.prepare,
             clip_len=tracking["clip_len"],
             tracker=build_tracker(tracking["mode"]),
             postprocessing=self.postprocessing,
-            scene_cut_threshold=streaming["scene_cut_threshold"],
             **{name: streaming[name] for name in names},
         )
 
@@ -237,7 +236,7 @@ class ExportedModel:
             ValueError: a threshold is out of range.
         """
         tracking = self.manifest.thresholds["tracking"]
-        names = ("clip_len", "labels_per_track", "chunk", "keep_tracks")
+        names = ("clip_len", "labels_per_track")
         return OfflineTracker(
             self._network(),
             tracker=build_tracker(tracking["mode"]),
@@ -310,5 +309,4 @@ def _postprocessing(manifest: Manifest) -> PostProcessing | PrototypePostProcess
     return PrototypePostProcessing(
         **shared,
         nms_threshold=thresholds["nms"]["threshold"],
-        nms_candidates=thresholds["nms"]["candidates"],
     )

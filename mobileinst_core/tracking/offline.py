@@ -41,7 +41,6 @@ class OfflineTracker:
         score_pool: str = "prob_mean",
         labels_per_track: str = "best",
         presence_threshold: float = 0.0,
-        keep_tracks: int = 0,
         chunk: int = 8,
     ) -> None:
         """Set up.
@@ -54,7 +53,6 @@ class OfflineTracker:
             score_pool: likewise.
             labels_per_track: likewise.
             presence_threshold: likewise.
-            keep_tracks: likewise.
             chunk: frames that go through the network together.
 
         Raises:
@@ -67,7 +65,6 @@ class OfflineTracker:
         self.score_pool = score_pool
         self.labels_per_track = labels_per_track
         self.presence_threshold = presence_threshold
-        self.keep_tracks = keep_tracks
         self.chunk = chunk
         self.new_video()  # checks the options
 
@@ -118,7 +115,6 @@ class OfflineTracker:
             score_pool=self.score_pool,
             labels_per_track=self.labels_per_track,
             presence_threshold=self.presence_threshold,
-            keep_tracks=self.keep_tracks,
         )
 
     def _run(self, frames: Sequence[Any]) -> list[FramePrediction] | None:
@@ -140,7 +136,6 @@ class VideoTracks:
         score_pool: str = "prob_mean",
         labels_per_track: str = "best",
         presence_threshold: float = 0.0,
-        keep_tracks: int = 0,
         folder: Path | None = None,
     ) -> None:
         """Start a video.
@@ -151,7 +146,6 @@ class VideoTracks:
             score_pool: "prob_mean", "logit_mean" or "max" over frames.
             labels_per_track: "best" or "all", see :meth:`PostProcessing.select`.
             presence_threshold: at key frames, tracks with a best score below it are absent.
-            keep_tracks: tracks whose masks are kept per frame, best running scores first; 0 = all.
             folder: an existing one for the temporary file; None = that of the system.
 
         Raises:
@@ -162,7 +156,6 @@ class VideoTracks:
         self.postprocessing = postprocessing
         self.labels_per_track = labels_per_track
         self.presence_threshold = presence_threshold
-        self.keep_tracks = keep_tracks
         self._track_scores = _TrackScores(score_pool, postprocessing)
         self._kept = KeptMasks(folder)
         self._network: VideoNetwork | None = None  # of all frames
@@ -247,11 +240,7 @@ class VideoTracks:
 
     def _tracks_to_keep(self, frame: FramePrediction) -> np.ndarray:
         """The tracks of a frame that may still be reported, in ascending order."""
-        tracks = np.flatnonzero(frame.scores.max(axis=1) >= self.presence_threshold)
-        if 0 < self.keep_tracks < len(tracks):
-            running = self._track_scores.scores().max(axis=1)[tracks]
-            tracks = np.sort(tracks[np.argsort(-running, kind="stable")[: self.keep_tracks]])
-        return tracks
+        return np.flatnonzero(frame.scores.max(axis=1) >= self.presence_threshold)
 
     def _encode(
         self, track: int, image_size: tuple[int, int], output_size: tuple[int, int]

@@ -56,7 +56,7 @@ def start_network(cfg: CfgNode, model: nn.Module) -> None:
         ""
         if loaded
         else " Few images or videos are too few for a random backbone: name a public checkpoint in "
-        "MODEL.BACKBONE.WEIGHTS, or with TimmBackbone set MODEL.TIMM.PRETRAINED True."
+        "MODEL.BACKBONE.WEIGHTS, or with TimmBackbone set it to timm."
     )
     logger.warning("Parts that start at random weights: %s.%s", ", ".join(parts), advice)
     if (
@@ -78,7 +78,7 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:
     model. ``build_model`` does not: models of your own code start at random without this call.
 
     Args:
-        cfg: the config; reads MODEL.BACKBONE.WEIGHTS and MODEL.TIMM.PRETRAINED.
+        cfg: the config; reads MODEL.BACKBONE.WEIGHTS.
         model: a meta-architecture, in whose ``backbone`` the weights are loaded.
 
     Returns:
@@ -89,14 +89,20 @@ def load_pretrained_backbone(cfg: CfgNode, model: nn.Module) -> bool:
         CheckpointError: if the file cannot be read or does not fit the backbone, or timm's own
             weights cannot be had.
     """
-    backbone = find_backbone_module(model)
-    if cfg.MODEL.BACKBONE.WEIGHTS:
-        load_backbone_weights(backbone, cfg.MODEL.BACKBONE.WEIGHTS)
-    elif cfg.MODEL.TIMM.PRETRAINED and isinstance(backbone, TimmBackbone):
-        load_timm_weights(backbone)
-        _check_pixel_statistics(cfg, backbone)
-    else:
+    weights = cfg.MODEL.BACKBONE.WEIGHTS
+    if not weights:
         return False
+    backbone = find_backbone_module(model)
+    if weights != "timm":
+        load_backbone_weights(backbone, weights)
+        return True
+    if not isinstance(backbone, TimmBackbone):
+        raise CheckpointError(
+            "MODEL.BACKBONE.WEIGHTS is timm, whose weights are for TimmBackbone, not for "
+            f"{type(backbone).__name__}: name a file, or leave it empty"
+        )
+    load_timm_weights(backbone)
+    _check_pixel_statistics(cfg, backbone)
     return True
 
 
@@ -124,7 +130,7 @@ def load_timm_weights(backbone: TimmBackbone) -> None:
         raise CheckpointError(
             f"the weights of timm's {backbone.name} cannot be had: {_first_line(error)} Without a "
             "connection, name a file that was downloaded elsewhere in MODEL.BACKBONE.WEIGHTS, or "
-            "set MODEL.TIMM.PRETRAINED False to start at random weights."
+            "leave that empty to start at random weights."
         ) from error
     load_backbone_content(backbone, public.state_dict(), f"timm's {backbone.name}")
 

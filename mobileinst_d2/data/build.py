@@ -51,10 +51,10 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     """Build the training loader for ``DATASETS.TRAIN``, of images or of clips.
 
     ``SOLVER.IMS_PER_BATCH`` counts images, or clips. Videos without a visible non-crowd object
-    are dropped. With ``DATALOADER.VIS_SAMPLE_UNIT`` "frame" the sampler draws annotated frames,
-    each of which is the reference frame of its clip once per epoch; with "video" it draws videos.
-    Images join videos as clips, under the names of `datasets.register_pseudo_clips`. With
-    ``DATASETS.RATIO`` each data set gives its share of the samples.
+    are dropped. The sampler draws annotated frames, each of which is the reference frame of its
+    clip once per epoch. Images join videos as clips, under the names of
+    `datasets.register_pseudo_clips`. With ``DATASETS.RATIO`` each data set gives its share of the
+    samples.
 
     Args:
         cfg: the config.
@@ -95,7 +95,7 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
         groups=[int(width > height) for height, width in sizes] if grouped else None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
-        frames_per_epoch=sum(part.num_frames for part in parts),
+        frames_per_epoch=sum(len(part.dataset) for part in parts),
         frames_per_sample=cfg.INPUT.SAMPLING_FRAME_NUM if clips else 1,
     )
 
@@ -178,44 +178,30 @@ def check_num_classes(cfg: CfgNode) -> None:
 
 
 class ClipDataset(torch.utils.data.Dataset):
-    """Map-style data set of video records, or of their annotated frames.
+    """Map-style data set of the annotated frames of videos.
 
     The records are held once, serialised, so that loader processes share their memory; an element
-    is the record of a video, in the unit "frame" with the number of its ``reference_frame``.
+    is the record of a video with the number of its ``reference_frame``.
     """
 
-    def __init__(self, records: list[dict], unit: str) -> None:
+    def __init__(self, records: list[dict]) -> None:
         """Build the index.
 
         Args:
             records: video records, each with at least one annotated frame.
-            unit: "frame" or "video".
-
-        Raises:
-            ConfigError: if the unit is neither.
         """
-        if unit not in ("frame", "video"):
-            raise ConfigError(
-                f"DATALOADER.VIS_SAMPLE_UNIT must be 'frame' or 'video', got {unit!r}"
-            )
-        # (height, width) of every element, in pixels.
-        self.sizes = _sizes(records)
-        self._records = DatasetFromList(records, copy=False)
-        self._index: np.ndarray | None = None  # (N, 2): position of the video, frame number
         pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
-        # Annotated frames of all videos, whatever the unit.
-        self.num_frames = len(pairs)
-        if unit == "frame":
-            self._index = np.array(pairs, dtype=np.int32)
-            self.sizes = [self.sizes[i] for i, _ in pairs]
-        _logger.info("Training on %d %ss of %d videos", len(self), unit, len(records))
+        self._records = DatasetFromList(records, copy=False)
+        self._index = np.array(pairs, dtype=np.int32)  # (N, 2): position of the video, frame number
+        sizes = _sizes(records)
+        # (height, width) of every element, in pixels.
+        self.sizes = [sizes[i] for i, _ in pairs]
+        _logger.info("Training on %d frames of %d videos", len(self), len(records))
 
     def __len__(self) -> int:
-        return len(self._records) if self._index is None else len(self._index)
+        return len(self._index)
 
     def __getitem__(self, position: int) -> dict:
-        if self._index is None:
-            return self._records[position]
         video, frame = self._index[position].tolist()
         return {**self._records[video], "reference_frame": frame}
 
@@ -226,22 +212,21 @@ class _Part(NamedTuple):
     name: str
     dataset: Sequence[dict] | torch.utils.data.Dataset
     sizes: list[tuple[int, int]]  # (height, width) of every record, in pixels
-    num_frames: int  # annotated frames, or images
 
 
 def _load_part(cfg: CfgNode, name: str) -> _Part:
     if is_video_dataset(name):
         if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
             _logger.warning("DATALOADER.FILTER_EMPTY_ANNOTATIONS False has no effect on videos.")
-        dataset = ClipDataset(_training_videos(name), cfg.DATALOADER.VIS_SAMPLE_UNIT)
-        return _Part(name, dataset, dataset.sizes, dataset.num_frames)
+        dataset = ClipDataset(_training_videos(name))
+        return _Part(name, dataset, dataset.sizes)
     if is_pseudo_clips(name):
         records = DatasetCatalog.get(name)
         dataset = DatasetFromList(records, copy=False)
     else:
         filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         records = dataset = _training_images(name, filter_empty=filter_empty)
-    return _Part(name, dataset, _sizes(records), len(records))
+    return _Part(name, dataset, _sizes(records))
 
 
 def _log_shares(cfg: CfgNode, parts: Sequence[_Part]) -> None:
@@ -251,7 +236,7 @@ def _log_shares(cfg: CfgNode, parts: Sequence[_Part]) -> None:
             "%s: %.1f %% of the samples, %d annotated frames or images",
             part.name,
             100 * weight / sum(weights),
-            part.num_frames,
+            len(part.dataset),
         )
 
 

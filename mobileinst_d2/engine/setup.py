@@ -33,12 +33,40 @@ _MOVED = (
     ("MODEL.MASK_DECODER.GLOBAL_FEATURE", "MODEL.MOBILEINST.BACKBONE_FEATURES"),
     ("MODEL.MASK_DECODER.", "MODEL.MOBILEINST.MASK_DECODER."),
     ("MODEL.INSTANCE_DECODER.", "MODEL.MOBILEINST.INSTANCE_DECODER."),
-    ("MODEL.MATCHER.", "MODEL.MOBILEINST.LOSS.MATCHER_"),
     ("MODEL.CRITERION.", "MODEL.MOBILEINST.LOSS."),
+    ("MODEL.MOBILEINST.QUERY_PASSING.ENABLED", "MODEL.MOBILEINST.QUERY_PASSING"),
+    ("MODEL.MOBILEINST.QUERY_PASSING.MATCH", "MODEL.MOBILEINST.QUERY_PASSING"),
+    ("MODEL.FASTINST.QUERIES", "MODEL.FASTINST.DECODER"),
+    ("MODEL.FASTINST.NUM_AUX_QUERIES", "MODEL.FASTINST.DECODER"),
+    ("MODEL.FASTINST.DUAL_PATH", "MODEL.FASTINST.DECODER"),
+    ("MODEL.FASTINST.LOSS.MASK_GUIDED", "MODEL.FASTINST.DECODER"),
+    ("MODEL.MOBILE_FPN.BOTTOM_UP", "MODEL.BACKBONE.NAME"),
+    ("MODEL.TIMM.PRETRAINED", "MODEL.BACKBONE.WEIGHTS"),
     ("MODEL.TOPFORMER.", "MODEL.BACKBONE."),
     ("MODEL.SEAFORMER.", "MODEL.BACKBONE."),
     ("MODEL.TIMM.", "MODEL.BACKBONE."),
 )
+
+# Keys that are none any more, and what was decided; docs/deviations.md has the reasons.
+_STRIDES = "the backbone's maps at strides 8, 16 and 32"
+_DECIDED = {
+    "DATALOADER.VIS_SAMPLE_UNIT": "annotated frames",
+    "MODEL.FASTINST.FFN_DIM": "four times HIDDEN_DIM",
+    "MODEL.FASTINST.IN_FEATURES": _STRIDES,
+    "MODEL.FASTINST.PPM_DIM": "a quarter of HIDDEN_DIM",
+    "MODEL.MOBILEINST.INSTANCE_DECODER.NAME": "DualTransformerInstanceDecoder",
+    "MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER": "0.2",
+    "MODEL.SPARSEINST.IN_FEATURES": _STRIDES,
+    "MODEL.SPARSEINST.NUM_CONVS": "4",
+    "MODEL.SPARSEINST.PPM_DIM": "a quarter of HIDDEN_DIM",
+    "MODEL.YOLACT.IN_FEATURES": _STRIDES,
+    "MODEL.YOLACT.NUM_PROTOTYPES": "32",
+    "TEST.NMS.CANDIDATES": "200",
+    "TEST.STREAMING.CLASS_MARGIN": "0.1",
+    "TEST.STREAMING.SMOOTHING": "0.8",
+    "TEST.TRACKING.CHUNK": "8, or what a GPU has memory for",
+    "TEST.TRACKING.KEEP_TRACKS": "all",
+}
 
 
 def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
@@ -152,6 +180,9 @@ def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
     known = list(_keys(cfg))
     parts = []
     for key in unknown:
+        if key in _DECIDED:
+            parts.append(f"{key!r} is no config key any more, it is {_DECIDED[key]}: take it out")
+            continue
         moved = [new + key.removeprefix(old) for old, new in _MOVED if key.startswith(old)]
         if moved and moved[0] in known:
             parts.append(f"there is no config key {key!r}; it is {moved[0]!r} now")

@@ -1,12 +1,10 @@
 """Networks and their losses."""
 
 from .backbone import SeaFormer, TimmBackbone, TopFormer
-from .instance_decoder import INSTANCE_DECODER_REGISTRY, build_instance_decoder
 from .mask_decoder import MASK_DECODER_REGISTRY, build_mask_decoder
 from .meta_arch import YOLACT, FastInst, InstanceSegmentor, MobileInst, SparseInst, VideoSegmentor
 
 __all__ = [
-    "INSTANCE_DECODER_REGISTRY",
     "MASK_DECODER_REGISTRY",
     "YOLACT",
     "FastInst",
@@ -17,6 +15,5 @@ __all__ = [
     "TimmBackbone",
     "TopFormer",
     "VideoSegmentor",
-    "build_instance_decoder",
     "build_mask_decoder",
 ]

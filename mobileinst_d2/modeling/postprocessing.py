@@ -82,7 +82,6 @@ def build_prototype_postprocessing(cfg: CfgNode) -> PrototypePostProcessing:
         mask_rescore=cfg.TEST.MASK_RESCORE,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
         nms_threshold=cfg.TEST.NMS.THRESHOLD,
-        nms_candidates=cfg.TEST.NMS.CANDIDATES,
     )
 
 

@@ -40,9 +40,7 @@ def test_both_mappers_make_the_same_clips(shapes):
     cfg = setup_cfg(training_data.CONFIG, ["MODEL.DEVICE", "cpu", *SMALL])
     own = ClipMapper(cfg, is_train=True)
     other = training_data.DecodeAllMapper(own)
-    dataset = ClipDataset(
-        load_ytvis_json(shapes / "instances.json", shapes / "JPEGImages"), "frame"
-    )
+    dataset = ClipDataset(load_ytvis_json(shapes / "instances.json", shapes / "JPEGImages"))
     for index in range(len(dataset)):
         clips = []
         for mapper in (own, other):

@@ -244,9 +244,9 @@ def test_a_few_other_shapes_are_left_out_with_a_warning(save, caplog):
 )
 @pytest.mark.parametrize("fpn", [False, True], ids=["plain", "fpn"])
 def test_every_backbone_gets_the_file_of_the_key(name, state, fpn, save):
+    kind = name.lower().removesuffix("backbone")
     cfg = tiny_config(
-        MODEL__BACKBONE__NAME="build_mobile_fpn_backbone" if fpn else name,
-        MODEL__MOBILE_FPN__BOTTOM_UP=name,
+        MODEL__BACKBONE__NAME=f"build_{kind}_fpn_backbone" if fpn else name,
         MODEL__FPN__IN_FEATURES=["x3", "x4"],
         MODEL__SEAFORMER__VARIANT="tiny",
         MODEL__BACKBONE__WEIGHTS=save(state),
@@ -295,20 +295,21 @@ def timm_hub(monkeypatch):
 def test_timms_own_weights_are_loaded_where_they_are_asked_for(timm_hub, caplog):
     name = "mobilenetv4_conv_small.e2400_r224_in1k"
     options = {"MODEL__BACKBONE__NAME": "TimmBackbone", "MODEL__TIMM__NAME": name}
-    cfg = tiny_config(MODEL__TIMM__PRETRAINED=True, **options)
-    model = build_tiny_model(MODEL__TIMM__PRETRAINED=True, **options)
+    cfg = tiny_config(MODEL__BACKBONE__WEIGHTS="timm", **options)
+    model = build_tiny_model(MODEL__BACKBONE__WEIGHTS="timm", **options)
     assert timm_hub == []
     before = model.backbone.network.conv_stem.weight.clone()
     assert load_pretrained_backbone(cfg, model)
     assert timm_hub == [name]
     assert not torch.equal(model.backbone.network.conv_stem.weight, before)
     assert "PIXEL" not in caplog.text
-    other = tiny_config(MODEL__TIMM__PRETRAINED=True, MODEL__PIXEL_STD=[1.0, 1.0, 1.0], **options)
-    load_pretrained_backbone(other, model)
+    cfg.MODEL.PIXEL_STD = [1.0, 1.0, 1.0]
+    load_pretrained_backbone(cfg, model)
     assert timm_hub.pop() == name
     assert "trained with MODEL.PIXEL_STD [58.395, 57.12, 57.375] (RGB)" in caplog.text
     assert not load_pretrained_backbone(tiny_config(**options), model)
-    assert not load_pretrained_backbone(cfg, build_tiny_model())  # TopFormer
+    with pytest.raises(CheckpointError, match="TimmBackbone, not for TopFormer: name a file"):
+        load_pretrained_backbone(cfg, build_tiny_model())
     assert timm_hub == [name]
 
 

@@ -83,7 +83,6 @@ def test_a_seed_gives_the_same_batches(cfg, dataset):
 
 def test_pairs_differ_between_workers_and_epochs(cfg):
     cfg.DATALOADER.NUM_WORKERS = 2
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
     pairs = [(c["video_id"], *c["frame_idx"]) for batch in take(cfg, 12) for c in batch]
     assert len(set(pairs)) > len(pairs) * 0.7
 
@@ -102,20 +101,12 @@ def test_an_epoch_of_frames_has_each_annotated_frame_as_reference_once(cfg, shap
     assert {(c["video_id"], *c["frame_idx"]) for (c,) in epoch} == expected
 
 
-def test_an_epoch_of_videos_has_each_video_once(cfg):
-    cfg.SOLVER.IMS_PER_BATCH = 1
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
-    assert sorted(clip["video_id"] for (clip,) in take(cfg, 6)) == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.parametrize("unit", ["frame", "video"])
-def test_an_epoch_is_as_long_as_the_annotated_frames_are_many(cfg, shape_records, unit):
+def test_an_epoch_is_as_long_as_the_annotated_frames_are_many(cfg, shape_records):
     annotated = sum(
         any(track["segmentations"][frame] for track in record["tracks"])
         for record in shape_records
         for frame in range(record["length"])
     )
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = unit
     cfg.INPUT.SAMPLING_FRAME_NUM = 3
     loader = build_train_loader(cfg)
     assert (loader.frames_per_epoch, loader.frames_per_sample) == (annotated, 3)
@@ -127,14 +118,8 @@ def test_an_epoch_of_images_is_as_long_as_they_are_many(cfg):
     assert (loader.frames_per_epoch, loader.frames_per_sample) == (len(loader.dataset), 1)
 
 
-def test_other_units_are_refused(cfg):
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "clip"
-    with pytest.raises(ValueError, match=r"VIS_SAMPLE_UNIT.*'clip'"):
-        build_train_loader(cfg)
-
-
 def test_the_index_of_frames_holds_no_copies_of_tracks(shape_records):
-    dataset = ClipDataset(shape_records, "frame")
+    dataset = ClipDataset(shape_records)
     assert len(dataset) > len(shape_records)
     assert len(dataset.sizes) == len(dataset)
     assert dataset[0] == {**shape_records[0], "reference_frame": dataset[0]["reference_frame"]}
@@ -164,9 +149,9 @@ def test_videos_without_usable_tracks_are_dropped_and_counted(cfg, moving_shapes
 
     use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
     cfg.SOLVER.IMS_PER_BATCH = 1
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
     with caplog.at_level(logging.INFO):
-        seen = {clip["video_id"] for (clip,) in take(cfg, 12)}
+        epoch = build_train_loader(cfg).frames_per_epoch
+        seen = {clip["video_id"] for (clip,) in take(cfg, epoch)}
     assert seen == {3, 4, 5, 6}
     assert "Removed 2 videos" in caplog.text
     assert len(build_test_loader(cfg, "changed")) == 6
@@ -210,8 +195,7 @@ def test_video_sets_of_different_classes_do_not_mix(cfg, moving_shapes, tmp_path
 
 def test_several_video_sets_train_together(cfg):
     cfg.DATASETS.TRAIN = ("ytvis_train", "ytvis_val")
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = "video"
-    cfg.SOLVER.IMS_PER_BATCH = 8
+    cfg.SOLVER.IMS_PER_BATCH = build_train_loader(cfg).frames_per_epoch
     (batch,) = take(cfg, 1)
     assert len({clip["file_names"][0].rsplit("/", 1)[0] for clip in batch}) == 8
 
@@ -224,8 +208,7 @@ def test_records_of_another_package_are_recognised(cfg):
         build_train_loader(cfg)
 
 
-@pytest.mark.parametrize("unit", ["frame", "video"])
-def test_groups_of_orientation_share_batches(cfg, moving_shapes, tmp_path, unit):
+def test_groups_of_orientation_share_batches(cfg, moving_shapes, tmp_path):
     """Half of the videos are portrait; a batch holds one orientation only."""
 
     def change(content):
@@ -240,7 +223,6 @@ def test_groups_of_orientation_share_batches(cfg, moving_shapes, tmp_path, unit)
 
     use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = True
-    cfg.DATALOADER.VIS_SAMPLE_UNIT = unit
     kinds = [{clip["width"] > clip["height"] for clip in batch} for batch in take(cfg, 10)]
     assert all(len(kind) == 1 for kind in kinds)
     assert len(set.union(*kinds)) == 2

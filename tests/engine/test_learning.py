@@ -29,7 +29,6 @@ def config(repository, tmp_path, monkeypatch):
 
 
 def test_the_class_loss_leaves_the_plateau_of_knowing_their_frequencies(config, tmp_path):
-    assert config.MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER == 0.2
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

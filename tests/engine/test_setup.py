@@ -60,7 +60,8 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
     ("opts", "message"),
     [
         (["MODEL.NUM_CLASES", "3"], r"'MODEL\.NUM_CLASES'; the closest is 'MODEL\.NUM_CLASSES'"),
-        (["MODEL.MATCHER.CLASS_POWER", "1"], r"it is 'MODEL\.MOBILEINST\.LOSS\.MATCHER_CLASS_P"),
+        (["MODEL.CRITERION.MASK_WEIGHT", "1"], r"it is 'MODEL\.MOBILEINST\.LOSS\.MASK_WEIGHT' now"),
+        (["TEST.STREAMING.SMOOTHING", "0"], r"'TEST\.STREAMING\.SMOOTHING' is .* it is 0\.8: take"),
         (["model.num_classes", "3"], r"closest is 'MODEL\.NUM_CLASSES'"),
         (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
         (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must come before"),

@@ -122,7 +122,7 @@ def test_the_manifest_says_what_a_program_needs_to_know(exported):
     folder = exported("ncnn")
     content = json.loads((folder / "model.json").read_text())
     cfg = small_config()
-    assert content["format_version"] == 3
+    assert content["format_version"] == 4
     assert (content["runtime"], content["precision"]) == ("ncnn", "fp32")
     assert content["meta_architecture"] == "MobileInst"
     picture = content["input"]

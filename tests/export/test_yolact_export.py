@@ -55,11 +55,11 @@ def test_an_exported_folder_gives_the_results_of_pytorch(model, folder):
 def test_the_folder_says_what_it_needs(model, folder):
     content = json.loads((folder / "model.json").read_text())
     assert content["input"]["fit"] == "stretch"
-    assert content["thresholds"]["nms"] == {"threshold": 0.5, "candidates": 200}
+    assert content["thresholds"]["nms"] == {"threshold": 0.5}
     assert set(content["graphs"]["image"]["outputs"]) == {
         *("scores", "boxes", "coefficients", "prototypes")
     }
-    none = CoreModel.load(folder, opts=["TEST.NMS.CANDIDATES", "0"])
+    none = CoreModel.load(folder, opts=["TEST.SCORE_THRESHOLD", "1.0"])
     assert len(none.predict(smooth_image(50, 120))) == 0
     with pytest.raises(ExportError, match="without the graph 'keyframe'"):
         none.online_tracker()

@@ -56,7 +56,8 @@ def stock_detector(name, repository):
     add_mobileinst_config(cfg)
     cfg.merge_from_file(str(repository / "configs/detectron2/retinanet_topformer-b_fpn.yaml"))
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.MOBILE_FPN.BOTTOM_UP = "TimmBackbone" if name in TIMM else name
+    kind = "timm" if name in TIMM else name.lower()
+    cfg.MODEL.BACKBONE.NAME = f"build_{kind}_fpn_backbone"
     cfg.MODEL.TIMM.NAME = TIMM.get(name, "")
     cfg.MODEL.TOPFORMER.VARIANT = cfg.MODEL.SEAFORMER.VARIANT = "tiny"
     return build_model(cfg)
@@ -101,8 +102,7 @@ def test_any_network_of_timm_is_converted_by_its_name(tmp_path, repository):
     output = str(tmp_path / "converted.pkl")
     main([str(tmp_path / "public.pth"), output, "--timm", "repvit_m0_9"])
     cfg = tiny_config(
-        MODEL__BACKBONE__NAME="build_mobile_fpn_backbone",
-        MODEL__MOBILE_FPN__BOTTOM_UP="TimmBackbone",
+        MODEL__BACKBONE__NAME="build_timm_fpn_backbone",
         MODEL__FPN__IN_FEATURES=["x3", "x4", "x5"],
         MODEL__TIMM__NAME="repvit_m0_9",
     )

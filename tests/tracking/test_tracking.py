@@ -84,8 +84,6 @@ def test_videos_are_predicted_in_the_form_of_the_loaders():
 def test_video_prediction_reads_its_config(lively_model):
     cfg = tiny_config(
         TEST__TRACKING__CLIP_LEN=3,
-        TEST__TRACKING__CHUNK=5,
-        TEST__TRACKING__KEEP_TRACKS=7,
         TEST__TRACKING__LABELS_PER_TRACK="all",
         TEST__SCORE_THRESHOLD=0.1,
         TEST__DETECTIONS_PER_IMAGE=12,
@@ -93,7 +91,7 @@ def test_video_prediction_reads_its_config(lively_model):
         TEST__MASK_RESCORE=False,
     )
     predictor = VideoPredictor(cfg, lively_model)
-    assert (predictor.runner.clip_len, predictor.chunk, predictor.keep_tracks) == (3, 5, 7)
+    assert predictor.runner.clip_len == 3
     postprocessing = predictor.postprocessing
     assert (predictor.labels_per_track, postprocessing.max_detections) == ("all", 12)
     assert postprocessing.score_threshold == 0.1
@@ -106,8 +104,6 @@ def test_live_tracking_reads_its_config():
         TEST__STREAMING__SCORE_OFF=0.6,
         TEST__STREAMING__MAX_LOST=3,
         TEST__STREAMING__MAX_INSTANCES=4,
-        TEST__STREAMING__SMOOTHING=0.5,
-        TEST__STREAMING__CLASS_MARGIN=0.2,
         TEST__STREAMING__SCENE_CUT_THRESHOLD=25.0,
         TEST__TRACKING__CLIP_LEN=6,
         TEST__MASK_THRESHOLD=0.4,
@@ -116,7 +112,6 @@ def test_live_tracking_reads_its_config():
     tracks = predictor.tracks
     assert (tracks.score_on, tracks.score_off) == (0.7, 0.6)
     assert (tracks.max_lost, predictor.max_instances) == (3, 4)
-    assert (tracks.smoothing, tracks.class_margin) == (0.5, 0.2)
     assert predictor.scene_cut_threshold == 25.0
     assert predictor.runner.clip_len == 6
     assert predictor.postprocessing.mask_threshold == 0.4
@@ -192,9 +187,7 @@ class SmallGpu:
 
 
 def predictor_of(network: object, **options: int) -> VideoPredictor:
-    return VideoPredictor(
-        tiny_config(**{f"TEST__TRACKING__{name}": x for name, x in options.items()}), network
-    )
+    return VideoPredictor(tiny_config(), network, **options)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +215,9 @@ def test_chunks_are_halved_where_a_gpu_has_no_memory_for_them(limit, attempts, c
 def test_a_failed_attempt_does_not_move_the_key_frames():
     network = scripted(12)
     gpu = SmallGpu(network, 1)
-    expected = predictor_of(network, CLIP_LEN=3).predict(video_of(12), FRAME_SIZE)
+    expected = predictor_of(network, clip_len=3).predict(video_of(12), FRAME_SIZE)
     network.key_frames.clear()
-    assert predictor_of(gpu, CLIP_LEN=3).predict(video_of(12), FRAME_SIZE) == expected
+    assert predictor_of(gpu, clip_len=3).predict(video_of(12), FRAME_SIZE) == expected
     assert network.key_frames == [[0], [3], [6], [9]]
 
 
@@ -236,7 +229,7 @@ def test_no_memory_for_one_frame_is_an_error():
 
 def test_the_next_video_is_tried_with_whole_chunks_again():
     gpu = SmallGpu(scripted(), 4)
-    predictor = predictor_of(gpu, CHUNK=6)
+    predictor = predictor_of(gpu, chunk=6)
     predictor.predict(video_of(6), FRAME_SIZE)
     gpu.limit = 6
     predictor.predict(video_of(6), FRAME_SIZE)

@@ -22,10 +22,11 @@ def tracker_of(mode: str) -> Tracker:
 
 
 def model_predictor(
-    model: torch.nn.Module, clip_len: int = 1, mode: str = "prev", **overrides: object
+    model: torch.nn.Module, clip_len: int = 1, mode: str = "prev", **options: object
 ) -> VideoPredictor:
-    cfg = tiny_config(TEST__TRACKING__CLIP_LEN=clip_len, **overrides)
-    return VideoPredictor(cfg, model, tracker=tracker_of(mode))
+    return VideoPredictor(
+        tiny_config(), model, clip_len=clip_len, tracker=tracker_of(mode), **options
+    )
 
 
 def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
@@ -75,7 +76,7 @@ def test_a_video_of_one_frame_is_an_image(lively_model, monkeypatch, size, resco
     monkeypatch.setattr(lively_model, "postprocessing", postprocessing)
     with torch.no_grad():
         expected: Instances = lively_model([inputs])[0]["instances"]
-    predictor = model_predictor(lively_model, TEST__MASK_RESCORE=rescore)
+    predictor = model_predictor(lively_model, postprocessing=postprocessing)
 
     (result,) = predictor([{**inputs, "image": [image], "video_id": 4}])
 
@@ -94,7 +95,7 @@ def test_the_size_of_the_chunks_does_not_matter(lively_model, clip_len, mode):
     video = moving_video(10)
     results = []
     for chunk in (10, 1, 3, 8, 100):
-        predictor = model_predictor(lively_model, clip_len, mode, TEST__TRACKING__CHUNK=chunk)
+        predictor = model_predictor(lively_model, clip_len, mode, chunk=chunk)
         results.append(predictor.predict(video, (70, 101)))
     check_form(results[0], 10, (70, 101))
     assert len(results[0]["pred_ids"]) > 5
@@ -128,14 +129,13 @@ def test_live_tracking_has_the_tracks_and_masks_of_the_whole_video(lively_model,
     video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
     cfg = tiny_config(
         TEST__TRACKING__CLIP_LEN=clip_len,
-        TEST__TRACKING__CHUNK=3,
         TEST__SCORE_THRESHOLD=0.0,
         TEST__DETECTIONS_PER_IMAGE=20,
         TEST__STREAMING__SCORE_ON=0.0,  # every track is visible from the first frame
         TEST__STREAMING__SCORE_OFF=0.0,
     )
     live = StreamingPredictor(cfg, lively_model, tracker=tracker_of(mode))
-    predictor = VideoPredictor(cfg, lively_model, tracker=tracker_of(mode))
+    predictor = VideoPredictor(cfg, lively_model, tracker=tracker_of(mode), chunk=3)
     whole = predictor.predict(map(live.prepare, video), size)
 
     tracks = dict(zip(whole["pred_ids"], whole["pred_rles"], strict=True))

@@ -1,7 +1,7 @@
 """Mobile backbones, registered in Detectron2's ``BACKBONE_REGISTRY``."""
 
 from .build import build_feature_backbone
-from .fpn import MobileFPN, build_mobile_fpn_backbone
+from .fpn import MobileFPN
 from .seaformer import SEAFORMER_VARIANTS, SeaFormer
 from .timm import TimmBackbone
 from .topformer import TOPFORMER_VARIANTS, TopFormer
@@ -14,5 +14,4 @@ __all__ = [
     "TimmBackbone",
     "TopFormer",
     "build_feature_backbone",
-    "build_mobile_fpn_backbone",
 ]

@@ -1,7 +1,5 @@
 """Backbones for systems that take three maps, at strides 8, 16 and 32."""
 
-from collections.abc import Sequence
-
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
@@ -14,9 +12,7 @@ __all__ = ["build_feature_backbone"]
 _STRIDES = (8, 16, 32)
 
 
-def build_feature_backbone(
-    cfg: CfgNode, in_features: Sequence[str] = ()
-) -> tuple[Backbone, list[str]]:
+def build_feature_backbone(cfg: CfgNode) -> tuple[Backbone, list[str]]:
     """Build the backbone of a config with no more outputs than are used.
 
     A mobile backbone is built without the layers of other outputs. Detectron2's own, such as
@@ -25,34 +21,27 @@ def build_feature_backbone(
 
     Args:
         cfg: the config.
-        in_features: names of the maps that the system takes, fine to coarse; () = those at
-            strides 8, 16 and 32.
 
     Returns:
         The backbone, and the names of the maps, fine to coarse.
 
     Raises:
-        ValueError: if the backbone does not give such a map, or gives several at a stride.
+        ValueError: if the backbone does not give one map at each stride.
     """
-    names, kind = list(in_features), BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
+    kind = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
     if isinstance(kind, type) and issubclass(kind, MobileBackbone):
-        names = names or [name for name, stride in FEATURE_STRIDES.items() if stride in _STRIDES]
+        names = [name for name, stride in FEATURE_STRIDES.items() if stride in _STRIDES]
         backbone = kind(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)), out_features=names)
         deform_stages(backbone, cfg.MODEL.BACKBONE.DEFORMABLE_STAGES)
         return backbone, names
     backbone = build_backbone(cfg)
     deform_stages(backbone, cfg.MODEL.BACKBONE.DEFORMABLE_STAGES)
     shapes = backbone.output_shape()
-    if not names:
-        names = [name for s in _STRIDES for name, x in shapes.items() if x.stride == s]
-        if [shapes[name].stride for name in names] != list(_STRIDES):
-            strides = ", ".join(f"{name} at {x.stride}" for name, x in shapes.items())
-            raise ValueError(
-                f"{cfg.MODEL.BACKBONE.NAME} gives {strides}; one map at each of the strides 8, 16 "
-                "and 32 is needed (of a ResNet: MODEL.RESNETS.OUT_FEATURES [res3, res4, res5])"
-            )
-    if unknown := [name for name in names if name not in shapes]:
+    names = [name for s in _STRIDES for name, x in shapes.items() if x.stride == s]
+    if [shapes[name].stride for name in names] != list(_STRIDES):
+        strides = ", ".join(f"{name} at {x.stride}" for name, x in shapes.items())
         raise ValueError(
-            f"{cfg.MODEL.BACKBONE.NAME} gives {', '.join(shapes)}, but not {', '.join(unknown)}"
+            f"{cfg.MODEL.BACKBONE.NAME} gives {strides}; one map at each of the strides 8, 16 "
+            "and 32 is needed (of a ResNet: MODEL.RESNETS.OUT_FEATURES [res3, res4, res5])"
         )
     return backbone, names

@@ -9,14 +9,12 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 
 from mobileinst_core.options import check_option
 
-from .base import FEATURE_STRIDES
+from .base import FEATURE_STRIDES, MobileBackbone
 from .seaformer import SeaFormer
 from .timm import TimmBackbone
 from .topformer import TopFormer
 
-__all__ = ["MobileFPN", "build_mobile_fpn_backbone"]
-
-_BACKBONES = {cls.__name__: cls for cls in (TopFormer, SeaFormer, TimmBackbone)}
+__all__ = ["MobileFPN"]
 
 
 class MobileFPN(FPN):
@@ -32,26 +30,32 @@ class MobileFPN(FPN):
 
 
 @BACKBONE_REGISTRY.register()
-def build_mobile_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
-    """Build the pyramid that ``MODEL.MOBILE_FPN`` and Detectron2's ``MODEL.FPN`` describe.
+def build_topformer_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
+    """The pyramid of ``MODEL.FPN`` on TopFormer; ValueError where IN_FEATURES are wrong."""
+    return _build_fpn(TopFormer, cfg, input_shape)
 
-    Args:
-        cfg: the config.
-        input_shape: shape of the images.
 
-    Returns:
-        The backbone.
+@BACKBONE_REGISTRY.register()
+def build_seaformer_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
+    """The pyramid of ``MODEL.FPN`` on SeaFormer; ValueError where IN_FEATURES are wrong."""
+    return _build_fpn(SeaFormer, cfg, input_shape)
 
-    Raises:
-        ValueError: if the backbone, or one of its outputs to use, is unknown, or none is named.
-    """
-    name, in_features = cfg.MODEL.MOBILE_FPN.BOTTOM_UP, cfg.MODEL.FPN.IN_FEATURES
-    check_option("MODEL.MOBILE_FPN.BOTTOM_UP", name, _BACKBONES)
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
+    """The pyramid of ``MODEL.FPN`` on a network of timm; ValueError as on the others."""
+    return _build_fpn(TimmBackbone, cfg, input_shape)
+
+
+def _build_fpn(kind: type[MobileBackbone], cfg: CfgNode, input_shape: ShapeSpec) -> MobileFPN:
+    in_features = cfg.MODEL.FPN.IN_FEATURES
     if not in_features:
-        raise ValueError(f"MODEL.FPN.IN_FEATURES is empty; {name} gives {list(FEATURE_STRIDES)}")
+        raise ValueError(
+            f"MODEL.FPN.IN_FEATURES is empty; {kind.__name__} gives {list(FEATURE_STRIDES)}"
+        )
     for feature in in_features:
         check_option("an entry of MODEL.FPN.IN_FEATURES", feature, FEATURE_STRIDES)
-    bottom_up = _BACKBONES[name](cfg, input_shape, out_features=in_features)
+    bottom_up = kind(cfg, input_shape, out_features=in_features)
     shapes = bottom_up.output_shape()
     top_block = LastLevelMaxPool()
     top_block.in_feature = f"p{int(math.log2(shapes[in_features[-1]].stride))}"

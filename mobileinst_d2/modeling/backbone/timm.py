@@ -51,7 +51,7 @@ class TimmBackbone(MobileBackbone):
 
         Args:
             name: timm's name of the network, also with the tag of its weights, such as
-                "mobilenetv4_conv_small.e2400_r224_in1k", which MODEL.TIMM.PRETRAINED takes.
+                "mobilenetv4_conv_small.e2400_r224_in1k", which MODEL.BACKBONE.WEIGHTS timm takes.
             out_features: which of "x3", "x4", "x5", "x6" to return.
             global_feature: how x6 is made from x5: "conv" (3x3 with stride 2), "separable" (the
                 same as depthwise and pointwise convolution) or "pool" (2x2 average).

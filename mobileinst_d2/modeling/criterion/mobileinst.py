@@ -59,14 +59,14 @@ class MobileInstCriterion(SetCriterion):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Keyword arguments from ``cfg.MODEL.MOBILEINST``."""
-        node = cfg.MODEL.MOBILEINST.LOSS
+        node, passing = cfg.MODEL.MOBILEINST.LOSS, cfg.MODEL.MOBILEINST.QUERY_PASSING
         return {
-            "matcher": HungarianMatcher(class_power=node.MATCHER_CLASS_POWER),
+            "matcher": HungarianMatcher(),
             "class_weight": node.CLASS_WEIGHT,
             "dice_weight": node.DICE_WEIGHT,
             "mask_weight": node.MASK_WEIGHT,
             "objectness_weight": node.OBJECTNESS_WEIGHT,
-            "passing_match": cfg.MODEL.MOBILEINST.QUERY_PASSING.MATCH,
+            **({} if passing == "none" else {"passing_match": passing}),
         }
 
     def forward(

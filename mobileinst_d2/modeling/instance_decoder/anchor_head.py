@@ -29,7 +29,7 @@ class AnchorHead(nn.Module):
     """One head for all levels of the pyramid (YOLACT, figure 4)."""
 
     def __init__(
-        self, dim: int = 256, *, num_classes: int, num_anchors: int = 3, num_prototypes: int = 32
+        self, dim: int = 256, *, num_classes: int, num_anchors: int, num_prototypes: int
     ) -> None:
         """Build the head.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,8 @@ from mobileinst_core.options import check_option
 
 from ..layers import ConvNorm, DecoderLayer, FeedForward, SinePosition, mlp
 from ..mask_decoder import MaskDecoderOutput, feature_channels
-from .build import INSTANCE_DECODER_REGISTRY, InstancePredictions
 
-__all__ = ["DualTransformerInstanceDecoder"]
+__all__ = ["DualTransformerInstanceDecoder", "InstancePredictions"]
 
 _LAYER_KINDS = ("global", "local")
 _POOLS = ("max", "avg", "none")
@@ -26,7 +26,24 @@ _CLASS_LOGIT_STD = 0.58
 _MASK_LOGIT_STD = 0.5
 
 
-@INSTANCE_DECODER_REGISTRY.register()
+class InstancePredictions(NamedTuple):
+    """What the decoder gives for N queries of each image of a batch.
+
+    Attributes:
+        class_logits: (B, N, K), independent (sigmoid) logits.
+        objectness_logits: (B, N), logits of the predicted mask quality.
+        kernels: (B, N, D), the weights of the masks.
+        queries: (B, N, C), the final query embeddings.
+        passing_queries: (B, N, C), what another frame can be decoded from (paper, section 3.5).
+    """
+
+    class_logits: torch.Tensor
+    objectness_logits: torch.Tensor
+    kernels: torch.Tensor
+    queries: torch.Tensor
+    passing_queries: torch.Tensor
+
+
 class DualTransformerInstanceDecoder(nn.Module):
     """Queries that read the global feature first, then pooled local mask features."""
 
@@ -179,7 +196,7 @@ class DualTransformerInstanceDecoder(nn.Module):
         if len(self.layers) < 2:
             raise ValueError(
                 f"query passing needs two layers or more, and there is {self.layer_kinds}; or set "
-                "MODEL.MOBILEINST.QUERY_PASSING.ENABLED False"
+                "MODEL.MOBILEINST.QUERY_PASSING none"
             )
         kind = self.layer_kinds[-1]
         memories = self._memories(mask_output, x_global, {kind})

@@ -11,11 +11,12 @@ from .fpn_ppm import FPNPPMMaskDecoder
 from .instance_context import InstanceContextEncoder
 from .mask_branch import MaskBranch
 from .ppm_fpn import PPMFPN
-from .protonet import Protonet
+from .protonet import NUM_PROTOTYPES, Protonet
 from .semantic_enhanced import SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",
+    "NUM_PROTOTYPES",
     "PPMFPN",
     "FPNPPMMaskDecoder",
     "FeaturePyramid",

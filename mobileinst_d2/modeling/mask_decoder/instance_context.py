@@ -12,20 +12,14 @@ __all__ = ["InstanceContextEncoder"]
 class InstanceContextEncoder(FPNPPM):
     """Pyramid pooling and an FPN in one map at stride 8, without normalisation."""
 
-    def __init__(self, in_channels: Sequence[int], dim: int = 256, *, ppm_dim: int = 64) -> None:
+    def __init__(self, in_channels: Sequence[int], dim: int = 256) -> None:
         """Build the encoder, and start it as the public code does.
 
         Args:
             in_channels: channels of the features, fine to coarse.
-            dim: channels of all that is inside, and of the output.
-            ppm_dim: channels of each pooled map, at least 1.
-
-        Raises:
-            ValueError: if ``ppm_dim`` is not positive.
+            dim: channels of all that is inside, and of the output; pooled maps have a quarter.
         """
-        if ppm_dim < 1:
-            raise ValueError(f"ppm_dim is {ppm_dim}, at least 1")
-        super().__init__(in_channels, dim, ppm_dim=ppm_dim, norm="", upsample="nearest")
+        super().__init__(in_channels, dim, ppm_dim=dim // 4, norm="", upsample="nearest")
         for block in (*self.laterals, *self.top_down.convs):
             weight_init.c2_xavier_fill(block.conv)
         for block in (*self.ppm.branches, self.ppm.bottleneck):

@@ -19,15 +19,12 @@ class PPMFPN(nn.Module):
     Other than in an FPN, what goes down is the output of a level, behind its norm and ReLU.
     """
 
-    def __init__(
-        self, in_channels: Sequence[int], dim: int = 256, *, ppm_dim: int = 64, norm: str = "GN"
-    ) -> None:
+    def __init__(self, in_channels: Sequence[int], dim: int = 256, *, norm: str = "GN") -> None:
         """Build the decoder.
 
         Args:
             in_channels: channels of the features, fine to coarse.
-            dim: channels of all levels.
-            ppm_dim: channels of each pooled map.
+            dim: channels of all levels; pooled maps have a quarter.
             norm: normalisation of laterals and outputs; "GN" has 32 groups.
 
         Raises:
@@ -41,7 +38,7 @@ class PPMFPN(nn.Module):
         self.outputs = nn.ModuleList(
             ConvNorm(dim, dim, 3, norm=norm, relu=True) for _ in in_channels
         )
-        self.ppm = PyramidPooling(dim, ppm_dim)
+        self.ppm = PyramidPooling(dim, dim // 4)
         for block in (*self.laterals, *self.outputs):
             c2_xavier_fill(block.conv)
 

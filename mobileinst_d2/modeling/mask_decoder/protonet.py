@@ -5,26 +5,28 @@ from torch import nn
 
 from ..layers import bilinear_resize, xavier_conv
 
-__all__ = ["Protonet"]
+__all__ = ["NUM_PROTOTYPES", "Protonet"]
+
+# As published.
+NUM_PROTOTYPES = 32
 
 
 class Protonet(nn.Module):
     """From the finest level of the pyramid to prototypes of twice its size (YOLACT, figure 3)."""
 
-    def __init__(self, dim: int = 256, num_prototypes: int = 32) -> None:
+    def __init__(self, dim: int = 256) -> None:
         """Build the network.
 
         Args:
             dim: channels of the level, and of all convolutions.
-            num_prototypes: number of prototypes.
         """
         super().__init__()
         self.before = nn.ModuleList(xavier_conv(dim, dim, 3) for _ in range(3))
         self.after = xavier_conv(dim, dim, 3)
-        self.prototypes = xavier_conv(dim, num_prototypes)
+        self.prototypes = xavier_conv(dim, NUM_PROTOTYPES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, dim, h, w) -> (B, num_prototypes, 2 h, 2 w), none of it negative."""
+        """(B, dim, h, w) -> (B, 32, 2 h, 2 w), none of it negative."""
         for conv in self.before:
             x = conv(x).relu()
         height, width = x.shape[-2:]

@@ -10,6 +10,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import nn
 
+from mobileinst_core.options import check_option
+
 from ..backbone import build_feature_backbone
 from ..criterion import FastInstCriterion, PixelProposals, QueryOutputs
 from ..criterion.set_criterion import Assignment
@@ -24,6 +26,11 @@ __all__ = ["FastInst"]
 _SIZE_DIVISIBILITY = 32
 # That of the level from which queries are taken.
 _QUERY_STRIDE = 16
+# The decoders of the paper, and of a light Mask2Former.
+_DECODERS = {
+    "fastinst": {"queries": "activation", "dual_path": True, "num_aux_queries": 8},
+    "mask2former": {"queries": "learned", "dual_path": False, "num_aux_queries": 0},
+}
 
 
 @META_ARCH_REGISTRY.register()
@@ -72,7 +79,8 @@ class FastInst(VideoSegmentor):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Keyword arguments from ``cfg``."""
         node = cfg.MODEL.FASTINST
-        backbone, in_features = build_feature_backbone(cfg, node.IN_FEATURES)
+        check_option("MODEL.FASTINST.DECODER", node.DECODER, _DECODERS)
+        backbone, in_features = build_feature_backbone(cfg)
         shapes = backbone.output_shape()
         return {
             **super().from_config(cfg),
@@ -81,23 +89,20 @@ class FastInst(VideoSegmentor):
             "pixel_decoder": PPMFPN(
                 feature_channels(shapes, in_features),
                 node.HIDDEN_DIM,
-                ppm_dim=node.PPM_DIM,
                 norm=node.NORM,
             ),
             "decoder": DualPathDecoder(
                 num_classes=cfg.MODEL.NUM_CLASSES,
-                queries=node.QUERIES,
-                dual_path=node.DUAL_PATH,
+                **_DECODERS[node.DECODER],
                 num_queries=node.NUM_QUERIES,
-                num_aux_queries=node.NUM_AUX_QUERIES,
                 num_layers=node.NUM_LAYERS,
                 dim=node.HIDDEN_DIM,
                 num_heads=node.NUM_HEADS,
-                ffn_dim=node.FFN_DIM,
+                ffn_dim=4 * node.HIDDEN_DIM,
                 position_size=node.POSITION_SIZE,
             ),
             "criterion": FastInstCriterion(cfg),
-            "mask_guided": node.LOSS.MASK_GUIDED,
+            "mask_guided": node.DECODER == "fastinst",
             "mask_stride": shapes[in_features[0]].stride,
             "ignore_padding": node.IGNORE_PADDING,
         }

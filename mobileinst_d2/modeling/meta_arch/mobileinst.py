@@ -9,7 +9,7 @@ from detectron2.structures import ImageList
 from torch import nn
 
 from ..criterion import MobileInstCriterion, PassedOutputs
-from ..instance_decoder import build_instance_decoder
+from ..instance_decoder import DualTransformerInstanceDecoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
 from ..postprocessing import instance_scores, mask_product
 from .base import VideoSegmentor
@@ -44,7 +44,8 @@ class MobileInst(VideoSegmentor):
         Args:
             backbone: gives the local features and the global one.
             mask_decoder: see ``MASK_DECODER_REGISTRY``.
-            instance_decoder: see ``INSTANCE_DECODER_REGISTRY``.
+            instance_decoder: from mask features and the global feature to
+                :class:`InstancePredictions`.
             criterion: computes the losses.
             global_feature: name of the backbone's global feature.
             query_passing: train clips with passed queries.
@@ -72,11 +73,11 @@ class MobileInst(VideoSegmentor):
             **super().from_config(cfg),
             "backbone": backbone,
             "mask_decoder": build_mask_decoder(cfg, shapes),
-            "instance_decoder": build_instance_decoder(cfg, shapes),
+            "instance_decoder": DualTransformerInstanceDecoder(cfg, shapes),
             "criterion": MobileInstCriterion(cfg),
             "global_feature": features[-1],
             "mask_stride": shapes[features[0]].stride,
-            "query_passing": cfg.MODEL.MOBILEINST.QUERY_PASSING.ENABLED,
+            "query_passing": cfg.MODEL.MOBILEINST.QUERY_PASSING != "none",
         }
 
     def forward_training(

@@ -41,8 +41,6 @@ def add_mobileinst_model_config(cfg: CN) -> None:
     cfg.MODEL.MOBILEINST.MASK_DECODER.PPM_DIM = 512
 
     cfg.MODEL.MOBILEINST.INSTANCE_DECODER = CN()
-    # Name in INSTANCE_DECODER_REGISTRY.
-    cfg.MODEL.MOBILEINST.INSTANCE_DECODER.NAME = "DualTransformerInstanceDecoder"
     # Number of instance queries.
     cfg.MODEL.MOBILEINST.INSTANCE_DECODER.NUM_QUERIES = 100
     # Attention heads of each decoder layer.
@@ -67,13 +65,9 @@ def add_mobileinst_model_config(cfg: CN) -> None:
     cfg.MODEL.MOBILEINST.LOSS.MASK_WEIGHT = 2.0
     # lambda_obj: IoU-aware objectness.
     cfg.MODEL.MOBILEINST.LOSS.OBJECTNESS_WEIGHT = 1.0
-    # Matching score = dice^0.8 * class probability^MATCHER_CLASS_POWER.
-    cfg.MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER = 0.2
 
-    # Temporal training by query passing (paper, section 3.5). Needs clips of two frames or more.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING = CN()
-    # Train with the mask losses of passed queries when the data are clips.
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.ENABLED = True
-    # Open: which object supervises a passed query: "shared" (the assignment found in the target
-    # frame), "identity" (the object it matched in the source frame), "own" (a matching of its own).
-    cfg.MODEL.MOBILEINST.QUERY_PASSING.MATCH = "shared"
+    # Temporal training by query passing, in clips of two frames or more (paper, section 3.5). Open:
+    # which object supervises a passed query: "shared" (the assignment found in the target frame),
+    # "identity" (the object it matched in the source frame), "own" (a matching of its own). "none"
+    # = queries are not passed.
+    cfg.MODEL.MOBILEINST.QUERY_PASSING = "shared"

@@ -23,6 +23,8 @@ __all__ = ["SparseInst"]
 _SIZE_DIVISIBILITY = 32
 # Mask logits are upsampled from stride 8 to stride 4.
 _MASK_UPSAMPLING = 2
+# 3x3 convolutions of each branch, as published.
+_NUM_CONVS = 4
 
 
 @META_ARCH_REGISTRY.register()
@@ -71,25 +73,21 @@ class SparseInst(VideoSegmentor):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Keyword arguments from ``cfg``."""
         node = cfg.MODEL.SPARSEINST
-        backbone, in_features = build_feature_backbone(cfg, node.IN_FEATURES)
+        backbone, in_features = build_feature_backbone(cfg)
         shapes = backbone.output_shape()
-        dim, num_convs = node.HIDDEN_DIM, node.NUM_CONVS
+        dim = node.HIDDEN_DIM
         with_coordinates = dim + 2
         return {
             **super().from_config(cfg),
             "backbone": backbone,
-            "encoder": InstanceContextEncoder(
-                [shapes[name].channels for name in in_features], dim, ppm_dim=node.PPM_DIM
-            ),
-            "mask_branch": _build_mask_branch(
-                with_coordinates, dim, kernel_dim=node.KERNEL_DIM, num_convs=num_convs
-            ),
+            "encoder": InstanceContextEncoder([shapes[name].channels for name in in_features], dim),
+            "mask_branch": _build_mask_branch(with_coordinates, dim, kernel_dim=node.KERNEL_DIM),
             "instance_decoder": IAMDecoder(
                 with_coordinates,
                 num_classes=cfg.MODEL.NUM_CLASSES,
                 num_queries=node.NUM_QUERIES,
                 dim=dim,
-                num_convs=num_convs,
+                num_convs=_NUM_CONVS,
                 groups=node.GROUPS,
                 activation=node.ACTIVATION,
                 kernel_dim=node.KERNEL_DIM,
@@ -146,11 +144,9 @@ class SparseInst(VideoSegmentor):
         return torch.cat((self.coordinates(x), x), dim=1)
 
 
-def _build_mask_branch(
-    in_channels: int, dim: int, *, kernel_dim: int, num_convs: int
-) -> MaskBranch:
+def _build_mask_branch(in_channels: int, dim: int, *, kernel_dim: int) -> MaskBranch:
     branch = MaskBranch(
-        dim, in_channels=in_channels, kernel_dim=kernel_dim, num_convs=num_convs, norm=""
+        dim, in_channels=in_channels, kernel_dim=kernel_dim, num_convs=_NUM_CONVS, norm=""
     )
     if kernel_dim != dim:
         init_conv(branch.projection.conv)  # as the public code starts

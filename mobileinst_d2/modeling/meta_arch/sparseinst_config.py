@@ -12,15 +12,8 @@ __all__ = ["add_sparseinst_model_config"]
 def add_sparseinst_model_config(cfg: CN) -> None:
     """Add SparseInst's keys to ``cfg``, in place."""
     cfg.MODEL.SPARSEINST = CN()
-    # The backbone's features that the encoder reads, fine to coarse; [] = those at strides 8, 16
-    # and 32.
-    cfg.MODEL.SPARSEINST.IN_FEATURES = []
-    # Width of encoder and branches.
+    # Width of encoder and branches; a quarter of it is that of pooled maps.
     cfg.MODEL.SPARSEINST.HIDDEN_DIM = 256
-    # Channels of each map of the pyramid pooling.
-    cfg.MODEL.SPARSEINST.PPM_DIM = 64
-    # 3x3 convolutions of the instance branch, and of the mask branch.
-    cfg.MODEL.SPARSEINST.NUM_CONVS = 4
     # Instance activation maps, which are the queries.
     cfg.MODEL.SPARSEINST.NUM_QUERIES = 100
     # Activation maps that make up one query: 1 = IAM, 4 = the published Group-IAM.

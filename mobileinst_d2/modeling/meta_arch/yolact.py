@@ -14,7 +14,7 @@ from ..backbone import build_feature_backbone
 from ..criterion import YOLACTCriterion
 from ..instance_decoder import AnchorHead
 from ..layers import bilinear_resize, xavier_conv
-from ..mask_decoder import FeaturePyramid, Protonet
+from ..mask_decoder import NUM_PROTOTYPES, FeaturePyramid, Protonet
 from ..postprocessing import build_prototype_postprocessing, predict_prototype_masks
 from ..targets import prepare_box_targets
 from .base import InstanceSegmentor, Outputs, Size
@@ -90,7 +90,7 @@ class YOLACT(InstanceSegmentor):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Keyword arguments from ``cfg``."""
         keys = cfg.MODEL.YOLACT
-        backbone, in_features = build_feature_backbone(cfg, keys.IN_FEATURES)
+        backbone, in_features = build_feature_backbone(cfg)
         shapes = backbone.output_shape()
         dim, num_classes = keys.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES
         pyramid = FeaturePyramid(
@@ -104,12 +104,12 @@ class YOLACT(InstanceSegmentor):
             "backbone": backbone,
             "in_features": in_features,
             "pyramid": pyramid,
-            "protonet": Protonet(dim, keys.NUM_PROTOTYPES),
+            "protonet": Protonet(dim),
             "head": AnchorHead(
                 dim,
                 num_classes=num_classes,
                 num_anchors=len(keys.ANCHOR_RATIOS),
-                num_prototypes=keys.NUM_PROTOTYPES,
+                num_prototypes=NUM_PROTOTYPES,
             ),
             "anchors": AnchorGrid(
                 sizes=keys.ANCHOR_SIZES,

@@ -11,12 +11,8 @@ def add_yolact_model_config(cfg: CN) -> None:
     # (H, W) that the model stretches every image to, in training and in evaluation. The mappers
     # leave the size to it: INPUT.MIN_SIZE_TRAIN (0,) and INPUT.MIN_SIZE_TEST 0.
     cfg.MODEL.YOLACT.INPUT_SIZE = [550, 550]
-    # Maps of the backbone, fine to coarse; [] = those at strides 8, 16 and 32.
-    cfg.MODEL.YOLACT.IN_FEATURES = []
     # Width of the pyramid, the protonet and the head.
     cfg.MODEL.YOLACT.HIDDEN_DIM = 256
-    # Prototypes that masks are mixed from.
-    cfg.MODEL.YOLACT.NUM_PROTOTYPES = 32
 
     # Side of a square anchor on each level from P3 on, in pixels of INPUT_SIZE.
     cfg.MODEL.YOLACT.ANCHOR_SIZES = [24, 48, 96, 192, 384]

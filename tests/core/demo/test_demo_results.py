@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_models import build_lively_model, tiny_config
 
+from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine.setup import setup_cfg
@@ -43,14 +44,14 @@ def annotate(truth, results):
 
 
 @pytest.mark.parametrize("clip_len", [1, 3])
-def test_results_are_those_of_the_evaluation(demo, dataset, tmp_path, clip_len):
+def test_results_are_those_of_the_evaluation(demo, dataset, tmp_path, monkeypatch, clip_len):
+    # One frame at a time, as the demo does; another batch size rounds differently.
+    monkeypatch.setitem(OfflineTracker.__init__.__kwdefaults__, "chunk", 1)
     name = f"demo_results_{clip_len}"
     truth, images = dataset / "instances.json", dataset / "JPEGImages"
     custom = {"NAME": name, "FORMAT": "ytvis", "JSON": str(truth), "IMAGE_ROOT": str(images)}
     cfg = tiny_config(
         TEST__TRACKING__CLIP_LEN=clip_len,
-        # One frame at a time, as the demo does; another batch size rounds differently.
-        TEST__TRACKING__CHUNK=1,
         MODEL__WEIGHTS=str(tmp_path / "model.pth"),
         OUTPUT_DIR=str(tmp_path / "output"),
     )

@@ -71,7 +71,7 @@ def swap_kernels_and_features(content):
         (break_shape, r"input\.shape"),
         (break_graphs, "graphs"),
         (escape, r"graphs\.keyframe\.files"),
-        (lambda content: content.update(format_version=1), "format_version 1, .* reads 3: export"),
+        (lambda content: content.update(format_version=1), "format_version 1, .* reads 4: export"),
         (lambda content: content.update(mask_stride=4), "mask_features"),
         (lambda content: content.update(mask_stride=5), "mask_features"),
         (lambda content: content.update(mask_stride=0), "mask_stride"),

@@ -137,7 +137,7 @@ def test_it_tracks_a_stream(exported, frame):
 
 
 def test_it_tracks_whole_videos(exported, frame):
-    model = ExportedModel.load(exported("ncnn"), opts=["TEST.TRACKING.CHUNK", "2"])
+    model = ExportedModel.load(exported("ncnn"), opts=["TEST.TRACKING.CLIP_LEN", "2"])
     result = model.offline_tracker().predict([model.prepare(frame)] * 3, frame.shape[:2])
     assert result["length"] == 3
     assert len(result["pred_scores"]) > 0

@@ -129,27 +129,6 @@ def test_a_track_that_is_never_present_is_not_reported():
     assert result["pred_ids"] == [0]
 
 
-def test_weak_tracks_can_be_dropped_early():
-    network = scripted(length=6, queries=4)
-    expected = tracker_of(network).predict(video_of(6), FRAME_SIZE)
-    result = tracker_of(network, keep_tracks=2).predict(video_of(6), FRAME_SIZE)
-    assert result["pred_ids"] == [0, 1]
-    assert result["pred_rles"] == expected["pred_rles"][:2]
-
-
-def test_dropping_weak_tracks_saves_their_memory():
-    def kept_bytes(keep_tracks: int) -> int:
-        features = columns(1).repeat(8, 1, 1, 1)
-        network = ScriptedNetwork(torch.rand(8, 64, 3), torch.ones(8, 64, 1), features)
-        tracker = tracker_of(network, keep_tracks=keep_tracks)
-        tracks = tracker.new_video()
-        for t in range(8):
-            tracks.add(tracker.runner([frame_of(t)])[0])
-        return tracks.kept_bytes
-
-    assert 0 < kept_bytes(1) < kept_bytes(0) / 4
-
-
 def test_at_most_so_many_tracks():
     result = tracker_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
     assert result["pred_ids"] == [0, 1, 2]

@@ -48,9 +48,9 @@ def training_input(height: int, width: int, objects: int) -> dict:
 
 
 @pytest.mark.parametrize("detector", LOSSES)
-@pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "TimmBackbone"])
+@pytest.mark.parametrize("name", ["topformer", "seaformer", "timm"])
 def test_stock_detectors_train_and_predict(detector, name):
-    model = build_model(stock_config(detector, "MODEL.MOBILE_FPN.BOTTOM_UP", name))
+    model = build_model(stock_config(detector, "MODEL.BACKBONE.NAME", f"build_{name}_fpn_backbone"))
     # Neither side is a multiple of 64, and one is smaller.
     inputs = [training_input(130, 97, 2), training_input(70, 50, 1)]
     with EventStorage():
@@ -91,8 +91,8 @@ def test_fewer_levels_still_ask_for_the_size_of_the_backbone():
 
 
 def test_the_backbone_is_that_of_the_config():
-    overrides = ("MODEL.MOBILE_FPN.BOTTOM_UP", "SeaFormer", "MODEL.BACKBONE.NORM", "FrozenBN")
-    backbone = build_backbone(stock_config("mask_rcnn", *overrides))
+    name = ("MODEL.BACKBONE.NAME", "build_seaformer_fpn_backbone")
+    backbone = build_backbone(stock_config("mask_rcnn", *name, "MODEL.BACKBONE.NORM", "FrozenBN"))
     assert type(backbone.bottom_up).__name__ == "SeaFormer"
     assert not [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
 
@@ -100,7 +100,6 @@ def test_the_backbone_is_that_of_the_config():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("MODEL.MOBILE_FPN.BOTTOM_UP", "ResNet", r"MODEL\.MOBILE_FPN\.BOTTOM_UP is 'ResNet'"),
         ("MODEL.FPN.IN_FEATURES", ["res3"], r"entry of MODEL\.FPN\.IN_FEATURES is 'res3'"),
         ("MODEL.FPN.IN_FEATURES", [], r"MODEL\.FPN\.IN_FEATURES is empty.*'x6'"),
     ],

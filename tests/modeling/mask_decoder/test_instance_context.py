@@ -29,7 +29,7 @@ def naive(encoder: InstanceContextEncoder, maps: list[torch.Tensor]) -> torch.Te
 
 @pytest.mark.parametrize("size", [(32, 32), (19, 27), (8, 8)])
 def test_it_is_the_published_encoder_at_even_and_odd_sizes(size):
-    encoder = InstanceContextEncoder(CHANNELS, DIM, ppm_dim=4)
+    encoder = InstanceContextEncoder(CHANNELS, DIM)
     height, width = size
     sizes = [(-(-height // k), -(-width // k)) for k in (1, 2, 4)]
     maps = [torch.randn(2, c, *s) for c, s in zip(CHANNELS, sizes, strict=True)]

@@ -261,12 +261,10 @@ def test_graphs_compute_what_the_model_computes(lively, size):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("QUERIES", "static", "queries is 'static', .*'learned'"),
+        ("DECODER", "static", "DECODER is 'static', .*'mask2former'"),
         ("NUM_LAYERS", 0, "num_layers is 0, at least 1"),
-        ("NUM_AUX_QUERIES", -1, "num_aux_queries is -1, at least 0"),
         ("NORM", "LN", "norm is 'LN', .*'GN'"),
         ("HIDDEN_DIM", 48, "width 48 is not divisible by the 32 groups"),
-        ("IN_FEATURES", ["x3", "x9"], "x9"),
     ],
 )
 def test_options_that_make_no_sense_are_named(option, value, message):

@@ -49,7 +49,7 @@ def test_clips_train_every_parameter(batch):
 
 @pytest.mark.parametrize("match", ["shared", "identity", "own"])
 def test_every_way_of_passing_trains(match):
-    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__MATCH=match)
+    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING=match)
     check_training_step(model, [clip_input([[A, None, C], [None, B, A]])], CLIP_LOSSES)
 
 
@@ -110,7 +110,7 @@ def test_frames_of_clips_get_the_full_losses_of_images():
 
 def test_passing_a_single_layer_is_refused_and_says_what_to_do():
     model = build_tiny_model(MODEL__MOBILEINST__INSTANCE_DECODER__LAYERS=["local"])
-    with pytest.raises(ValueError, match=r"two layers or more.*QUERY_PASSING\.ENABLED"):
+    with pytest.raises(ValueError, match=r"two layers or more.*QUERY_PASSING none"):
         model([clip_input([[A], [B]])])
     assert set(model([image_input()])) == IMAGE_LOSSES
 
@@ -160,7 +160,7 @@ def test_the_order_of_the_rows_of_a_clip_does_not_matter(match):
         clip = clip_input([[frame[i] for i in rows] for frame in frames])
         for instances in clip["instances"]:
             instances.gt_classes = torch.tensor(list(rows))
-        model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING__MATCH=match)
+        model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING=match)
         results.append(model([clip]))
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value)

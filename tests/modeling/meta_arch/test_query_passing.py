@@ -68,11 +68,9 @@ class ScriptedQueries(nn.Module):
         return InstancePredictions(classes, classes[..., 0], kernels, kernels, passing)
 
 
-def scripted_model(**options: object) -> nn.Module:
+def scripted_model(passing: str = "shared") -> nn.Module:
     """The network of the config, with QUERY_PASSING as given, on the scripted parts."""
-    model = build_tiny_model(
-        **{f"MODEL__MOBILEINST__QUERY_PASSING__{name}": value for name, value in options.items()}
-    )
+    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING=passing)
     model.backbone, model.mask_decoder = FrameNumbers(), ObjectMaps()
     model.instance_decoder = ScriptedQueries()
     model.passed = []  # what the criterion is given
@@ -116,7 +114,7 @@ WAYS = {
 
 @pytest.mark.parametrize("match", WAYS)
 def test_match_chooses_the_object_of_a_passed_query(match):
-    model = scripted_model(MATCH=match)
+    model = scripted_model(match)
     losses = model([clip()])
     assert passed_losses(losses) == pytest.approx(expected_losses(WAYS[match]), rel=1e-4)
     (losses["loss_passed_dice"] + losses["loss_passed_mask"]).backward()
@@ -138,7 +136,7 @@ def test_match_chooses_the_object_of_a_passed_query(match):
     ],
 )
 def test_an_object_that_one_frame_shows(frames, match, supervised, num_objects):
-    losses = scripted_model(MATCH=match)([clip(*frames)])
+    losses = scripted_model(match)([clip(*frames)])
     expected = expected_losses(supervised, num_objects=num_objects)
     assert passed_losses(losses) == pytest.approx(expected, rel=1e-4)
 
@@ -146,7 +144,7 @@ def test_an_object_that_one_frame_shows(frames, match, supervised, num_objects):
 @pytest.mark.parametrize("match", WAYS)
 @pytest.mark.parametrize("frames", [([], []), ([A[0], None], [None, None])], ids=["none", "gone"])
 def test_without_objects_passed_queries_cost_nothing(match, frames):
-    model = scripted_model(MATCH=match)
+    model = scripted_model(match)
     losses = model([clip(*frames)])
     assert passed_losses(losses) == (0, 0)
     sum(losses.values()).backward()
@@ -154,7 +152,7 @@ def test_without_objects_passed_queries_cost_nothing(match, frames):
 
 
 def test_with_identity_an_object_without_a_common_frame_costs_nothing():
-    losses = scripted_model(MATCH="identity")([clip([A[0], None], [None, B[1]])])
+    losses = scripted_model("identity")([clip([A[0], None], [None, B[1]])])
     assert passed_losses(losses) == (0, 0)
 
 
@@ -175,11 +173,9 @@ def test_the_loss_does_not_grow_with_the_number_of_clips():
     assert pairs == [(0, 1), (1, 2), (3, 4), (4, 5)]
 
 
-@pytest.mark.parametrize(
-    ("options", "frames"), [({}, OBJECTS[:1]), ({"ENABLED": False}, OBJECTS[:2])]
-)
-def test_nothing_is_passed_in_clips_of_one_frame_or_if_switched_off(options, frames):
-    model = scripted_model(**options)
+@pytest.mark.parametrize(("passing", "frames"), [("shared", OBJECTS[:1]), ("none", OBJECTS[:2])])
+def test_nothing_is_passed_in_clips_of_one_frame_or_if_switched_off(passing, frames):
+    model = scripted_model(passing)
     losses = model([clip(*frames)])
     assert model.passed == [None]
     assert not [name for name in losses if "passed" in name]
