@@ -1,8 +1,12 @@
+import re
 from pathlib import Path
 
 import check_docs
 import doc_blocks
 import pytest
+from detectron2.config import get_cfg
+
+from mobileinst_d2 import add_mobileinst_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +27,29 @@ def test_documents_have_no_faults(monkeypatch):
     files = [x.relative_to(ROOT) for x in doc_blocks.documents(ROOT)]
     assert Path("README.md") == files[0]
     assert check_docs.check(files, ROOT) == []
+
+
+def test_documents_name_config_keys_that_exist():
+    cfg = get_cfg()
+    add_mobileinst_config(cfg)
+    pattern = re.compile(r"\b(?:MODEL|INPUT|SOLVER|TEST|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*)+")
+    unknown = [
+        f"{file.name}: {key}"
+        for file in doc_blocks.documents(ROOT)
+        if file.name != "CHANGELOG.md"  # which also names those that are gone
+        for key in pattern.findall(file.read_text(encoding="utf-8"))
+        if not is_key(cfg, key)
+    ]
+    assert unknown == []
+
+
+def is_key(cfg, key):
+    node = cfg
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 @pytest.mark.parametrize(
