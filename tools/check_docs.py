@@ -64,6 +64,7 @@ SKIPPED = {
     "pip install": "changes the environment; continuous integration installs",
     "make ": "continuous integration and `make demo` run it",
     "python tools/install_detectron2.py": "changes the environment; `make setup` runs it",
+    ".venv/bin/python -m pytest": "continuous integration runs the tests",
     "npm ": "needs Node and a network",
 }
 
