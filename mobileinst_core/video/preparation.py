@@ -40,7 +40,11 @@ class FramePreparation:
 
         Returns:
             (3, h, w), uint8.
+
+        Raises:
+            ValueError: it is no such frame.
         """
+        _check_frame(frame)
         return resize_image(
             frame, self._size(frame.shape[:2]), reverse_channels=self.channels == "RGB"
         )
@@ -50,7 +54,18 @@ class FramePreparation:
             return size_to_fit(size, self.fixed_size)
         if self.min_size == 0:
             return size
-        return size_by_shortest_edge(size, self.min_size, self.max_size)
+        height, width = size_by_shortest_edge(size, self.min_size, self.max_size)
+        # A side of very long images would vanish, as it does in Detectron2.
+        return max(1, height), max(1, width)
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    shape, kind = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape or kind != np.uint8:
+        raise ValueError(
+            f"a frame must be a picture in BGR, (H, W, 3) of uint8, got {kind} of shape {shape}; "
+            "mobileinst_core.video.images.read_image gives one of any image file"
+        )
 
 
 def size_to_fit(size: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 
 from .backbones import find_backbone_module, load_backbone_content
 from .names import find_state_dict
-from .published import find_published_layout, rename_published
+from .published import find_published_layout, list_names, rename_published
 from .reading import CheckpointError, read_checkpoint
 
 __all__ = ["TrainingCheckpointer"]
@@ -51,6 +51,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         *,
         adapt: Callable[[nn.Module, Tensors], Tensors] | None = None,
         start: Callable[[nn.Module], Any] | None = None,
+        to_predict: bool = False,
         **kwargs: Any,
     ) -> None:
         """Prepare to load and save.
@@ -63,11 +64,14 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                 is left out with a warning; in any other case another shape is an error.
             start: gives the network the weights that a training starts with when there is neither
                 a checkpoint to resume nor a file of the whole model.
+            to_predict: the model is not trained after it: a file that has not all of its
+                parameters, or others in the same parts, is an error, and nothing of it is loaded.
             **kwargs: as in Detectron2.
         """
         super().__init__(model, save_dir, **kwargs)
         self.adapt = adapt
         self.start = start
+        self.to_predict = to_predict
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write model and checkpointables, then name the file in ``last_checkpoint``.
@@ -208,31 +212,77 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
             if layout := find_published_layout(tensors):
                 checkpoint["model"] = rename_published(layout, tensors, self.model, self._source)
             elif self._is_of_backbone(checkpoint):
+                if self.to_predict:
+                    self._check_whole(tensors)
+                    raise CheckpointError(
+                        f"{self._source} holds a backbone only: the rest of "
+                        f"{type(self.model).__name__} would predict at random. Train from it."
+                    )
                 self._load_backbone(checkpoint)
                 return None
+            if self.to_predict:
+                self._check_whole(checkpoint["model"])
             if self._starts_training:
                 checkpoint["model"] = self.adapt(self.model, checkpoint["model"])
         in_file = list(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
-        parameters = [name for name, _ in self.model.named_parameters()]
+        names = [name for name, _ in self.model.named_parameters()]
+        parameters = set(names)
         # Those with another shape in the file count as missing too.
-        if parameters and set(parameters).issubset(incompatible.missing_keys):
+        if parameters and parameters.issubset(incompatible.missing_keys):
             raise CheckpointError(
                 f"No parameter of {type(self.model).__name__} is in {self._source}. "
-                f"The file has names like {in_file[:3]}, the model {parameters[:3]}."
+                f"The file has names like {in_file[:3]}, the model {names[:3]}."
+            )
+        shaped = {name for name, *_ in incompatible.incorrect_shapes}
+        if self.to_predict and not (parameters - shaped).isdisjoint(incompatible.missing_keys):
+            # Of files whose names Detectron2 matches, this is known only now.
+            missing = [x for x in incompatible.missing_keys if x in parameters - shaped]
+            raise CheckpointError(
+                f"{self._source} is of another network than {type(self.model).__name__}: "
+                f"{list_names(missing)} of the model are not in the file."
             )
         if incompatible.incorrect_shapes and not self._starts_training:
-            shapes = "; ".join(
-                f"{name} is {in_file} in the file and {in_model} in the model"
-                for name, in_file, in_model in incompatible.incorrect_shapes[:3]
-            )
-            raise CheckpointError(
-                f"{self._source} does not fit {type(self.model).__name__}, as "
-                f"{len(incompatible.incorrect_shapes)} tensors have another shape: {shapes}. Use "
-                "the config that it was trained with; MODEL.NUM_CLASSES is among what shapes "
-                "depend on."
-            )
+            self._refuse_shapes(incompatible.incorrect_shapes)
         return incompatible
+
+    def _check_whole(self, tensors: Tensors) -> None:
+        """Refuse a file of another network, see ``to_predict``."""
+        shapes = {name.removeprefix("module."): value.shape for name, value in tensors.items()}
+        own = {name: value.shape for name, value in self.model.named_parameters()}
+        missing = [name for name in own if name not in shapes]
+        parts = {name.partition(".")[0] for name in own}
+        # Detectron2's files of old have other things, too, such as anchors.
+        unknown = [
+            name
+            for name in shapes
+            if name.endswith((".weight", ".bias"))
+            and name.partition(".")[0] in parts
+            and name not in self.model.state_dict()
+        ]
+        if len(missing) == len(own):
+            return  # that is told for all files
+        if missing or unknown:
+            raise CheckpointError(
+                f"{self._source} is of another network than {type(self.model).__name__} of this "
+                f"config: {list_names(missing)} of the model are not in the file, and "
+                f"{list_names(unknown)} of the file are not in the model. Nothing was loaded. Use "
+                "the config that it was trained with; a training may start from it."
+            )
+        other = [name for name in own if own[name] != shapes[name]]
+        if other:
+            self._refuse_shapes([(n, tuple(shapes[n]), tuple(own[n])) for n in other])
+
+    def _refuse_shapes(self, incorrect: Sequence[tuple]) -> None:
+        shapes = "; ".join(
+            f"{name} is {in_file} in the file and {in_model} in the model"
+            for name, in_file, in_model in incorrect[:3]
+        )
+        raise CheckpointError(
+            f"{self._source} does not fit {type(self.model).__name__}, as {len(incorrect)} tensors "
+            f"have another shape: {shapes}. Use the config that it was trained with; "
+            "MODEL.NUM_CLASSES is among what shapes depend on."
+        )
 
     def _is_of_backbone(self, checkpoint: dict[str, Any]) -> bool:
         """Whether the file is of a backbone alone; the weights of others move to "model"."""

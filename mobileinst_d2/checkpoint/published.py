@@ -13,7 +13,13 @@ from .published_sparseinst import SPARSEINST_LAYOUTS
 from .published_yolact import YOLACT_LAYOUTS
 from .reading import CheckpointError
 
-__all__ = ["PUBLISHED_LAYOUTS", "PublishedLayout", "find_published_layout", "rename_published"]
+__all__ = [
+    "PUBLISHED_LAYOUTS",
+    "PublishedLayout",
+    "find_published_layout",
+    "list_names",
+    "rename_published",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +79,8 @@ def rename_published(
     if missing or unknown:
         raise CheckpointError(
             f"{source}, a published file of {layout.system}, is of another network than this "
-            f"config: {_list(missing)} of the model are not in the file, and "
-            f"{_list([renamed[name] for name in unknown])} of the file are not in the model. "
+            f"config: {list_names(missing)} of the model are not in the file, and "
+            f"{list_names([renamed[name] for name in unknown])} of the file are not in the model. "
             f"docs/checkpoints.md says which config belongs to which file."
         )
     found = {name: tensors[renamed[name]] for name in own if name in renamed}
@@ -98,7 +104,8 @@ def _without_counters(names: Collection[str], order: Iterable[str]) -> list[str]
     return [name for name in order if name in names and not name.endswith("num_batches_tracked")]
 
 
-def _list(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """The first of some names of tensors, for a message."""
     if not names:
         return "no tensors"
     more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""

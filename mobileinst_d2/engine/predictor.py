@@ -160,7 +160,7 @@ def load_predictor(cfg: CfgNode) -> Predictor:
         raise ConfigError(f"the model cannot be built: {error}") from error
     try:
         if cfg.MODEL.WEIGHTS:
-            TrainingCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+            TrainingCheckpointer(model, to_predict=True).load(cfg.MODEL.WEIGHTS)
     except OSError as error:
         raise CheckpointError(f"cannot load the weights: {error}") from error
     return Predictor(cfg, model)

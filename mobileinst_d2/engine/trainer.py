@@ -322,7 +322,7 @@ class Trainer(DefaultTrainer):
             _check_num_classes(cfg)
             return ExportedModel(cfg, folder, runtime=runtime)
         model = cls.build_model(cfg)
-        checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR)
+        checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR, to_predict=True)
         if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
             logger.warning("MODEL.WEIGHTS is empty: evaluating a network with random weights.")
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)

@@ -36,7 +36,9 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
         drawn = super().get_transform(image)
         if not isinstance(drawn, T.ResizeTransform):
             return drawn
-        return ResizeTransform(drawn.h, drawn.w, drawn.new_h, drawn.new_w, drawn.interp)
+        # A side of very long images would vanish.
+        new_size = max(1, drawn.new_h), max(1, drawn.new_w)
+        return ResizeTransform(drawn.h, drawn.w, *new_size, drawn.interp)
 
     @classmethod
     def replace_in(cls, augmentations: list[T.Augmentation]) -> list[T.Augmentation]:

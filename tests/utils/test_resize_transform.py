@@ -8,7 +8,7 @@ from detectron2.data.detection_utils import build_augmentation
 
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.mappers.augmentation import build_geometric_augmentations
-from mobileinst_d2.utils.resize_transform import ResizeTransform
+from mobileinst_d2.utils.resize_transform import ResizeShortestEdge, ResizeTransform
 
 
 @pytest.mark.parametrize("is_train", [False, True])
@@ -39,3 +39,9 @@ def test_other_kinds_of_images_are_left_to_detectron2():
     image = np.random.default_rng(0).random((8, 8, 3), np.float32)
     expected = T.ResizeTransform(8, 8, 4, 4).apply_image(image)
     assert np.array_equal(transform.apply_image(image), expected)
+
+
+def test_of_a_line_a_pixel_is_left():
+    image = np.zeros((1, 500, 3), np.uint8)
+    resized = ResizeShortestEdge(32, 100, "choice").get_transform(image).apply_image(image)
+    assert resized.shape == (1, 100, 3)

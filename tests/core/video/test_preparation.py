@@ -60,3 +60,29 @@ def test_sizes_by_the_shortest_edge_are_those_of_detectron2(size, min_size, max_
 )
 def test_a_size_that_fits_keeps_the_aspect_ratio(size, expected):
     assert size_to_fit(size, (64, 128)) == expected
+
+
+@pytest.mark.parametrize(("size", "expected"), [((1, 3000), (1, 96)), ((3000, 1), (96, 1))])
+def test_of_a_line_a_pixel_is_left(size, expected):
+    """Detectron2 fails, as half a pixel and less is none."""
+    assert FramePreparation(min_size=64, max_size=96)(noise(*size)).shape[1:] == expected
+
+
+@pytest.mark.parametrize("min_size", [0, 32])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((9, 8), np.uint8),
+        np.zeros((9, 8, 4), np.uint8),
+        np.zeros((3, 9, 8), np.uint8),
+        np.zeros((9, 8, 3), np.float32),
+        np.zeros((9, 8, 3), np.uint16),
+        np.zeros((0, 8, 3), np.uint8),
+        [[1, 2]],
+    ],
+    ids=["grey", "alpha", "planes", "float", "uint16", "empty", "list"],
+)
+def test_what_is_no_picture_in_bgr_is_refused_by_name(frame, min_size):
+    kind = getattr(frame, "dtype", "list")
+    with pytest.raises(ValueError, match=rf"\(H, W, 3\) of uint8, got {kind} of shape \("):
+        FramePreparation(min_size=min_size)(frame)
