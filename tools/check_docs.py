@@ -6,8 +6,8 @@ From the root of the project::
     python tools/check_docs.py --run                # and run all commands and Python blocks
     python tools/check_docs.py --run README.md docs/recipes.md
 
-Blocks are run in a copy of the checkout with tiny data, one document after the other, with the
-sizes of `SMALLER`. Python blocks of a document share their variables. What is not run is listed:
+Each document is run in a copy of the checkout of its own with tiny data, at the sizes of
+`SMALLER`. Python blocks of a document share their variables. What is not run is listed:
 blocks after ``<!-- not run: why -->``, those after ``<!-- needs: package -->`` where the package
 is missing, and the commands of `SKIPPED`.
 """
@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,7 @@ SMALLER = (
         rf"\1 {_TINY} TEST.EVAL_PERIOD 1 MODEL.BACKBONE.WEIGHTS ''",
         "two iterations from random weights, as a download needs a network",
     ),
-    (r"(to_ytvis\.py \w+ )", r"\1--overwrite ", "the file is there for other documents"),
+    (r"(to_ytvis\.py \w+ )", r"\1--overwrite ", "the file is there, for other commands"),
     (r"(tools/export\.py .*)--size \d+ \d+(.*)$", r"\1--size 64 128\2 --overwrite", "small"),
     (r"--num-videos \d+( --num-val-videos \d+)?", "--num-videos 3", "few videos"),
 )
@@ -204,12 +205,15 @@ def _run(files: Sequence[Path], root: Path, logs: Path) -> int:
     logs.mkdir(parents=True, exist_ok=True)
     failed, left_out = [], []
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Path(folder)
-        make_workspace(root, workspace)
+        first, workspace = Path(folder, "first"), Path(folder, "workspace")
+        make_workspace(root, first)
         for file in files:
             start = time.monotonic()
+            # What a document changes is none of the next one's business.
+            shutil.copytree(first, workspace)
             log = logs / f"{'_'.join(file.with_suffix('').parts)}.log"
             done, missing = run_document(file, workspace, log)
+            shutil.rmtree(workspace)
             left_out += missing
             print(
                 f"{'ok' if done else 'FAILED'}  {file}  {time.monotonic() - start:.0f} s",
