@@ -49,7 +49,8 @@ def make_workspace(root: Path, folder: Path) -> None:
         folder / "shapes", num_videos=6, num_val_videos=2, num_frames=4, height=64, width=96
     )
     _make_coco(shapes, folder / "datasets" / "coco")
-    _make_ytvis(shapes, folder / "datasets" / "ytvis_2019")
+    for name in ("ytvis_2019", "ytvis_2021"):
+        _make_ytvis(shapes, folder / "datasets" / name)
     _make_own(shapes, folder)
     _make_video(shapes / "val" / "JPEGImages" / "00000", folder)
     _run("-c", _WEIGHTS, folder=folder)
@@ -89,10 +90,10 @@ def _make_coco(shapes: Path, folder: Path) -> None:
 
 
 def _make_ytvis(shapes: Path, folder: Path) -> None:
-    """YouTube-VIS 2019 likewise; the validation set has no annotations, as the public one."""
+    """A YouTube-VIS likewise; the validation set has no annotations, as the public ones."""
     for split, name in (("train", "train"), ("val", "valid"), ("val", "test")):
         content = _read(shapes / split / "instances.json")
-        names = THING_CLASSES["ytvis_2019"]
+        names = THING_CLASSES[folder.name]
         content["categories"] = [{"id": i, "name": x} for i, x in enumerate(names, 1)]
         if split == "val":
             del content["annotations"]
