@@ -265,8 +265,11 @@ class ExportedModel:
     def _require(self, name: str, outputs: Sequence[str]) -> None:
         graphs = self.manifest.graphs
         if name not in graphs:
+            available = ", ".join(graphs)
+            if available == "image":
+                available += ", so it predicts single images and cannot track"
             raise ExportError(
-                f"the model was exported without the graph {name!r}; it has {', '.join(graphs)}"
+                f"the model was exported without the graph {name!r}; it has {available}"
             )
         if missing := [output for output in outputs if output not in graphs[name]["outputs"]]:
             raise ExportError(f"the graph {name!r} was exported without {', '.join(missing)}")

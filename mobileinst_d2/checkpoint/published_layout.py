@@ -8,8 +8,10 @@ import torch
 
 __all__ = ["PublishedLayout", "rename_backbone"]
 
-# Of Detectron2's ResNet; those of all other backbones are timm's.
+# Of Detectron2's ResNet; those of all other backbones are timm's, but for PVTv2.
 _DETECTRON2 = re.compile(r"backbone\.(stem|res\d)\.")
+# Of PVTv2, with the number of a stage.
+_PVT = re.compile(r"(patch_embed|block|norm)(\d)\.")
 
 
 @dataclass(frozen=True)
@@ -37,4 +39,16 @@ def rename_backbone(name: str) -> str:
     name = name.replace(".conv2_offset.", ".conv2.offset.")
     if _DETECTRON2.match(name):
         return name
-    return "backbone.network." + name.removeprefix("backbone.")
+    name = name.removeprefix("backbone.")
+    if match := _PVT.match(name):
+        name = _rename_pvt(match[1], int(match[2]) - 1, name[match.end() :])
+    return f"backbone.network.{name}"
+
+
+def _rename_pvt(part: str, stage: int, rest: str) -> str:
+    """From PVTv2's own names to timm's, with stages counted from 0."""
+    if part == "patch_embed" and stage == 0:
+        return f"patch_embed.{rest}"
+    parts = {"patch_embed": "downsample", "block": "blocks", "norm": "norm"}
+    rest = rest.replace("mlp.dwconv.dwconv.", "mlp.dwconv.")
+    return f"stages_{stage}.{parts[part]}.{rest}"

@@ -171,6 +171,8 @@ def test_a_training_step_has_the_published_losses_and_gradients(repository, publ
         ("r50vd_giam", "r50d_giam"),
         ("r50vd_dcn_giam", "r50d-dcn_giam"),
         ("r101_dcn_giam", "r101-dcn_giam"),
+        ("pvtv2_b1_giam", "pvtv2-b1_giam"),
+        ("pvtv2_b2_li_giam", "pvtv2-b2-li_giam"),
     ],
 )
 def test_every_tensor_of_a_published_file_is_in_the_model(
