@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from latency_live import LiveRounds, measure_live_stages, time_stages
 from latency_models import (
     PARTS,
     Candidate,
@@ -32,9 +33,8 @@ from latency_models import (
     PackageCandidate,
     PartCandidate,
 )
-from latency_rounds import (
-    Comparison,
-    TimedRounds,
+from latency_rounds import Comparison, TimedRounds
+from latency_tables import (
     breakdown_table,
     comparison_numbers,
     live_numbers,
@@ -43,7 +43,7 @@ from latency_rounds import (
     ratio_table,
     rounds_numbers,
 )
-from latency_work import RUNTIMES, LiveRounds, measure_live_stages, time_stages
+from latency_work import RUNTIMES
 from processes import (
     WorkerError,
     available_cores,

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latency_models import ConfigCandidate
-from latency_rounds import Comparison, comparison_numbers
+from latency_rounds import Comparison
+from latency_tables import comparison_numbers
 from latency_work import RUNTIMES
 from processes import available_cores, default_core, run_in_worker
 from reporting import describe_machine, markdown_table

@@ -34,7 +34,7 @@ ONE_THREAD = dict.fromkeys(
 )
 
 # Imported once, by the process that all workers are copies of.
-_PRELOADED = ["processes", "latency_work"]
+_PRELOADED = ["processes", "latency_live"]
 _TIME_TO_END = 10  # seconds, when the result is there
 _SHOWN_LINES, _SHOWN_CHARACTERS = 2, 300
 

@@ -20,12 +20,11 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from mobileinst_core.arguments import positive_number, probability, whole_number
 from mobileinst_core.command import command, ending_well, finish_undisturbed
+from mobileinst_core.demo_arguments import VIDEO_OPTIONS, get_parser
 from mobileinst_core.detections import Detections
 from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
-from mobileinst_core.runtime.runners import RUNNERS
 from mobileinst_core.tracking.frames import tracked_frames
 from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
 from mobileinst_core.tracking.online import OnlineTracker
@@ -37,10 +36,10 @@ from mobileinst_core.video.outputs import TrackOutputs
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.window import Window
-from mobileinst_core.video.writers import CODECS, VideoWriter
+from mobileinst_core.video.writers import VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
-__all__ = ["Model", "get_parser", "main", "network_threads", "open_model"]
+__all__ = ["Model", "main", "network_threads", "open_model"]
 
 TITLE = "MobileInst"
 
@@ -68,94 +67,7 @@ class Model(Protocol):
         """A tracker of whole videos."""
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The command line, with the names that Detectron2's demo has."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--config-file", default="", metavar="FILE", help="the model's yaml, to run it in PyTorch")
-    add(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
-    )
-    add(
-        "--runtime",
-        choices=sorted(RUNNERS),
-        help="what to run --model with, by default what it was exported for",
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--input", nargs="+", metavar="IMAGE", help="image files, a folder of images or a glob"
-    )
-    source.add_argument(
-        "--video-input",
-        nargs="+",
-        metavar="FILE",
-        help="video file, folder of frames, stream address; or images or a glob: frames of one "
-        "video in natural order",
-    )
-    source.add_argument(
-        "--webcam",
-        nargs="?",
-        const=0,
-        type=whole_number(0),
-        metavar="INDEX",
-        help="camera, by default 0",
-    )
-    add("--output", metavar="PATH", help="file or folder to write; without it a window opens")
-    add("--overwrite", action="store_true", help="replace existing files")
-    add(
-        "--confidence-threshold",
-        type=probability,
-        default=0.4,
-        metavar="SCORE",
-        help="score from which objects are shown, default 0.4; in videos an object appears at this "
-        "score and stays until it falls clearly below (TEST.STREAMING)",
-    )
-    add_video_arguments(parser.add_argument_group("for videos and cameras"))
-    add(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config overrides, at the end: --opts MODEL.WEIGHTS model_final.pth",
-    )
-    return parser
-
-
-# Those that `add_video_arguments` adds; they make no sense for single images.
-VIDEO_OPTIONS = ("clip_len", "start", "end", "stride", "save_json", "video_id", "save_masks")
 VIDEO_OPTIONS += ("show", "mark_keyframes", "timings", "fps", "codec")
-
-
-def add_video_arguments(group: argparse._ArgumentGroup) -> None:
-    """The options `VIDEO_OPTIONS`."""
-    add, count = group.add_argument, whole_number(1)
-    add("--clip-len", type=count, metavar="T", help="distance of key frames")
-    add("--start", type=whole_number(0), metavar="N", help="first frame, counted from 0")
-    add("--end", type=count, metavar="N", help="stop before this frame")
-    add("--stride", type=count, metavar="N", help="take every N-th frame")
-    add(
-        "--save-json",
-        type=Path,
-        metavar="FILE",
-        help="write the tracks in the YouTube-VIS results format, chosen as in evaluation: by "
-        "scores over the whole video, whatever the threshold for showing",
-    )
-    add("--video-id", type=whole_number(0), metavar="ID", help="in that file, by default 1")
-    add(
-        "--save-masks",
-        type=Path,
-        metavar="DIR",
-        help="write a 16-bit PNG per frame with the object's number in each pixel, 0 = none; the "
-        "highest score is on top",
-    )
-    add("--show", action="store_true", help="open a window even if files are written")
-    add("--mark-keyframes", action="store_true", help="write on key frames that they are")
-    add("--timings", action="store_true", help="print how long each stage takes, and frame rates")
-    add("--fps", type=positive_number, help="frame rate of the output video")
-    add("--codec", choices=CODECS, help="of the output video, by default h264 (.webm: vp9)")
 
 
 @command
@@ -165,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments after the program's name; by default those of the process.
     """
-    parser = get_parser()
+    parser = get_parser(__doc__.splitlines()[0])
     args = parser.parse_args(argv)
     for name in VIDEO_OPTIONS:
         value = getattr(args, name)

@@ -24,7 +24,7 @@ from mobileinst_core.command import command
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
 from mobileinst_core.ytvis.agreement import TrackAgreement
-from mobileinst_d2.data.build import check_num_classes
+from mobileinst_d2.data.checks import check_num_classes
 from mobileinst_d2.data.datasets import is_registered, is_video_dataset, load_videos
 from mobileinst_d2.engine import ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator

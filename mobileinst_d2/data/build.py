@@ -2,8 +2,6 @@
 
 import itertools
 import logging
-import math
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -27,7 +25,8 @@ from detectron2.utils import comm
 
 from mobileinst_core.errors import ConfigError
 
-from .datasets.catalog import is_registered, is_video_dataset, load_videos
+from .checks import are_clips, check_ratio
+from .datasets.catalog import is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
 from .datasets.coco import load_images
 from .datasets.pseudo_clips import is_pseudo_clips
@@ -39,8 +38,6 @@ from .stream import ResumableLoader
 __all__ = [
     "build_test_loader",
     "build_train_loader",
-    "check_num_classes",
-    "check_test_data",
     "is_video_dataset",
 ]
 
@@ -69,8 +66,8 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     names = tuple(cfg.DATASETS.TRAIN)
     if not names:
         raise ConfigError("DATASETS.TRAIN is empty")
-    _check_ratio(cfg)
-    clips = _are_clips(names)
+    check_ratio(cfg)
+    clips = are_clips(names)
     parts = [_load_part(cfg, name) for name in names]
     if len(names) > 1:
         check_metadata_consistency("thing_classes", list(names))
@@ -120,61 +117,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
     return build_detection_test_loader(
         dataset=load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
     )
-
-
-def check_test_data(cfg: CfgNode) -> None:
-    """Read the annotations of ``DATASETS.TEST``, so that a training does not end for their faults.
-
-    Args:
-        cfg: the config.
-
-    Raises:
-        UserError: if a file is missing or malformed, or the first image of a data set is missing.
-    """
-    for name in cfg.DATASETS.TEST:
-        records = load_videos(name) if is_video_dataset(name) else load_images(name)
-        first = records[0] if records else {}
-        files = first.get("file_names") or [first.get("file_name")]
-        if files[0] and "://" not in files[0] and not os.path.isfile(files[0]):
-            raise ConfigError(
-                f"The images of dataset '{name}' in DATASETS.TEST are missing: there is no "
-                f"{files[0]}. Correct its image root, or train without evaluation: DATASETS.TEST ()"
-            )
-
-
-def check_num_classes(cfg: CfgNode) -> None:
-    """Check the number of classes against every data set of the config.
-
-    It is ``MODEL.NUM_CLASSES``, for Detectron2's own detectors in a key of theirs. The
-    names of the classes are those of `dataset_class_names`.
-
-    Args:
-        cfg: the config.
-
-    Raises:
-        ConfigError: if a number differs; the message says what to set. Also if images and videos
-            are mixed, or images as clips, which are for training, are to be tested on.
-    """
-    counts = {
-        "RetinaNet": ("MODEL.RETINANET.NUM_CLASSES", cfg.MODEL.RETINANET.NUM_CLASSES),
-        "GeneralizedRCNN": ("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES),
-    }
-    key, count = counts.get(
-        cfg.MODEL.META_ARCHITECTURE, ("MODEL.NUM_CLASSES", cfg.MODEL.NUM_CLASSES)
-    )
-    _are_clips(cfg.DATASETS.TRAIN)  # of images and videos the numbers differ for another reason
-    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        is_registered(name)
-        if name in cfg.DATASETS.TEST and is_pseudo_clips(name):
-            raise ConfigError(f"DATASETS.TEST: '{name}' are images as clips, for training only")
-        classes = dataset_class_names(name)
-        if len(classes) != count:
-            first = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-            raise ConfigError(
-                f"{key} is {count}, but dataset '{name}' has {len(classes)} classes ({first}). "
-                f"Set {key} {len(classes)}, or choose another dataset in DATASETS.TRAIN and "
-                "DATASETS.TEST."
-            )
 
 
 class ClipDataset(torch.utils.data.Dataset):
@@ -238,49 +180,6 @@ def _log_shares(cfg: CfgNode, parts: Sequence[_Part]) -> None:
             100 * weight / sum(weights),
             len(part.dataset),
         )
-
-
-def _check_ratio(cfg: CfgNode) -> None:
-    ratio, names = cfg.DATASETS.RATIO, cfg.DATASETS.TRAIN
-    if not ratio:
-        return
-    if len(ratio) != len(names):
-        raise ConfigError(
-            f"DATASETS.RATIO {tuple(ratio)} and DATASETS.TRAIN {tuple(names)} differ in length: "
-            "give one number for each data set, or none"
-        )
-    if not all(isinstance(share, int | float) and 0 < share < math.inf for share in ratio):
-        raise ConfigError(
-            f"DATASETS.RATIO {tuple(ratio)} must be of positive numbers; to leave a data set out, "
-            "take it out of DATASETS.TRAIN"
-        )
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ConfigError(
-            "DATASETS.RATIO needs DATALOADER.SAMPLER_TRAIN 'TrainingSampler', not "
-            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}"
-        )
-
-
-def _are_clips(names: Sequence[str]) -> bool:
-    """Whether these data sets give clips; a mixture of clips and images is refused.
-
-    Names that are registered on first use are registered on the way.
-    """
-    for name in names:
-        is_registered(name)
-    videos = [name for name in names if is_video_dataset(name)]
-    pseudo = [name for name in names if is_pseudo_clips(name)]
-    images = [name for name in names if name not in (*videos, *pseudo)]
-    if not (videos or pseudo):
-        return False
-    if images:
-        classes = videos[0] if videos else "clips"
-        raise ConfigError(
-            f"DATASETS.TRAIN mixes images ({', '.join(images)}) with videos "
-            f"({', '.join((*videos, *pseudo))}); train on images first and start from that "
-            f"checkpoint, or use the images as clips, by the name '{images[0]}_as_{classes}'"
-        )
-    return True
 
 
 class _MixedMapper:

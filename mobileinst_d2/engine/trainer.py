@@ -17,7 +17,6 @@ from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator, inference_context
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter
 from detectron2.utils.logger import setup_logger
@@ -31,20 +30,16 @@ from mobileinst_d2.checkpoint import (
     adapt_class_layers,
     start_network,
 )
-from mobileinst_d2.data.build import (
-    build_test_loader,
-    build_train_loader,
-    check_num_classes,
-    check_test_data,
-)
+from mobileinst_d2.data.build import build_test_loader, build_train_loader
+from mobileinst_d2.data.checks import check_num_classes, check_test_data
 from mobileinst_d2.data.datasets import is_video_dataset
-from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
 from .best_checkpoint import EarlyStop, build_best_checkpointer
+from .evaluators import build_evaluator, folder_of_results
 from .hooks import DrawSamples, RefitFoldedNorms, SaveBeforeEvaluation, StepSeed
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
@@ -59,8 +54,6 @@ logger = logging.getLogger(__name__)
 # What predicts a test batch.
 Model = nn.Module | ExportedModel
 
-EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
-
 
 class Trainer(DefaultTrainer):
     """Trains and evaluates any meta-architecture of this project.
@@ -71,11 +64,7 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Build all parts of a training.
-
-        Args:
-            cfg: the full config.
-        """
+        """Build all parts of a training, for the full config."""
         # DefaultTrainer's constructor cannot be told which step, checkpointer and
         # DistributedDataParallel options to use, so its parts are put together here.
         TrainerBase.__init__(self)
@@ -155,7 +144,7 @@ class Trainer(DefaultTrainer):
             if done < self.max_iter:
                 folder = os.path.join(folder, f"iteration_{done:07d}")
             evaluators = [
-                self.build_evaluator(self.cfg, name, _folder_of(self.cfg, folder, name))
+                self.build_evaluator(self.cfg, name, folder_of_results(self.cfg, folder, name))
                 for name in self.cfg.DATASETS.TEST
             ]
             self._last_eval_results = self.test(self.cfg, self.model, evaluators)
@@ -347,33 +336,8 @@ class Trainer(DefaultTrainer):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """Build the evaluator that the data set's metadata asks for.
-
-        Args:
-            cfg: the config; reads OUTPUT_DIR and what the network predicts.
-            dataset_name: registered name.
-            output_folder: where the results go; by default ``inference`` in OUTPUT_DIR, and there
-                a folder of its own if there are several data sets.
-
-        Returns:
-            The evaluator.
-
-        Raises:
-            ConfigError: if the metadata ask for an unknown evaluator, or for none.
-        """
-        kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-        kind = "ytvis" if is_video_dataset(dataset_name) else kind
-        if kind not in EVALUATORS:
-            raise ConfigError(
-                f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "
-                f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
-                "register_ytvis_instances, or list it in DATASETS.CUSTOM."
-            )
-        if output_folder is None:
-            folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-            output_folder = _folder_of(cfg, folder, dataset_name)
-        options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
-        return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
+        """Build the evaluator of a data set, see `mobileinst_d2.engine.evaluators`."""
+        return build_evaluator(cfg, dataset_name, output_folder)
 
     @classmethod
     def build_predictor(
@@ -428,24 +392,8 @@ class Trainer(DefaultTrainer):
         return next(iter(results.values())) if len(results) == 1 else results
 
 
-def _folder_of(cfg: CfgNode, folder: str, dataset_name: str) -> str:
-    """Where the results of a data set go: a folder of its own if there are several."""
-    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
-
-
 def _check_num_classes(cfg: CfgNode) -> None:
     try:
         check_num_classes(cfg)
     except (UserError, ValueError) as error:
         raise ConfigError(str(error)) from error
-
-
-def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
-    """What a network predicts that COCO evaluates.
-
-    The boxes of most `InstanceSegmentor`s are the bounds of their masks.
-    """
-    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    if issubclass(kind, InstanceSegmentor):
-        return ("bbox", "segm") if kind.predicts_boxes else ("segm",)
-    return ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)

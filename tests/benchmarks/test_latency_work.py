@@ -5,6 +5,7 @@ import latency_models
 import numpy as np
 import pytest
 import torch
+from latency_live import measure_live_stages, time_stages
 from latency_models import (
     PARTS,
     ConfigCandidate,
@@ -16,11 +17,9 @@ from latency_rounds import Comparison
 from latency_work import (
     PreparedGraph,
     count_candidate,
-    measure_live_stages,
     prepare_candidate,
     prepare_graph,
     time_graph,
-    time_stages,
 )
 from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_tiny_model, tiny_config

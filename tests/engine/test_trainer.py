@@ -369,7 +369,7 @@ def test_images_are_evaluated_on_what_the_network_predicts(
     tmp_path, monkeypatch, two_test_sets, architecture, mask_on, tasks
 ):
     evaluators = {"coco": lambda name, **options: options}
-    monkeypatch.setattr(trainer_module, "EVALUATORS", evaluators)
+    monkeypatch.setattr("mobileinst_d2.engine.evaluators.EVALUATORS", evaluators)
     cfg = make_cfg(tmp_path, "MODEL.META_ARCHITECTURE", architecture, "MODEL.MASK_ON", mask_on)
     options = ToyTrainer.build_evaluator(cfg, two_test_sets[0])
     assert options == {"output_dir": str(tmp_path / "inference"), "tasks": tasks}

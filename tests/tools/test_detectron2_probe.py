@@ -4,7 +4,7 @@ import venv
 
 import pytest
 
-from mobileinst_core.install_detectron2 import Environment, probe
+from mobileinst_core.detectron2_probe import Environment, probe
 
 PARTS = ("config", "data", "engine", "evaluation", "layers", "modeling", "structures", "checkpoint")
 WORKING_TORCH = {

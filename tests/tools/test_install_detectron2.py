@@ -12,9 +12,9 @@ import pytest
 
 from mobileinst_core import install_detectron2
 from mobileinst_core.detectron2_patch import BUILD
+from mobileinst_core.detectron2_probe import Environment
 from mobileinst_core.errors import UserError
 from mobileinst_core.install_detectron2 import (
-    Environment,
     apply_patch,
     build_source,
     fetch_archive,

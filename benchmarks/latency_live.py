@@ -1,0 +1,203 @@
+"""Live tracking, post-processing and association, timed by stage."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from latency_work import Timing, time_call
+from video_work import moving_picture, shape_masks
+
+from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.tracking.previous import PreviousKeyframe
+from mobileinst_core.video.readers import VideoReader
+from mobileinst_d2.export.model import ExportedModel, read_config
+from mobileinst_d2.tracking import StreamingPredictor, video_network
+from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+
+_QUERIES, _CLASSES, _KERNEL = 100, 80, 128
+# Masks that are kept: all, as in the evaluation with COCO, and as many as a live view shows.
+_KEPT = (100, 20)
+_MASK_THRESHOLD = 0.45
+# Of the mask logits of MobileInst.
+_STRIDE, _UPSAMPLING = 8, 2
+# Radii of the elliptic masks, as fractions of the image; they cover about a fifth of it.
+_RADII = (0.1, 0.5)
+_STEEPNESS = 6.0  # logit in their centres
+
+
+class LiveStages(NamedTuple):
+    """Mean CPU seconds per frame of live tracking, by stage.
+
+    Attributes:
+        prepare: from the camera's frame to the network's image.
+        network: the exported graph.
+        association: of key frames.
+        masks: everything else: mask product, maskness, track manager, masks of the frame's size.
+        instances: how many are shown, per frame.
+    """
+
+    prepare: float
+    network: float
+    association: float
+    masks: float
+    instances: float
+
+    @property
+    def total(self) -> float:
+        """The whole step."""
+        return self.prepare + self.network + self.association + self.masks
+
+    @property
+    def share_after_network(self) -> float:
+        """Association and masks, as a fraction of the whole step."""
+        return (self.association + self.masks) / self.total
+
+
+@dataclass
+class LiveRounds:
+    """Live tracking with one exported folder and one distance of key frames, in rounds.
+
+    Attributes:
+        folder: the exported folder.
+        clip_len: T, the distance of key frames.
+        rounds: what was measured.
+        failure: why there are no more rounds, or none; None = nothing failed.
+    """
+
+    folder: Path
+    clip_len: int
+    rounds: list[LiveStages] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def stages(self) -> LiveStages | None:
+        """Medians over the rounds; None after a failure."""
+        if not self.rounds or self.failure is not None:
+            return None
+        return LiveStages(*map(median, zip(*self.rounds, strict=True)))
+
+
+def time_stages(size: tuple[int, int], warm_ups: int, repeats: int) -> dict[str, Timing]:
+    """Time post-processing and association with 100 queries.
+
+    Args:
+        size: (H, W) of the network's input and of the masks.
+        warm_ups: number of calls before those that count.
+        repeats: number of calls that count.
+
+    Returns:
+        Times by name.
+    """
+    logits = _elliptic_masks(size)
+    postprocessing = PostProcessing(mask_threshold=_MASK_THRESHOLD, max_detections=_QUERIES)
+    times = {}
+    for kept in _KEPT:
+        scores = np.zeros((_QUERIES, _CLASSES), np.float32)
+        scores[:kept, 0] = np.linspace(0.9, 0.1, kept)
+        call = partial(
+            postprocessing.predict,
+            scores,
+            logits,
+            image_size=size,
+            output_size=size,
+            mask_stride=_STRIDE,
+            mask_upsampling=_UPSAMPLING,
+        )
+        times[f"post-processing, {kept} masks"] = time_call(call, warm_ups, repeats)
+    times["tracking, association of a key frame"] = _time_association(warm_ups, repeats)
+    return times
+
+
+def _time_association(warm_ups: int, repeats: int) -> Timing:
+    generator = np.random.default_rng(0)
+    scores = generator.random((_QUERIES, _CLASSES), np.float32)
+    kernels = generator.standard_normal((_QUERIES, _KERNEL), np.float32)
+    # Queries keep no order from frame to frame, and look a little different.
+    others = generator.permutation(kernels)
+    others = others + generator.standard_normal(others.shape, np.float32)
+    frames = cycle((kernels, others))
+    tracker = PreviousKeyframe()
+    return time_call(lambda: tracker.associate(next(frames), scores), warm_ups, repeats)
+
+
+def measure_live_stages(
+    folder: Path, clip_len: int, source: str | tuple[int, int], frames: int, warm_up: int
+) -> LiveStages:
+    """Track a stream with an exported pair of graphs.
+
+    Args:
+        folder: with the graphs ``keyframe`` and ``reuse``.
+        clip_len: T, the distance of key frames.
+        source: a video file or a folder of images, tracked as the folder's config says, again and
+            again. Or (H, W) of generated frames, of which every one shows as many masks as
+            ``TEST.STREAMING.MAX_INSTANCES`` allows.
+        frames: how many to measure, a multiple of ``clip_len``.
+        warm_up: how many to track before, likewise.
+
+    Returns:
+        What a frame takes.
+    """
+    cfg = read_config(folder)
+    cfg.TEST.TRACKING.CLIP_LEN = clip_len
+    network = video_network(ExportedModel(cfg, folder))
+    if isinstance(source, str):
+        with VideoReader(source, end=frames + warm_up) as reader:
+            pictures = cycle(list(reader))
+    else:
+        pictures = moving_picture(source)
+        image = build_frame_preparation(cfg)(next(pictures))
+        objects = StreamingPredictor(cfg, network).max_instances
+        network = shape_masks(network, image, objects=objects)
+    keyframe, reuse = _Clocked(network.keyframe), _Clocked(network.reuse)
+    predictor = StreamingPredictor(cfg, network._replace(keyframe=keyframe, reuse=reuse))
+    predictor.prepare = prepare = _Clocked(predictor.prepare)
+    tracker = predictor.runner.tracker
+    tracker.associate = association = _Clocked(tracker.associate)
+    step = _Clocked(predictor.step)
+    for picture in islice(pictures, warm_up):
+        step(picture)
+    clocks = (step, prepare, keyframe, reuse, association)
+    before = [clock.seconds for clock in clocks]
+    shown = sum(len(step(picture)) for picture in islice(pictures, frames))
+    seconds = [(x.seconds - start) / frames for x, start in zip(clocks, before, strict=True)]
+    return LiveStages(
+        prepare=seconds[1],
+        network=seconds[2] + seconds[3],
+        association=seconds[4],
+        masks=seconds[0] - sum(seconds[1:]),
+        instances=shown / frames,
+    )
+
+
+class _Clocked:
+    """A function that adds up the CPU time of its calls."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        start = time.process_time()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            self.seconds += time.process_time() - start
+
+
+def _elliptic_masks(size: tuple[int, int]) -> np.ndarray:
+    """Mask logits."""
+    generator = np.random.default_rng(0)
+    centre, radius = generator.random((2, 2, _QUERIES, 1), np.float32)
+    low, high = _RADII
+    radius = low + (high - low) * radius
+    squares = []
+    for axis, side in enumerate(size):
+        position = (np.arange(side // _STRIDE, dtype=np.float32) + 0.5) * _STRIDE / side
+        squares.append(((position - centre[axis]) / radius[axis]) ** 2)  # queries, side
+    return _STEEPNESS * (1 - squares[0][:, :, None] - squares[1][:, None, :])

@@ -1,0 +1,66 @@
+"""The evaluator of each kind of data set."""
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from mobileinst_d2.data.datasets import is_video_dataset
+from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
+from mobileinst_d2.modeling import InstanceSegmentor
+
+from .setup import ConfigError
+
+__all__ = ["build_evaluator", "folder_of_results"]
+
+EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluator:
+    """Build the evaluator that the data set's metadata asks for.
+
+    Args:
+        cfg: the config; reads OUTPUT_DIR and what the network predicts.
+        dataset_name: registered name.
+        output_folder: where the results go; by default ``inference`` in OUTPUT_DIR, and there
+            a folder of its own if there are several data sets.
+
+    Returns:
+        The evaluator.
+
+    Raises:
+        ConfigError: if the metadata ask for an unknown evaluator, or for none.
+    """
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    kind = "ytvis" if is_video_dataset(dataset_name) else kind
+    if kind not in EVALUATORS:
+        raise ConfigError(
+            f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "
+            f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
+            "register_ytvis_instances, or list it in DATASETS.CUSTOM."
+        )
+    if output_folder is None:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        output_folder = folder_of_results(cfg, folder, dataset_name)
+    options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
+    return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
+
+
+def folder_of_results(cfg: CfgNode, folder: str, dataset_name: str) -> str:
+    """Where the results of a data set go: a folder of its own if there are several."""
+    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
+
+
+def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
+    """What a network predicts that COCO evaluates.
+
+    The boxes of most `InstanceSegmentor`s are the bounds of their masks.
+    """
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if issubclass(kind, InstanceSegmentor):
+        return ("bbox", "segm") if kind.predicts_boxes else ("segm",)
+    return ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
