@@ -17,6 +17,7 @@ from torch import nn
 
 from mobileinst_core.runtime.runners import ExportError, OnnxRunner
 
+from .agreement import foreground
 from .guard import run_graph_guarded
 
 __all__ = ["INT8_RUNTIMES", "Quantizer", "mask_agreement"]
@@ -145,13 +146,14 @@ def mask_agreement(
         with torch.no_grad():
             outputs = zip(module.output_names, module(torch.from_numpy(image)), strict=True)
         expected = {name: tensor.numpy() for name, tensor in outputs}
-        reference = _masks(expected)
-        if reference is None:
+        if "scores" not in expected or foreground(expected, slice(0, 1)) is None:
             return None
         found = run_graph_guarded(runtime, folder, graph, dict.fromkeys(graph["inputs"], image))
+        kept = np.flatnonzero(expected["scores"][0].max(-1) >= min_score)
+        reference = foreground(expected, kept)
         # Masks of nothing agree with everything.
-        is_kept = (expected["scores"].max(-1) >= min_score) & reference.any((2, 3))
-        pairs = reference[is_kept], _masks(found)[is_kept]
+        is_something = reference.any((1, 2))
+        pairs = reference[is_something], foreground(found, kept)[is_something]
         union = (pairs[0] | pairs[1]).sum((1, 2))
         overlaps += ((pairs[0] & pairs[1]).sum((1, 2)) / union).tolist()
     if not overlaps:
@@ -161,17 +163,6 @@ def mask_agreement(
         "mean_iou": float(np.mean(overlaps)),
         "share_iou_90": float(np.mean(np.array(overlaps) >= 0.9)),
     }
-
-
-def _masks(outputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """(1, N, h, w) bool; None if the outputs hold no masks."""
-    if "scores" not in outputs:
-        return None
-    if "mask_logits" in outputs:
-        return outputs["mask_logits"] > 0
-    if "kernels" in outputs and "mask_features" in outputs:
-        return np.einsum("bnd,bdhw->bnhw", outputs["kernels"], outputs["mask_features"]) > 0
-    return None
 
 
 def _prepare(source: Path, folder: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from tiny_models import build_lively_model, noise_image, tiny_config
 
 from mobileinst_d2.export import export_model
-from mobileinst_d2.export.export import TOLERANCES
+from mobileinst_d2.export.verify import TOLERANCES
 from mobileinst_d2.utils.classes import save_class_names
 
 SIZE = (128, 192)
