@@ -31,8 +31,9 @@ lint: $(READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
+# All tests of a file go to one worker, as they share what they have made.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder tests
 
 docs: $(READY)
 	$(BIN)/python tools/check_docs.py --run

@@ -6,7 +6,30 @@ import shutil
 import pytest
 from small_network import SIZE, build_small_network, small_config
 
-from mobileinst_d2.export import export_model
+from mobileinst_d2.export import RUNNERS, export_model, guard, quantize, verify
+
+_COMPARERS = (quantize, verify)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _graphs_run_in_this_process():
+    """Exports compare their graphs here: a process for each costs half a second, or more."""
+
+    def run(runtime, folder, graph, arrays):
+        runner = RUNNERS[runtime](folder, graph)
+        return runner(*(arrays[name] for name in runner.inputs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in _COMPARERS:
+            patch.setattr(module, "run_graph_guarded", run)
+        yield
+
+
+@pytest.fixture
+def _graphs_run_in_processes(monkeypatch):
+    """As for users."""
+    for module in _COMPARERS:
+        monkeypatch.setattr(module, "run_graph_guarded", guard.run_graph_guarded)
 
 
 @pytest.fixture(scope="session")

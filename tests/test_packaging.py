@@ -83,13 +83,17 @@ import contextlib, importlib.metadata, io, sys
 from pathlib import Path
 
 import mobileinst_d2.model_zoo
-from mobileinst_d2.engine import setup_cfg
+from mobileinst_d2.engine import Trainer, setup_cfg
 
 site = Path(sys.argv[1])
 assert Path(mobileinst_d2.__file__).is_relative_to(site)
 name = "mobileinst/mobileinst_topformer-b_coco.yaml"
 assert Path(mobileinst_d2.model_zoo.get_config_file(name)).is_relative_to(site)
 assert setup_cfg(name).MODEL.META_ARCHITECTURE == "MobileInst"
+# SparseInst's public code needs timm for every backbone.
+resnet = "sparseinst/sparseinst_r50_iam_coco.yaml"
+Trainer.build_model(setup_cfg(resnet, ["MODEL.DEVICE", "cpu"]))
+assert "timm" not in sys.modules
 (distribution,) = importlib.metadata.distributions(name="mobileinst_d2", path=[str(site)])
 for entry in distribution.entry_points:
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):

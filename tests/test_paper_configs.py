@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import pytest
-from detectron2.config import CfgNode, get_cfg
+from config_files import config_names, read_config
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from tiny_models import config_leaves
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.mappers.augmentation import (
     build_color_augmentations,
     build_geometric_augmentations,
 )
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "mobileinst"
-ABLATIONS = sorted(path.stem for path in CONFIGS.glob("ablations/*.yaml"))
+ABLATIONS = sorted(Path(name).stem for name in config_names("mobileinst/ablations"))
 
 COMMON = {
     "SOLVER.OPTIMIZER": "ADAMW",
@@ -100,10 +99,7 @@ YTVIS21 = {
 
 
 def config(name: str) -> CfgNode:
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / f"{name}.yaml"))
-    return cfg
+    return read_config(f"{name}.yaml" if name.startswith("toy/") else f"mobileinst/{name}.yaml")
 
 
 def values(cfg: CfgNode, keys: dict[str, object]) -> dict[str, object]:
@@ -283,7 +279,7 @@ def test_the_two_toy_models_are_those_of_the_family():
         ("full", "mobileinst_topformer-b_coco", "MODEL.TOPFORMER.VARIANT"),
         ("small", "mobileinst_mobilenetv4-s_128_dw_coco", "MODEL.TIMM.NAME"),
     ):
-        found = dict(config_leaves(config(f"../toy/shapes_image_{toy}")))
+        found = dict(config_leaves(config(f"toy/shapes_image_{toy}")))
         expected = dict(config_leaves(config(name)))
         keys = (*network, backbone)
         assert {key: found[key] for key in keys} == {key: expected[key] for key in keys}

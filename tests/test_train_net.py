@@ -1,7 +1,6 @@
 """The command as a user runs it: the real network, generated videos, one or two processes."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -18,6 +17,9 @@ from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shape
 from mobileinst_d2.commands import train
 from mobileinst_d2.engine import ConfigError, add_exported_arguments
 from mobileinst_d2.export import export_model
+
+# The same sums as in subprocesses.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SCRIPT = Path(__file__).resolve().parents[1] / "train_net.py"
 CONFIG = """
@@ -66,20 +68,6 @@ def config(tmp_path, data):
     return path
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_restored_loggers():
-    """The same sums as in the subprocesses, and no handlers left for other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "mobileinst_d2")]
-    state = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
-    yield
-    torch.set_num_threads(threads)
-    for logger, handlers, propagate, level in state:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
-
-
 def command_line(config, *arguments):
     return ["--config-file", str(config), *map(str, arguments)]
 
@@ -93,33 +81,6 @@ def run(*arguments):
     parser = default_argument_parser()
     add_exported_arguments(parser)
     return train.main(parser.parse_args(list(map(str, arguments))))
-
-
-@pytest.fixture
-def start():
-    """Run train_net as a user does; the output goes to a file, as a full pipe would stop it."""
-    processes = []
-
-    def start_process(config, *arguments):
-        with open(printed(config), "w") as file:
-            process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        processes.append(process)
-        return process
-
-    yield start_process
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def printed(config):
-    """Where the output of `start` goes."""
-    return config.with_name("printed.txt")
 
 
 def final_weights(output):
@@ -163,15 +124,25 @@ def test_images_and_several_test_sets(config, tmp_path):
         assert any((tmp_path / "output/inference" / name).iterdir())
 
 
-def test_a_killed_training_is_resumed_without_loss(start, config, tmp_path):
+def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
+    """The script as a user runs it; its output goes to a file, as a full pipe would stop it."""
     no_evaluation = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", 8)
-    killed = tmp_path / "killed"
-    process = start(config, *no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
-    while process.poll() is None and not (killed / "model_0000003.pth").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (killed / "model_0000003.pth").exists(), printed(config).read_text()
+    killed, printed = tmp_path / "killed", tmp_path / "printed.txt"
+    arguments = (*no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
+    with open(printed, "w") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while process.poll() is None and not (killed / "model_0000003.pth").exists():
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (killed / "model_0000003.pth").exists(), printed.read_text()
 
     main(config, "--resume", *no_evaluation, "OUTPUT_DIR", killed)
     main(config, *no_evaluation)
@@ -180,21 +151,19 @@ def test_a_killed_training_is_resumed_without_loss(start, config, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
-def test_two_processes_train_and_evaluate(start, config, tmp_path):
-    process = start(config, "--num-gpus", 2, "--dist-url", "auto", "SOLVER.MAX_ITER", 2)
-    assert process.wait() == 0, printed(config).read_text()
+def test_two_processes_train_and_evaluate(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    two = ("--num-gpus", 2, "--dist-url", "auto", "SOLVER.MAX_ITER", 2)
+    assert train.invoke_main(command_line(config, *two)) == 0
     assert (tmp_path / "output/log.txt.rank1").exists()
     assert all(value.isfinite().all() for value in final_weights(tmp_path / "output").values())
     assert "segm/AP" in (tmp_path / "output/metrics.json").read_text()
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_mistyped_key_ends_with_its_name_and_no_traceback(start, config, number):
-    process = start(config, "--num-gpus", number, "SOLVER.MAX_ITR", 3)
-    assert process.wait() == 1
-    text = printed(config).read_text()
-    assert "'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'" in text
-    assert "Traceback" not in text
+def test_a_mistyped_key_ends_with_its_name_and_no_traceback(fails, config, number):
+    arguments = command_line(config, "--num-gpus", number, "SOLVER.MAX_ITR", 3)
+    fails("'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'", train.invoke_main, arguments)
 
 
 def test_evaluating_nothing_is_an_error(config):
@@ -212,12 +181,10 @@ def test_a_wrong_number_of_classes_is_named(config):
         main(config, "MODEL.NUM_CLASSES", 7)
 
 
-def test_an_input_size_that_does_not_suit_the_network_is_named(start, config):
-    process = start(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
-    assert process.wait() == 1
-    text = printed(config).read_text()
-    assert "fixed_size is (96, 100): both sides must be multiples of 64" in text
-    assert "Traceback" not in text
+def test_an_input_size_that_does_not_suit_the_network_is_named(fails, config):
+    arguments = command_line(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
+    message = r"fixed_size is \(96, 100\): both sides must be multiples of 64"
+    fails(message, train.invoke_main, arguments)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "ncnn"])

@@ -91,3 +91,9 @@ def noise_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     fine = torch.rand(1, 3, height, width, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
     return ((0.8 * smooth + 0.2 * fine)[0] * 255).clamp(0, 255).to(torch.uint8)
+
+
+def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
+    """A window that slides over a noise image."""
+    scene = noise_image(height + 4 * length, width + 6 * length)
+    return [scene[:, 4 * t : 4 * t + height, 6 * t : 6 * t + width] for t in range(length)]

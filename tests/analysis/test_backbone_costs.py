@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from config_files import read_config
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from single_module import Only
@@ -101,12 +102,9 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
         ("repvit-m0.9_128_dw", "8.30", "7.66"),
     ],
 )
-def test_the_faster_family(name, macs, params, repository):
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(repository / f"configs/mobileinst/mobileinst_{name}_coco.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
-    cost = measure_cost(build_model(cfg), (640, 640))
+def test_the_faster_family(name, macs, params):
+    model = build_model(read_config(f"mobileinst/mobileinst_{name}_coco.yaml"))
+    cost = measure_cost(model, (640, 640))
     assert (agrees(cost.macs / 1e9, macs), agrees(cost.params / 1e6, params)) == (True, True)
 
 

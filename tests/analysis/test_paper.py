@@ -1,27 +1,21 @@
 """The configs of the paper's tables that ``tools/analyze.py --paper`` does not measure."""
 
-from pathlib import Path
-
 import pytest
-from detectron2.config import get_cfg
+from config_files import read_config
 from detectron2.modeling import build_model
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.analysis import PAPER_ROWS, PAPER_SIZE, ModelCost, measure_cost
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mobileinst"
 MASKS = "MODEL.MOBILEINST.MASK_DECODER"
 # The published numbers of the literal design contain the masks brought to the size of the input:
 # 100 of them, 4 per pixel. That is post-processing, which is not in our count.
 FULL_RESOLUTION = 100 * PAPER_SIZE[0] * PAPER_SIZE[1] * 4 / 1e9
 
 
-def cost_of(file: str, *overrides: object) -> ModelCost:
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / file))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *overrides])
-    return measure_cost(build_model(cfg), PAPER_SIZE)
+def cost_of(file: str, *overrides: object, size: tuple[int, int] = PAPER_SIZE) -> ModelCost:
+    cfg = read_config(f"mobileinst/{file}")
+    cfg.merge_from_list(list(overrides))
+    return measure_cost(build_model(cfg), size)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +36,7 @@ def test_the_literal_design_costs_what_is_published(published, expected, overrid
 
 
 def test_the_literal_design_multiplies_x_mask_itself():
-    cost = cost_of("mobileinst_topformer-b_literal_coco.yaml")
+    cost = cost_of("mobileinst_topformer-b_literal_coco.yaml", size=(64, 64))
     names = [name for name, _, _ in cost.by_module]
     assert "instance_decoder.ffn" not in names
     assert cost.params / 1e6 == pytest.approx(11.303, abs=1e-3)
@@ -55,7 +49,7 @@ def test_models_for_clips_cost_what_their_image_models_do(design):
         "literal": "ablations/table4_literal_coco.yaml",
     }[design]
     costs = [
-        cost_of(file, "MODEL.NUM_CLASSES", 40)
+        cost_of(file, "MODEL.NUM_CLASSES", 40, size=(64, 128))
         for file in (image, f"ablations/table4_{design}_t1.yaml")
     ]
     assert costs[0] == costs[1]

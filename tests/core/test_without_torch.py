@@ -1,7 +1,5 @@
 """The metric, the tools for annotations and the demo where PyTorch is not installed."""
 
-import base64
-import io
 import json
 
 import numpy as np
@@ -103,42 +101,6 @@ def test_masks_become_tracks(run_tool, tmp_path):
     content = read_json(tmp_path / "out.json")
     assert content["categories"] == [{"id": 1, "name": "cup"}]
     assert [track["areas"] for track in content["annotations"]] == [[48]]
-
-
-def test_files_of_labelme_become_tracks(run_tool, tmp_path):
-    mask = write_frame(tmp_path)
-    png = io.BytesIO()
-    Image.fromarray(mask[2:8, 2:10] * 255).save(png, "PNG")
-    shape = {
-        "label": "cup",
-        "shape_type": "mask",
-        "points": [[2, 2], [9, 7]],
-        "mask": base64.b64encode(png.getvalue()).decode(),
-    }
-    (tmp_path / "images" / "v" / "0.json").write_text(json.dumps({"shapes": [shape]}))
-    out = tmp_path / "out.json"
-    run_tool("to_ytvis", "labelme", "--images", tmp_path / "images", "--output", out)
-    assert [track["areas"] for track in read_json(out)["annotations"]] == [[48]]
-
-
-def test_coco_files_of_frames_become_tracks(run_tool, tmp_path):
-    frame = {"file_name": "v/0.jpg", "height": 12, "width": 16}
-    annotation = {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 3,
-        "track_id": 9,
-        "segmentation": [[2, 2, 10, 2, 10, 8, 2, 8]],
-    }
-    content = {
-        "images": [{"id": 1, **frame}],
-        "categories": [{"id": 3, "name": "cup"}],
-        "annotations": [annotation],
-    }
-    (tmp_path / "frames.json").write_text(json.dumps(content))
-    out = tmp_path / "out.json"
-    run_tool("to_ytvis", "coco", "--json", tmp_path / "frames.json", "--output", out)
-    assert [track["areas"] for track in read_json(out)["annotations"]] == [[48]]
 
 
 @pytest.fixture

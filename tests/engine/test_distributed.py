@@ -64,14 +64,13 @@ def train_and_evaluate(output, weights):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, one_thread):
     """Folders of the run in one process and of that in two; both evaluate the former's weights."""
     folder = tmp_path_factory.mktemp("distributed")
     make_moving_shapes(
         folder / "datasets" / "moving_shapes", num_videos=5, num_frames=4, height=64, width=96
     )
     one, two = folder / "one", folder / "two"
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         # Detectron2 gives each process a GPU of its own, if there are any.
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -79,7 +78,6 @@ def runs(tmp_path_factory):
         weights = one / "model_final.pth"
         launch(train_and_evaluate, 1, args=(one, weights))
         launch(train_and_evaluate, 2, dist_url="auto", args=(two, weights))
-    torch.set_num_threads(threads)
     return one, two
 
 

@@ -3,7 +3,6 @@
 import statistics
 
 import pytest
-import torch
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.engine import Trainer, setup_cfg
@@ -28,14 +27,10 @@ def config(repository, tmp_path, monkeypatch):
     return setup_cfg(file, [part for item in options.items() for part in item])
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_class_loss_leaves_the_plateau_of_knowing_their_frequencies(config, tmp_path):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        (tmp_path / "output").mkdir()
-        trainer = Trainer(config)
-        trainer.train()
-    finally:
-        torch.set_num_threads(threads)
+    (tmp_path / "output").mkdir()
+    trainer = Trainer(config)
+    trainer.train()
     losses = trainer.storage.history("loss_cls").values()
     assert statistics.median(value for value, _ in losses[-20:]) < 0.45

@@ -47,6 +47,7 @@ def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
             np.testing.assert_allclose(output, tensor, atol=1e-5 * tensor.abs().max(), rtol=0)
 
 
+@pytest.mark.usefixtures("_graphs_run_in_processes")
 def test_a_mobileinst_in_ncnn_gives_what_pytorch_gives(tmp_path):
     network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))
     export_model(network, tiny_config(), (64, 128), "ncnn", tmp_path / "exported")

@@ -5,9 +5,9 @@ import pickle
 import pytest
 import timm
 import torch
+from config_files import read_config
 from convert_backbone import main
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone, build_model
 from public_checkpoints import (
     our_names,
@@ -22,7 +22,6 @@ from tiny_models import build_tiny_model, tiny_config
 from torch import nn
 
 from mobileinst_core.command import INTERRUPTED
-from mobileinst_d2 import add_mobileinst_config
 
 TOPFORMER = topformer_backbone("tiny", sim=True)
 SEAFORMER = seaformer_tiny()
@@ -50,12 +49,9 @@ def public(tmp_path):
 TIMM = {"MobileNetV2": "mobilenetv2_100", "MobileNetV4": "mobilenetv4_conv_small"}
 
 
-def stock_detector(name, repository):
+def stock_detector(name):
     """Detectron2's RetinaNet on a feature pyramid on one of our backbones."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(repository / "configs/detectron2/retinanet_topformer-b_fpn.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
+    cfg = read_config("detectron2/retinanet_topformer-b_fpn.yaml")
     kind = "timm" if name in TIMM else name.lower()
     cfg.MODEL.BACKBONE.NAME = f"build_{kind}_fpn_backbone"
     cfg.MODEL.TIMM.NAME = TIMM.get(name, "")
@@ -63,7 +59,7 @@ def stock_detector(name, repository):
     return build_model(cfg)
 
 
-def mobileinst(name, _):
+def mobileinst(name):
     return build_tiny_model(
         MODEL__BACKBONE__NAME="TimmBackbone" if name in TIMM else name,
         MODEL__TIMM__NAME=TIMM.get(name, ""),
@@ -79,12 +75,10 @@ def mobileinst(name, _):
     [(mobileinst, "backbone."), (stock_detector, "backbone.bottom_up.")],
     ids=["mobileinst", "stock"],
 )
-def test_stock_detectron2_loads_all_of_it(
-    tmp_path, public, repository, name, build, prefix, suffix
-):
+def test_stock_detectron2_loads_all_of_it(tmp_path, public, name, build, prefix, suffix):
     output = tmp_path / f"converted.{suffix}"
     main([public(name), str(output)])
-    model = build(name, repository)
+    model = build(name)
     DetectionCheckpointer(model).load(str(output))
     state, loaded = FILES[name][1], model.state_dict()
     own = [n.removeprefix(prefix) for n in loaded if n.startswith(prefix)]
@@ -96,7 +90,7 @@ def test_stock_detectron2_loads_all_of_it(
         torch.testing.assert_close(loaded[prefix + tensor], public_tensor, rtol=0, atol=0)
 
 
-def test_any_network_of_timm_is_converted_by_its_name(tmp_path, repository):
+def test_any_network_of_timm_is_converted_by_its_name(tmp_path):
     public = timm.create_model("repvit_m0_9").state_dict()
     torch.save(public, tmp_path / "public.pth")
     output = str(tmp_path / "converted.pkl")

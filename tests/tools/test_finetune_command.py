@@ -1,7 +1,6 @@
 """From annotated files to a training, by one command."""
 
 import json
-import logging
 from pathlib import Path
 
 import finetune
@@ -29,17 +28,6 @@ def shapes(tmp_path_factory) -> Path:
     return make_moving_shapes(
         root, num_videos=6, num_val_videos=1, num_frames=3, height=48, width=64, seed=2
     )
-
-
-@pytest.fixture(autouse=True)
-def _restored_loggers():
-    """No handlers left for other tests."""
-    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "mobileinst_d2")]
-    state = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
-    yield
-    for logger, handlers, propagate, level in state:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def planned(*arguments):

@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 from reference_masks import paste_probabilities, upsample
-from tiny_models import noise_image, tiny_config
+from tiny_models import moving_video, noise_image, tiny_config
 
 from mobileinst_core.tracking.association import Tracker
 from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
@@ -27,12 +27,6 @@ def model_predictor(
     return VideoPredictor(
         tiny_config(), model, clip_len=clip_len, tracker=tracker_of(mode), **options
     )
-
-
-def moving_video(length: int, height: int = 70, width: int = 101) -> list[torch.Tensor]:
-    """A window that slides over a noise image."""
-    scene = noise_image(height + 4 * length, width + 6 * length)
-    return [scene[:, 4 * t : 4 * t + height, 6 * t : 6 * t + width] for t in range(length)]
 
 
 def decode(rle: dict | None, size: tuple[int, int]) -> np.ndarray:

@@ -1,19 +1,15 @@
 """The mobile backbones under Detectron2's own detectors."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from detectron2.config import CfgNode, get_cfg
+from config_files import read_config
+from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone, build_model
 from detectron2.utils.events import EventStorage
 from model_inputs import image_input
 from tiny_models import noise_image
 from torch import nn
 
-from mobileinst_d2 import add_mobileinst_config
-
-CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "detectron2"
 LOSSES = {
     "retinanet": {"loss_cls", "loss_box_reg"},
     "mask_rcnn": {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"},
@@ -22,11 +18,8 @@ LOSSES = {
 
 def stock_config(detector: str, *overrides: object) -> CfgNode:
     """A config of a stock detector, with small heads and few proposals."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / f"{detector}_topformer-b_fpn.yaml"))
+    cfg = read_config(f"detectron2/{detector}_topformer-b_fpn.yaml")
     small = {
-        "MODEL.DEVICE": "cpu",
         "MODEL.TOPFORMER.VARIANT": "tiny",
         "MODEL.SEAFORMER.VARIANT": "tiny",
         "MODEL.FPN.OUT_CHANNELS": 32,

@@ -162,15 +162,6 @@ def test_objects_without_a_pixel_and_small_ones_are_left_out():
     assert len(model._targets([{**record, "instances": gone}])[0].labels) == 0
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_mixed_precision_is_finite_from_any_seed(dtype):
-    records = [training_record((70, 90), [(5, 5, 50, 40)]), training_record((70, 90), [])]
-    for seed in range(20):
-        model = build_tiny_yolact(seed)
-        with torch.autocast("cpu", dtype=dtype):
-            losses_of(model, *records)
-
-
 def test_images_of_any_shape_are_stretched_and_their_results_are_of_their_size():
     model = build_lively_yolact()
     shapes = [(64, 200), (140, 33)]
