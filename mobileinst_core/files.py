@@ -11,7 +11,7 @@ import orjson
 
 from .errors import UserError
 
-__all__ = ["read_json", "replacing", "write_json"]
+__all__ = ["parse_json", "read_bytes", "read_json", "replacing", "write_json"]
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -26,10 +26,40 @@ def read_json(path: str | os.PathLike) -> Any:
     Raises:
         UserError: it cannot be read, or is not JSON.
     """
+    return parse_json(read_bytes(path), path)
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Read a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def parse_json(content: bytes, path: str | os.PathLike) -> Any:
+    """Parse the content of a JSON file.
+
+    Args:
+        content: the bytes of the file.
+        path: the file, for the error.
+
+    Returns:
+        What they mean.
+
+    Raises:
+        UserError: they are not JSON.
+    """
     try:
         return orjson.loads(content)
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
-from .run_lengths import MaskError, compressed_text, read_runs
+from .run_lengths import MaskError, compressed_text, compressed_texts, read_runs
 
 __all__ = [
     "MIN_POLYGON_NUMBERS",
@@ -66,15 +66,17 @@ def to_rles(segmentations: Sequence[Any], height: int, width: int) -> list[dict[
         MaskError: an encoding is malformed, or made for another frame size.
     """
     size = [height, width]
-    texts = []
+    codes = []
     for index, segmentation in enumerate(segmentations):
         try:
             code = code_of(segmentation, size)
         except MaskError as error:
             error.index = index
             raise
-        texts.append(compressed_text(code, index) if isinstance(code, list) else code)
-    runs = read_runs(texts, [height * width] * len(texts))
+        codes.append(compressed_text(code, index) if isinstance(code, list) else code)
+    texts = compressed_texts(codes)
+    # Arrays need not be read from their texts again.
+    runs = read_runs(texts if str in map(type, codes) else codes, [height * width] * len(codes))
     rles = [
         {"size": size, "counts": text} if area else None
         for text, area in zip(texts, runs.areas.tolist(), strict=True)
@@ -85,7 +87,7 @@ def to_rles(segmentations: Sequence[Any], height: int, width: int) -> list[dict[
     return rles
 
 
-def code_of(segmentation: Any, size: list[int]) -> str | list[int] | None:
+def code_of(segmentation: Any, size: list[int]) -> str | list[int] | np.ndarray | None:
     """The RLE of a mask in any of the encodings in use.
 
     Polygons of fewer than three points are left out.
@@ -105,10 +107,11 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | None:
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        if segmentation.get("size") == size and isinstance(segmentation.get("counts"), str):
-            # As most files have it.
-            return segmentation["counts"] or None
-        return _code_of_rle(segmentation, size) or None
+        code = segmentation.get("counts")
+        if segmentation.get("size") != size or type(code) not in (str, np.ndarray):
+            # As few files have it.
+            code = _code_of_rle(segmentation, size)
+        return code if len(code) else None
     return _code_of_polygons(segmentation, *size)
 
 
@@ -130,13 +133,13 @@ def rle_area(rle: dict[str, Any] | None) -> int:
     return 0 if rle is None else int(mask_util.area(rle))
 
 
-def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int]:
+def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int] | np.ndarray:
     if "size" not in rle or "counts" not in rle:
         raise MaskError(f"an RLE needs the keys 'size' and 'counts', not {list(rle)}")
     found, counts = rle["size"], rle["counts"]
     if found != size and found != tuple(size):
         raise MaskError(f"a mask has size {found}, its frame has size {size} ([height, width])")
-    if isinstance(counts, str | list):
+    if isinstance(counts, str | list | np.ndarray):
         return counts
     if isinstance(counts, bytes):
         return counts.decode("latin-1")

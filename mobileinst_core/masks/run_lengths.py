@@ -17,7 +17,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
 
-__all__ = ["MaskError", "Runs", "compressed_text", "read_runs"]
+__all__ = ["MaskError", "Runs", "compressed_text", "compressed_texts", "read_runs"]
 
 # A group is moved up by this code point ...
 _CODE_OFFSET = 48
@@ -34,6 +34,7 @@ _SIGNED = bytes.maketrans(_LAST, bytes(range(16)) + bytes(range(240, 256)))
 # last pixel belongs to the mask.
 _ZERO = chr(_CODE_OFFSET)
 _INT32_END = 2**31
+_NO_RUN = np.zeros(1, dtype=np.int32)
 
 
 class MaskError(UserError):
@@ -74,11 +75,12 @@ class Runs(NamedTuple):
         return have_gaps
 
 
-def read_runs(codes: Sequence[str | list[int] | None], pixels: Sequence[int]) -> Runs:
+def read_runs(codes: Sequence[str | list[int] | np.ndarray | None], pixels: Sequence[int]) -> Runs:
     """Read and check RLE, all of them in a few passes.
 
     Args:
-        codes: for each mask its compressed text, or its run lengths, or None if it is empty.
+        codes: for each mask its compressed text, or its run lengths, as a list or an int32 array of
+            at least one, none negative, or None if it is empty.
         pixels: for each mask the number of pixels of its frame.
 
     Returns:
@@ -89,10 +91,13 @@ def read_runs(codes: Sequence[str | list[int] | None], pixels: Sequence[int]) ->
     """
     if not codes:
         return Runs(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64))
-    if str in map(type, codes):
+    kinds = set(map(type, codes))
+    if str in kinds:
         runs, counts = _pairs_of_texts(codes, pixels)
-    else:
+    elif list in kinds:
         runs, counts = _pairs_of_integers(codes, pixels)
+    else:
+        runs, counts = _pairs_of_arrays(codes, pixels)
     rows = np.concatenate(([0], counts.cumsum()))
     last = rows[1:] - 1
     stops = np.cumsum(pixels)
@@ -134,10 +139,43 @@ def compressed_text(counts: list[int], index: int = 0) -> str:
     return code["counts"].decode("ascii")
 
 
-def _pairs_of_integers(
-    codes: Sequence[list[int] | None], pixels: Sequence[int]
+def compressed_texts(codes: Sequence[str | np.ndarray | None]) -> list[str | None]:
+    """The compressed texts of run lengths in arrays.
+
+    Args:
+        codes: for each mask its run lengths, none negative, or what stays as it is.
+
+    Returns:
+        The codes, without arrays.
+    """
+    lengths = [{"size": (1, 1), "counts": code} for code in codes if isinstance(code, np.ndarray)]
+    texts = iter(mask_util.frPyObjects(lengths, 1, 1) if lengths else ())
+    return [
+        next(texts)["counts"].decode("ascii") if isinstance(code, np.ndarray) else code
+        for code in codes
+    ]
+
+
+def _pairs_of_arrays(
+    codes: Sequence[np.ndarray | None], pixels: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
+    parts, counts = [], []
+    for code, size in zip(codes, pixels, strict=True):
+        if code is None:
+            code = np.array([min(size, _INT32_END - 1)], dtype=np.int32)
+        parts.append(code)
+        if len(code) % 2:
+            parts.append(_NO_RUN)
+        counts.append((len(code) + 1) // 2)
+    return np.concatenate(parts).reshape(-1, 2), np.array(counts)
+
+
+def _pairs_of_integers(
+    codes: Sequence[list[int] | np.ndarray | None], pixels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
+    codes = [code.tolist() if isinstance(code, np.ndarray) else code for code in codes]
     codes = [code or [size] for code, size in zip(codes, pixels, strict=True)]
     even = [[*code, 0] if len(code) % 2 else code for code in codes]
     counts = np.array([len(code) for code in even]) // 2
@@ -167,7 +205,7 @@ def _are_lengths(code: list[int]) -> bool:
 
 
 def _pairs_of_texts(
-    codes: Sequence[str | list[int] | None], pixels: Sequence[int]
+    codes: Sequence[str | list[int] | np.ndarray | None], pixels: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
     if list in map(type, codes):
@@ -175,6 +213,7 @@ def _pairs_of_texts(
             compressed_text(code, index) if isinstance(code, list) else code
             for index, code in enumerate(codes)
         ]
+    codes = compressed_texts(codes)
     texts = [code or _background(size) for code, size in zip(codes, pixels, strict=True)]
     numbers, counts = _numbers(texts)
     even = counts % 2 == 0

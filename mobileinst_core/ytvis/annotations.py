@@ -6,6 +6,7 @@ skips faults of what it does not look at, and validation lists them all.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pycocotools import mask as mask_util
@@ -13,6 +14,7 @@ from pycocotools import mask as mask_util
 from mobileinst_core.entries import (
     Finding,
     Report,
+    are_finite,
     entries_by_id,
     has_keys,
     is_finite,
@@ -81,6 +83,7 @@ class AnnotationFile:
         categories: class names by category id, in ascending order of the id; "" for one without.
         videos: by id, in the order of the file; None for a video that cannot be used.
         has_tracks: whether there is ground truth; public validation and test sets have none.
+        num_tracks: entries of the file, of which some may be damaged.
     """
 
     def __init__(self, content: Any, report: Report = stop_at_error) -> None:
@@ -100,6 +103,7 @@ class AnnotationFile:
             self.videos = {key: _read_video(key, entry, report) for key, entry in entries.items()}
             self._annotations = content.get("annotations")
         self.has_tracks = bool(self._annotations)
+        self.num_tracks = len(self._annotations) if isinstance(self._annotations, list) else 0
 
     def track_entries(self) -> Iterator[TrackEntry]:
         """The tracks, checked but for masks and boxes, in the order of the file."""
@@ -115,7 +119,7 @@ class AnnotationFile:
             if is_crowd not in (0, 1, None):
                 report(Finding(group, f"{name} has iscrowd {is_crowd!r}, which must be 0 or 1"))
             elif track is not None:
-                areas = _read_values(track, "areas", is_finite, report)
+                areas = _read_values(track, "areas", is_finite, are_finite, report)
                 yield track._replace(track_id=track_id, is_crowd=bool(is_crowd), areas=areas)
 
     def tracks(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -129,7 +133,9 @@ class AnnotationFile:
         """
         for track in self.track_entries():
             rles = _read_masks(track, self._report)
-            boxes = _read_values(track, "bboxes", _is_box, self._report, in_metric=False)
+            boxes = _read_values(
+                track, "bboxes", _is_box, _are_boxes, self._report, in_metric=False
+            )
             if len(rles) != track.video.length or track.track_id is None:
                 continue
             yield (
@@ -268,14 +274,16 @@ def _read_masks(track: TrackEntry, report: Report) -> list[dict[str, Any] | None
                 rles.append(None)
                 faults[frame] = error
     for frame, mask in enumerate(masks):
+        if frame not in faults and not isinstance(mask, list):
+            continue
         where = f"{track.name} of video {track.video.id}, frame {frame}"
         if frame in faults:
             report(Finding("masks", f"{where}: {faults[frame]}"))
-        elif isinstance(mask, list):
-            for polygon in mask:
-                if len(polygon) < MIN_POLYGON_NUMBERS:
-                    message = f"{where}: a polygon of fewer than three points, which is left out"
-                    report(Finding("polygons", message, is_error=False))
+            continue
+        for polygon in mask:
+            if len(polygon) < MIN_POLYGON_NUMBERS:
+                message = f"{where}: a polygon of fewer than three points, which is left out"
+                report(Finding("polygons", message, is_error=False))
     return rles
 
 
@@ -283,11 +291,15 @@ def _read_values(
     track: TrackEntry,
     key: str,
     is_valid: Callable[[Any], bool],
+    are_valid: Callable[[list], bool],
     report: Report,
     *,
     in_metric: bool = True,
 ) -> list | None:
-    """What a track has for each frame under a key; None if it has nothing that can be used."""
+    """What a track has for each frame under a key; None if it has nothing that can be used.
+
+    ``are_valid`` says at once that all values are; if not, ``is_valid`` looks at each.
+    """
     values, where = track.entry.get(key), f"{track.name} of video {track.video.id}"
     if values is None:
         return None
@@ -295,6 +307,8 @@ def _read_values(
         report(_wrong_length(values, key, track.video, where, in_metric=in_metric))
         return None
     checked = []
+    if are_valid([value for value in values if value is not None]):
+        return values
     for frame, value in enumerate(values):
         is_fault = value is not None and not is_valid(value)
         if is_fault:
@@ -319,6 +333,15 @@ def _complete(values: list | None, rles: list[dict | None], compute: Callable[[d
         None if rle is None else compute(rle) if value is None else value
         for value, rle in zip(given, rles, strict=True)
     ]
+
+
+def _are_boxes(values: list) -> bool:
+    """Whether it is quickly told that all are boxes."""
+    return (
+        set(map(type, values)) <= {list}
+        and set(map(len, values)) <= {4}
+        and are_finite(list(chain.from_iterable(values)))
+    )
 
 
 def _is_box(value: Any) -> bool:

@@ -1,13 +1,17 @@
 """The videos of a YouTube-VIS annotation file as records for training and inference."""
 
 import logging
+import math
 import os
 from typing import Any
 
+from tqdm import tqdm
+
 from mobileinst_core.entries import Finding, naming_annotations, stop_at_error
-from mobileinst_core.files import read_json
+from mobileinst_core.masks.packed import PackedRles, PackedRows
 
 from .annotations import AnnotationFile
+from .reading import PROGRESS_DELAY, read_tracks_json
 
 __all__ = ["load_records"]
 
@@ -31,15 +35,15 @@ def load_records(
         One record per video and the class names by category id, in the order of the contiguous
         indices. A record has ``video_id``, ``height``, ``width``, ``length``, ``file_names`` (one
         path per frame) and ``tracks``, which is None if the file has no ground truth. A track has
-        ``id``, ``category_id`` (contiguous, from 0), ``iscrowd`` and per frame ``segmentations``
-        (compressed RLE, or None where invisible), ``bboxes`` (x, y, width, height in pixels) and
-        ``areas`` (pixels).
+        ``id``, ``category_id`` (contiguous, from 0), ``iscrowd`` and, as sequences that cannot be
+        changed, per frame ``segmentations`` (compressed RLE, or None where invisible), ``bboxes``
+        (x, y, width, height in pixels) and ``areas`` (pixels).
 
     Raises:
         UserError: the file cannot be read, or its content is of another kind, incomplete or
             inconsistent; the message names the file and the entry.
     """
-    content = read_json(json_file)
+    content = read_tracks_json(json_file)
     bad_polygons = []
 
     def report(finding: Finding) -> None:
@@ -61,9 +65,20 @@ def load_records(
             for video in file.videos.values()
         }
         num_tracks = 0
-        for _, track in file.tracks():
+        for _, track in tqdm(
+            file.tracks(),
+            desc=os.path.basename(json_file),
+            total=file.num_tracks,
+            unit="track",
+            delay=PROGRESS_DELAY,
+        ):
             track["category_id"] = labels[track["category_id"]]
-            records[track.pop("video_id")]["tracks"].append(track)
+            record = records[track.pop("video_id")]
+            size = record["height"], record["width"]
+            track["segmentations"] = PackedRles(track["segmentations"], size)
+            track["bboxes"] = PackedRows(track["bboxes"], [math.nan] * 4)
+            track["areas"] = PackedRows(track["areas"], math.nan)
+            record["tracks"].append(track)
             num_tracks += 1
     if bad_polygons:
         _logger.warning(

@@ -16,10 +16,10 @@ import numpy as np
 
 from mobileinst_core.entries import Finding, is_finite, stop_at_error
 from mobileinst_core.errors import UserError, naming
-from mobileinst_core.files import read_json
 from mobileinst_core.masks.rle import MaskError, to_rles
 
 from .annotations import AnnotationFile, TrackEntry, Video, read_track_entry
+from .reading import read_tracks_json
 from .track_masks import TrackMasks, read_masks
 
 __all__ = [
@@ -238,7 +238,7 @@ def result_entries(
 def _read(source: Any, what: str) -> tuple[Any, str]:
     """The content of a JSON file, or the given content, and a name for error messages."""
     if isinstance(source, str | PathLike):
-        return read_json(source), str(source)
+        return read_tracks_json(source), str(source)
     return source, what
 
 

@@ -57,7 +57,7 @@ def read_masks(tracks: Iterable[TrackEntry]) -> Iterator[TrackMasks]:
         except MaskError as error:
             raise UserError(f"{track.name}, frame {len(codes)}: {error}") from error
         batch.append((track, codes))
-        size += len(codes) + sum(map(len, filter(None, codes)))
+        size += len(codes) + sum(len(code) for code in codes if code is not None)
         if size > _BATCH:
             yield from _read_batch(batch)
             batch, size = [], 0

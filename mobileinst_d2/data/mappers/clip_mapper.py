@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
+from mobileinst_core.masks.packed import visible
 from mobileinst_core.video.images import read_image
 
 from ..lazy_frames import LazyFrames
@@ -31,8 +32,11 @@ def visible_frames(record: dict) -> list[int]:
     Returns:
         frame numbers in ascending order.
     """
-    tracks = [t["segmentations"] for t in record["tracks"] if not t["iscrowd"]]
-    return [t for t in range(record["length"]) if any(masks[t] is not None for masks in tracks)]
+    shown = np.zeros(record["length"], dtype=bool)
+    for track in record["tracks"]:
+        if not track["iscrowd"]:
+            shown |= visible(track["segmentations"])
+    return np.flatnonzero(shown).tolist()
 
 
 class ClipSampler:

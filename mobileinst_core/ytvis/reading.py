@@ -1,0 +1,142 @@
+"""Files of tracks, of which the run lengths of masks are read as arrays.
+
+Many files list run lengths as integers, hundreds for a mask of a large frame. As Python's objects
+they take most of the time and of the memory of reading a file. Here NumPy reads them from the text,
+which the JSON parser does not see.
+"""
+
+import os
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import orjson
+from tqdm import tqdm
+
+from mobileinst_core.files import parse_json, read_bytes
+
+__all__ = ["PROGRESS_DELAY", "read_tracks_json"]
+
+# Seconds after which a progress bar appears.
+PROGRESS_DELAY = 5
+_KEY = b'"counts"'
+# What follows the text of the key: with a colon it is a key, and has a value that begins so.
+_VALUE = re.compile(rb"(?:[ \t\r\n]*:[ \t\r\n]*(.))?", re.DOTALL)
+# Characters of lists that are read together: few enough for the processor's cache.
+_BATCH = 300_000
+# Comes after each list, in which no number is negative.
+_END = b",-1"
+_NOT_JSON = (b"+", b"\v", b"\f")
+_ZERO = ord("0")
+_INT32_END = 2**31
+
+
+def read_tracks_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file of tracks, annotated or predicted.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content, as `read_json` returns it, but where ``segmentations`` have lists of run
+        lengths as ``counts``, these are (n,) int32 arrays, unless something about the file is
+        unusual.
+
+    Raises:
+        UserError: it cannot be read, or is not JSON.
+    """
+    data = read_bytes(path)
+    content = _with_arrays(data, os.path.basename(path))
+    return parse_json(data, path) if content is None else content
+
+
+def _with_arrays(data: bytes, name: str) -> Any:
+    """The content of a JSON file with arrays; None if only the JSON parser can tell."""
+    spans = _find_lists(data)
+    if not spans:
+        return None
+    pieces: list[bytes] = []
+    arrays: list[np.ndarray] = []
+    batch: list[bytes] = []
+    size = end = 0
+    with tqdm(
+        total=len(data), desc=name, unit="B", unit_scale=True, delay=PROGRESS_DELAY
+    ) as progress:
+        for number, (start, stop) in enumerate(spans):
+            # The parser sees the number of the list.
+            pieces += data[end:start], b"%d" % number
+            end = stop
+            batch.append(data[start + 1 : stop - 1].strip())
+            size += stop - start
+            if size > _BATCH or number == len(spans) - 1:
+                found = _read_lists(batch)
+                if found is None:
+                    return None
+                arrays += found
+                progress.update(end - progress.n)
+                batch, size = [], 0
+    pieces.append(data[end:])
+    try:
+        content = orjson.loads(b"".join(pieces))
+    except ValueError:
+        return None
+    return content if _put(arrays, content) else None
+
+
+def _find_lists(data: bytes) -> list[tuple[int, int]] | None:
+    """Where the lists under the key begin and end; None if there are values of another kind."""
+    spans, end = [], 0
+    while (start := data.find(_KEY, end)) >= 0:
+        end = start + len(_KEY)
+        if data.startswith(b": [", end):  # as most files have it
+            value, kind = end + 2, b"["
+        else:
+            match = _VALUE.match(data, end)
+            value, kind = match.end() - 1, match[1]
+        # The quote before a key is the first one after a bracket or comma; escaped ones are text.
+        if kind is None or kind == b'"' or data.startswith(b"\\", start - 1):
+            continue
+        end = data.find(b"]", value) + 1
+        if kind != b"[" or end == 0:
+            return None
+        if end > value + 2:
+            spans.append((value, end))
+    return spans
+
+
+def _read_lists(texts: list[bytes]) -> list[np.ndarray] | None:
+    """Arrays of the numbers in lists, without their brackets; None if JSON might not say so."""
+    text = b" " + (_END + b",").join([*texts, b""])[:-1]
+    codes = np.frombuffer(text, dtype=np.uint8)
+    # NumPy allows signs, zeros before a number and more spaces than JSON does.
+    if (
+        any(sign in text for sign in _NOT_JSON)
+        or ((codes[1:-1] == _ZERO) & (codes[:-2] < _ZERO) & (codes[2:] >= _ZERO)).any()
+    ):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it warns of what it cannot read
+            numbers = np.fromstring(text, dtype=np.int64, sep=",")
+    except (DeprecationWarning, ValueError):
+        return None
+    ends = np.flatnonzero(numbers < 0)
+    if len(ends) != len(texts) or numbers.max() >= _INT32_END:
+        return None
+    numbers = numbers.astype(np.int32)
+    starts = [0, *(ends[:-1] + 1).tolist()]
+    return [numbers[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+
+
+def _put(arrays: list[np.ndarray], content: Any) -> bool:
+    """Replace the numbers of lists in masks by the lists; false if there are some elsewhere."""
+    tracks, count = content.get("annotations") if isinstance(content, dict) else content, 0
+    for track in tracks if isinstance(tracks, list) else ():
+        masks = track.get("segmentations") if isinstance(track, dict) else None
+        for mask in masks if isinstance(masks, list) else ():
+            number = mask.get("counts") if isinstance(mask, dict) else None
+            if type(number) is int:
+                mask["counts"] = arrays[number]
+                count += 1
+    return count == len(arrays)
