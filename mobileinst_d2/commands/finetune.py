@@ -20,6 +20,7 @@ from mobileinst_core.errors import ConfigError, UserError, naming
 from mobileinst_core.files import read_json, write_json
 from mobileinst_core.ytvis.images import images_as_videos, is_video_file
 from mobileinst_core.ytvis.split import split_videos
+from mobileinst_d2.data.datasets import keep_records
 from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.finetune import Plan, plan_training, summarize_data
@@ -115,7 +116,9 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     kind = "video" if is_video_file(content) else "image"
     recipe = args.config_file or f"finetune/{kind}.yaml"
     cfg = setup_cfg(recipe, [*_flatten(overrides), *args.opts])
-    data = summarize_data(DatasetCatalog.get(_TRAIN), dataset_class_names(_TRAIN))
+    records = DatasetCatalog.get(_TRAIN)
+    data = summarize_data(records, dataset_class_names(_TRAIN))
+    keep_records(_TRAIN, records)  # for the training
     plan = plan_training(cfg, data, chosen=args.opts[::2], num_processes=args.num_gpus)
     plan.warnings.extend(notes)
     opts = [*_flatten(overrides | plan.overrides), *args.opts]

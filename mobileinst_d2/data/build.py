@@ -10,7 +10,6 @@ import numpy as np
 import torch.utils.data
 from detectron2.config import CfgNode
 from detectron2.data import (
-    DatasetCatalog,
     DatasetFromList,
     build_detection_test_loader,
 )
@@ -163,7 +162,7 @@ def _load_part(cfg: CfgNode, name: str) -> _Part:
         dataset = ClipDataset(_training_videos(name))
         return _Part(name, dataset, dataset.sizes)
     if is_pseudo_clips(name):
-        records = DatasetCatalog.get(name)
+        records = load_images(name)
         dataset = DatasetFromList(records, copy=False)
     else:
         filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS

@@ -1,10 +1,21 @@
 """Data sets that are given in the config alone."""
 
+import os
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_core.errors import UserError
-from mobileinst_d2.data import build_test_loader, build_train_loader, register_custom_datasets
+from mobileinst_core.files import read_json, write_json
+from mobileinst_d2.data import (
+    build_test_loader,
+    build_train_loader,
+    check_num_classes,
+    register_custom_datasets,
+)
+from mobileinst_d2.data.build import check_test_data
+from mobileinst_d2.data.datasets import coco, ytvis
+from mobileinst_d2.data.datasets.catalog import load_videos
 
 
 def entry(root, name="shapes", kind="ytvis", **changes):
@@ -16,6 +27,10 @@ def entry(root, name="shapes", kind="ytvis", **changes):
         "IMAGE_ROOT": str(root / "JPEGImages"),
     }
     return {**values, **changes}
+
+
+def one_batch(cfg):
+    return next(iter(build_train_loader(cfg)))
 
 
 @pytest.mark.parametrize("kind", ["ytvis", "coco"])
@@ -33,6 +48,53 @@ def test_training_and_testing_need_the_config_only(cfg, moving_shapes, kind):
     assert len(sample["image"]) == (8 if kind == "ytvis" else 3)
     assert MetadataCatalog.get("shapes_val").evaluator_type == kind
     assert len(MetadataCatalog.get("shapes_train").thing_classes) == 4
+
+
+@pytest.mark.parametrize("kind", ["ytvis", "coco"])
+def test_a_file_is_read_once_for_classes_and_records(cfg, moving_shapes, kind, monkeypatch):
+    read = []
+
+    def count(module):
+        load = module.load_records
+
+        def load_records(path, image_root):
+            read.append(os.path.basename(os.path.dirname(path)))
+            return load(path, image_root)
+
+        monkeypatch.setattr(module, "load_records", load_records)
+
+    count(ytvis)
+    count(coco)
+    cfg.DATASETS.CUSTOM = [
+        entry(moving_shapes / "train", "once_train", kind),
+        entry(moving_shapes / "val", "once_val", kind),
+    ]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("once_train",), ("once_val",)
+    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
+    register_custom_datasets(cfg)
+    check_num_classes(cfg)
+    check_test_data(cfg)
+    first = [sample["file_name" if kind == "coco" else "video_id"] for sample in one_batch(cfg)]
+    assert sorted(read) == ["train", "val"]
+    again = [sample["file_name" if kind == "coco" else "video_id"] for sample in one_batch(cfg)]
+    assert first == again
+    assert sorted(read) == ["train", "train", "val"]
+
+
+def test_records_of_a_file_that_has_changed_are_read_again(cfg, moving_shapes, tmp_path):
+    path = tmp_path / "instances.json"
+    content = read_json(moving_shapes / "train" / "instances.json")
+    write_json(path, content)
+    cfg.DATASETS.CUSTOM = [entry(moving_shapes / "train", "changing", JSON=str(path))]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("changing",), ()
+    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
+    register_custom_datasets(cfg)
+    check_num_classes(cfg)
+    content["videos"] = content["videos"][:1]
+    kept = content["videos"][0]["id"]
+    content["annotations"] = [t for t in content["annotations"] if t["video_id"] == kept]
+    write_json(path, content)
+    assert len(load_videos("changing")) == 1
 
 
 def test_entries_come_from_the_command_line_and_from_yaml(cfg, moving_shapes, tmp_path):

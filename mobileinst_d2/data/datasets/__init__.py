@@ -7,11 +7,13 @@ from .catalog import is_registered, is_video_dataset, load_videos
 from .coco import load_coco_json, load_images, register_coco_json
 from .custom import register_custom_datasets
 from .pseudo_clips import register_pseudo_clips
+from .registration import keep_records, take_records
 from .ytvis import load_ytvis_json, register_ytvis_instances
 
 __all__ = [
     "is_registered",
     "is_video_dataset",
+    "keep_records",
     "load_coco_json",
     "load_images",
     "load_videos",
@@ -22,4 +24,5 @@ __all__ = [
     "register_custom_datasets",
     "register_pseudo_clips",
     "register_ytvis_instances",
+    "take_records",
 ]

@@ -6,6 +6,7 @@ from mobileinst_core.errors import ConfigError
 
 from .builtin import is_builtin, paths_of_holder, register_builtin_datasets
 from .pseudo_clips import register_pseudo_clips
+from .registration import take_records
 from .ytvis import load_ytvis_json
 
 __all__ = ["is_registered", "is_video_dataset", "load_videos"]
@@ -53,7 +54,8 @@ def load_videos(name: str) -> list[dict]:
     register_builtin_datasets([name])
     paths = paths_of_holder(name) if is_builtin(name) else None
     if paths is None:
-        records = DatasetCatalog.get(name)
+        records = take_records(name)
+        records = DatasetCatalog.get(name) if records is None else records
         if all("tracks" in record for record in records):
             return records
         metadata = MetadataCatalog.get(name)

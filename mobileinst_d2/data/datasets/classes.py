@@ -11,6 +11,7 @@ from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
 
 from .builtin import register_builtin_datasets
 from .coco import load_images
+from .registration import keep_records
 
 __all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
 
@@ -19,6 +20,8 @@ _COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]
 
 def dataset_class_names(dataset_name: str) -> list[str]:
     """Class names of a registered data set, which is loaded only if they are not known before.
+
+    Its records are then kept for the next one who loads them.
 
     Args:
         dataset_name: the registered name.
@@ -32,7 +35,7 @@ def dataset_class_names(dataset_name: str) -> list[str]:
     register_builtin_datasets([dataset_name])
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        load_images(dataset_name)
+        keep_records(dataset_name, load_images(dataset_name))
     if metadata.get("thing_classes") is None:
         raise ConfigError(f"The metadata of dataset '{dataset_name}' has no thing_classes")
     return list(metadata.thing_classes)

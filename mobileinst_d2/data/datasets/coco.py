@@ -10,7 +10,12 @@ from mobileinst_core.coco.records import load_records
 from mobileinst_core.errors import UserError, naming
 
 from .builtin import module_of
-from .registration import check_same_registration, local_annotation_file, set_classes
+from .registration import (
+    check_same_registration,
+    local_annotation_file,
+    set_classes,
+    take_records,
+)
 
 __all__ = ["load_coco_json", "load_images", "register_coco_json"]
 
@@ -96,6 +101,9 @@ def load_images(name: str) -> list[dict]:
     Raises:
         UserError: see `load_coco_json`.
     """
+    records = take_records(name)
+    if records is not None:
+        return records
     metadata = MetadataCatalog.get(name)
     paths = metadata.get("json_file"), metadata.get("image_root")
     if module_of(DatasetCatalog[name]) == _DETECTRON2_LOADER and None not in paths:

@@ -1,13 +1,55 @@
 """What registrations of all formats share."""
 
 import os
+from typing import Any
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from mobileinst_core.errors import ConfigError, UserError
 
-__all__ = ["check_same_registration", "local_annotation_file", "set_classes"]
+__all__ = [
+    "check_same_registration",
+    "keep_records",
+    "local_annotation_file",
+    "set_classes",
+    "take_records",
+]
+
+# Records by the names of data sets, and what tells whether they are still those of the file.
+_kept: dict[str, tuple[Any, list[dict]]] = {}
+
+
+def keep_records(name: str, records: list[dict]) -> None:
+    """Keep the records of a data set that was read for the names of its classes alone.
+
+    Args:
+        name: a registered name.
+        records: what was read, for the one who needs it next.
+    """
+    _kept[name] = _origin(name), records
+
+
+def take_records(name: str) -> list[dict] | None:
+    """The records that were kept, once.
+
+    Args:
+        name: a registered name.
+
+    Returns:
+        The records; None if there are none of this registration and of the file as it is now.
+    """
+    if name not in _kept:
+        return None
+    origin, records = _kept.pop(name)
+    return records if origin == _origin(name) else None
+
+
+def _origin(name: str) -> tuple:
+    json_file = MetadataCatalog.get(name).get("json_file")
+    is_local = json_file is not None and os.path.isfile(json_file)
+    status = os.stat(json_file) if is_local else None
+    return DatasetCatalog[name], status and (status.st_mtime_ns, status.st_size)
 
 
 def check_same_registration(name: str, fields: dict[str, str]) -> None:
