@@ -107,6 +107,7 @@ class PostProcessing:
         output_size: tuple[int, int],
         mask_stride: int,
         mask_upsampling: int = 1,
+        encode: bool = False,
     ) -> Detections:
         """From the network's outputs for one image to its instances.
 
@@ -117,23 +118,27 @@ class PostProcessing:
             output_size: (H, W) of the original image.
             mask_stride: pixels of the padded input per pixel of the logits.
             mask_upsampling: factor by which the logits are resized before the sigmoid.
+            encode: give the RLEs of the masks, without making the masks.
 
         Returns:
             Instances of the original size. Masks without a pixel at that size are left out.
         """
         sizes = {"stride": mask_stride, "upsampling": mask_upsampling}
         if self.procedure == "mask2former":
-            return self._predict_pairs(scores, mask_logits, image_size, output_size, sizes)
+            return self._predict_pairs(
+                scores, mask_logits, image_size, output_size, sizes, encode=encode
+            )
         candidates = np.flatnonzero((scores > self.score_threshold).any(axis=1))
         masks = self.masks(mask_logits[candidates], **sizes)
         quality = masks.quality() if self.mask_rescore else None
         selection = self.select(scores[candidates], quality)
-        pasted = masks.paste(selection.queries, image_size, output_size)
+        pasted = masks.paste(selection.queries, image_size, output_size, encode=encode)
         return Detections(
             masks=pasted.masks,
             boxes=pasted.boxes,
             scores=selection.scores[pasted.shown],
             classes=selection.classes[pasted.shown],
+            encoded_size=output_size if encode else None,
         )
 
     def _predict_pairs(
@@ -143,13 +148,19 @@ class PostProcessing:
         image_size: tuple[int, int],
         output_size: tuple[int, int],
         sizes: dict[str, int],
+        *,
+        encode: bool,
     ) -> Detections:
         """Choose pairs of query and class first, as Mask2Former does."""
         selection = self.select(scores, None, labels="all")
         queries, number = np.unique(selection.queries, return_inverse=True)
         masks = self.masks(mask_logits[queries], **sizes)
         pasted = masks.paste(
-            np.arange(len(queries)), image_size, output_size, with_quality=self.mask_rescore
+            np.arange(len(queries)),
+            image_size,
+            output_size,
+            with_quality=self.mask_rescore,
+            encode=encode,
         )
         place = np.full(len(queries), -1)
         place[pasted.shown] = np.arange(len(pasted.shown))
@@ -160,10 +171,11 @@ class PostProcessing:
         order = np.argsort(-values, kind="stable")
         place = place[order]
         return Detections(
-            masks=pasted.masks[place],
+            masks=[pasted.masks[i] for i in place] if encode else pasted.masks[place],
             boxes=pasted.boxes[place],
             scores=values[order],
             classes=selection.classes[is_shown][order],
+            encoded_size=output_size if encode else None,
         )
 
 

@@ -41,14 +41,18 @@ def to_instances(detections: Detections, device: torch.device | str = "cpu") -> 
         device: where the tensors go.
 
     Returns:
-        ``pred_masks`` (n, H, W) bool, ``pred_boxes``, ``scores`` and ``pred_classes``, of image
-        size (H, W). Where frames are tracked, also the lists ``ID`` (from 1, never used again),
-        ``ID_period`` (frames in which the identity was shown) and ``lost_frame_count`` (0: only
-        what is visible is detected).
+        ``pred_masks`` (n, H, W) bool, or the list ``pred_rles`` if the masks are RLEs,
+        ``pred_boxes``, ``scores`` and ``pred_classes``, of image size (H, W). Where frames are
+        tracked, also the lists ``ID`` (from 1, never used again), ``ID_period`` (frames in which
+        the identity was shown) and ``lost_frame_count`` (0: only what is visible is detected).
     """
+    if isinstance(detections.masks, list):
+        masks = {"pred_rles": detections.masks}
+    else:
+        masks = {"pred_masks": torch.from_numpy(detections.masks).to(device)}
     instances = Instances(
         detections.image_size,
-        pred_masks=torch.from_numpy(detections.masks).to(device),
+        **masks,
         pred_boxes=Boxes(torch.from_numpy(detections.boxes).to(device)),
         scores=torch.from_numpy(detections.scores).to(device),
         pred_classes=torch.from_numpy(detections.classes).to(device),

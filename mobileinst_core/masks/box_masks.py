@@ -13,13 +13,14 @@ Some systems resize the logits themselves and take the sigmoid at the end. The m
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from mobileinst_core.scratch import Scratch
 
+from .crop_rle import encode_crop
 from .resize import bilinear_resize, resize_rows, sigmoid
 
 __all__ = ["BoxMasks", "MaskCrop", "PastedMasks"]
@@ -53,13 +54,13 @@ class PastedMasks(NamedTuple):
 
     Attributes:
         shown: (m,) int64, numbers of the masks among those that were asked for.
-        masks: (m, H, W) bool.
+        masks: (m, H, W) bool; or, if they were to be encoded, a list of m RLEs with text.
         boxes: (m, 4) float32, tight around them: x0, y0, x1, y1.
         quality: (m,) float32, the mean probability of their pixels; 1 if it was not asked for.
     """
 
     shown: np.ndarray
-    masks: np.ndarray
+    masks: np.ndarray | list[dict[str, Any]]
     boxes: np.ndarray
     quality: np.ndarray
 
@@ -135,6 +136,7 @@ class BoxMasks:
         output_size: tuple[int, int],
         *,
         with_quality: bool = False,
+        encode: bool = False,
     ) -> PastedMasks:
         """Masks in the original image.
 
@@ -143,31 +145,38 @@ class BoxMasks:
             image_size: (H, W) of the image inside the padded input.
             output_size: (H, W) of the original image.
             with_quality: take their mean probability, too, in the original image.
+            encode: give RLEs; nothing of the size of the image is made.
 
         Returns:
             Those of them that have a pixel there, with tight boxes.
         """
-        masks = np.zeros((len(numbers), *output_size), dtype=bool)
-        shown, boxes, quality = [], [], []
+        masks = np.zeros((0 if encode else len(numbers), *output_size), dtype=bool)
+        shown, rles, boxes, quality = [], [], [], []
         parts = self._parts(numbers, image_size, output_size, by_column=False)
         for place, part in enumerate(parts):
             if part is None:
                 continue
             top, left, values = part
             height, width = values.shape
-            mask = masks[len(shown)]
-            pixels = mask[top : top + height, left : left + width]
-            np.greater(values, self._threshold, out=pixels)
+            if encode:
+                pixels = values > self._threshold
+            else:
+                pixels = masks[len(shown), top : top + height, left : left + width]
+                np.greater(values, self._threshold, out=pixels)
             x, y, box_width, box_height = cv2.boundingRect(pixels.view(np.uint8))
             if box_width == 0:
                 continue
+            if encode:
+                columns = pixels[y : y + box_height, x : x + box_width].T
+                rle = encode_crop(top + y, left + x, columns, output_size)
+                rles.append({**rle, "counts": rle["counts"].decode("ascii")})
             shown.append(place)
             x, y = left + x, top + y
             boxes.append((x, y, x + box_width, y + box_height))
             quality.append(self._mean_probability(values, pixels) if with_quality else 1)
         return PastedMasks(
             np.array(shown, dtype=np.int64),
-            masks[: len(shown)],
+            rles if encode else masks[: len(shown)],
             np.array(boxes, dtype=np.float32).reshape(-1, 4),
             np.array(quality, dtype=np.float32),
         )

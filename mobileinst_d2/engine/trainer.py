@@ -6,7 +6,7 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from mobileinst_d2.checkpoint import (
 )
 from mobileinst_d2.data.build import build_test_loader, build_train_loader
 from mobileinst_d2.data.checks import check_num_classes, check_test_data
-from mobileinst_d2.data.datasets import is_video_dataset
+from mobileinst_d2.data.datasets import is_video_dataset, take_records
+from mobileinst_d2.evaluation import COCOInstanceEvaluator
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import VideoPredictor
@@ -307,8 +308,10 @@ class Trainer(DefaultTrainer):
             ConfigError: see `build_model`.
             ExportError: if the folder cannot be used, or the runtime is not installed.
         """
+        _check_num_classes(cfg)
+        for name in cfg.DATASETS.TRAIN:
+            take_records(name)  # they were read for the classes, and are not needed
         if folder is not None:
-            _check_num_classes(cfg)
             return ExportedModel(cfg, folder, runtime=runtime)
         model = cls.build_model(cfg)
         checkpointer = TrainingCheckpointer(model, cfg.OUTPUT_DIR, to_predict=True)
@@ -386,7 +389,12 @@ class Trainer(DefaultTrainer):
             evaluator = evaluators[position] if evaluators else cls.build_evaluator(cfg, name)
             # A predictor is no module that Detectron2 could put into evaluation mode.
             is_network = isinstance(model, nn.Module)
-            with inference_context(model) if is_network else nullcontext():
+            with ExitStack() as contexts:
+                if is_network:
+                    contexts.enter_context(inference_context(model))
+                # Evaluators of other classes may read masks.
+                if isinstance(model, InstanceSegmentor) and type(evaluator) is COCOInstanceEvaluator:
+                    contexts.enter_context(model.encoding_masks())
                 predictor = cls.build_predictor(cfg, model, name)
                 results[name] = super().test(one, predictor, [evaluator])
         return next(iter(results.values())) if len(results) == 1 else results

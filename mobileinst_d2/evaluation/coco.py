@@ -30,6 +30,12 @@ from mobileinst_core.errors import UserError
 from mobileinst_core.masks.crop_rle import encode_around_foreground
 from mobileinst_d2.data.datasets.registration import local_annotation_file
 
+try:
+    # It gives the same numbers in a third of the time.
+    from faster_coco_eval import COCOeval_faster
+except ImportError:
+    COCOeval_faster = None
+
 __all__ = ["COCOInstanceEvaluator"]
 
 logger = logging.getLogger(__name__)
@@ -40,7 +46,7 @@ _CLASSES_PER_ROW = 3
 
 
 class COCOInstanceEvaluator(DatasetEvaluator):
-    """Mask AP, box AP or both, by pycocotools.
+    """Mask AP, box AP or both, by pycocotools, or by faster-coco-eval if that is installed.
 
     In place of Detectron2's ``COCOEvaluator``, of which it writes the same files. The ground truth
     is read by `mobileinst_core.coco`, with its checks and with what it mends. A model that predicts
@@ -112,7 +118,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
             inputs: the records that the model received, with ``image_id``.
             outputs: what it returned for each: ``instances`` of the original image size with
                 ``pred_boxes``, ``scores``, ``pred_classes`` and, if masks are to be evaluated,
-                ``pred_masks``.
+                ``pred_masks`` or ``pred_rles``.
 
         Raises:
             UserError: the model has more classes than the data set.
@@ -120,7 +126,8 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
-            if "segm" in self._tasks and not instances.has("pred_masks"):
+            has_masks = instances.has("pred_masks") or instances.has("pred_rles")
+            if "segm" in self._tasks and not has_masks:
                 raise ValueError(f"the prediction of image {record['image_id']} has no masks")
             entries = _entries(instances, record["image_id"])
             for entry in entries:
@@ -176,7 +183,11 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         # pycocotools reports by print.
         with contextlib.redirect_stdout(report):
             truth = _index(self._truth)
-            evaluation = COCOeval(truth, self._load_results(truth, task, entries), task)
+            found = self._load_results(truth, task, entries)
+            if COCOeval_faster is None:
+                evaluation = COCOeval(truth, found, task)
+            else:
+                evaluation = COCOeval_faster(truth, found, task, print_function=print)
             evaluation.evaluate()
             evaluation.accumulate()
             report.seek(0)
@@ -209,14 +220,18 @@ class COCOInstanceEvaluator(DatasetEvaluator):
 
 def _entries(instances: Instances, image_id: int) -> list[dict[str, Any]]:
     """Instances in the form of COCO's result files."""
-    fields = instances.get_fields()
-    without_masks = {name: value for name, value in fields.items() if name != "pred_masks"}
-    entries = instances_to_coco_json(Instances(instances.image_size, **without_masks), image_id)
-    for entry, mask in zip(entries, fields.get("pred_masks", ()), strict=False):
-        code = encode_around_foreground(np.asarray(mask, dtype=bool))
-        code["counts"] = code["counts"].decode("ascii")
-        entry["segmentation"] = code
+    fields = dict(instances.get_fields())
+    masks, rles = fields.pop("pred_masks", ()), fields.pop("pred_rles", ())
+    entries = instances_to_coco_json(Instances(instances.image_size, **fields), image_id)
+    for entry, rle in zip(entries, rles or map(_encode, masks), strict=False):
+        entry["segmentation"] = dict(rle)
     return entries
+
+
+def _encode(mask: torch.Tensor) -> dict[str, Any]:
+    """The RLE of a mask, with text."""
+    rle = encode_around_foreground(np.asarray(mask, dtype=bool))
+    return {**rle, "counts": rle["counts"].decode("ascii")}
 
 
 def _index(content: dict[str, Any]) -> COCO:

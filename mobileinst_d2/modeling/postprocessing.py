@@ -117,6 +117,7 @@ def predict_instances(
     output_size: tuple[int, int],
     mask_stride: int,
     mask_upsampling: int = 1,
+    encode: bool = False,
 ) -> Instances:
     """From the network's outputs for one image to its instances.
 
@@ -130,6 +131,7 @@ def predict_instances(
         output_size: (H, W) of the original image.
         mask_stride: pixels of the padded input per pixel of the logits.
         mask_upsampling: factor by which the logits are resized before the sigmoid.
+        encode: give RLEs in place of masks.
 
     Returns:
         Instances of the original size, best first, as :func:`to_instances` packs them, where the
@@ -142,5 +144,6 @@ def predict_instances(
         output_size=output_size,
         mask_stride=mask_stride,
         mask_upsampling=mask_upsampling,
+        encode=encode,
     )
     return to_instances(detections, mask_logits.device)

@@ -13,7 +13,7 @@ from mobileinst_d2.data import (
     check_num_classes,
     register_custom_datasets,
 )
-from mobileinst_d2.data.build import check_test_data
+from mobileinst_d2.data.checks import check_test_data
 from mobileinst_d2.data.datasets import coco, ytvis
 from mobileinst_d2.data.datasets.catalog import load_videos
 

@@ -14,8 +14,9 @@ from detectron2.structures import BitMasks, Instances
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
+from mobileinst_core.masks.rle import encode_mask
 from mobileinst_d2.data.datasets import load_coco_json
-from mobileinst_d2.evaluation import COCOInstanceEvaluator
+from mobileinst_d2.evaluation import COCOInstanceEvaluator, coco
 
 SIZE = (80, 100)
 CATEGORIES = [{"id": 90, "name": "zebra"}, {"id": 4, "name": "boat"}]
@@ -112,6 +113,25 @@ def test_results_file_has_original_ids_and_tight_boxes(dataset_name, tmp_path):
     assert [entry["bbox"] for entry in results] == [[10, 5, 80, 70], [10, 10, 60, 60]]
 
 
+def test_masks_that_come_encoded(dataset_name, tmp_path):
+    predictions = {
+        11: instances((0.9, 1, cross()), (0.8, 0, block())),
+        12: instances((0.7, 0, block())),
+    }
+    metrics, files = [], []
+    for _ in range(2):
+        evaluator = COCOInstanceEvaluator(dataset_name, str(tmp_path), distributed=False)
+        metrics.append(evaluate(evaluator, predictions))
+        files.append((tmp_path / "coco_instances_results.json").read_text())
+        for prediction in predictions.values():
+            if prediction.has("pred_masks"):
+                masks = prediction.pred_masks.numpy()
+                prediction.pred_rles = [encode_mask(mask) for mask in masks]
+                prediction.remove("pred_masks")
+    assert repr(metrics[0]) == repr(metrics[1])
+    assert files[0] == files[1]
+
+
 def test_no_predictions_score_zero(dataset_name):
     metrics = evaluate(COCOInstanceEvaluator(dataset_name), {11: instances(), 12: instances()})[
         "segm"
@@ -160,6 +180,23 @@ def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
 def test_no_boxes_score_zero(dataset_name):
     evaluator = COCOInstanceEvaluator(dataset_name, tasks=("bbox",))
     assert evaluate(evaluator, {11: instances(), 12: instances()})["bbox"]["AP"] == 0
+
+
+def test_the_faster_metric_gives_the_same_numbers(dataset_name, change_truth, monkeypatch):
+    faster = pytest.importorskip("faster_coco_eval").COCOeval_faster
+    change_truth(lambda content: content["annotations"].append(annotation(3, 11, 4, block())))
+    predictions = {
+        11: instances((0.9, 1, cross()), (0.8, 0, block()), (0.8, 0, cross())),
+        12: instances((0.7, 0, block()), (0.4, 1, cross())),
+    }
+    found = []
+    for evaluation in (faster, None):
+        monkeypatch.setattr(coco, "COCOeval_faster", evaluation)
+        evaluator = COCOInstanceEvaluator(dataset_name, tasks=("segm", "bbox"))
+        found.append(evaluate(evaluator, predictions))
+        assert evaluate(evaluator, {})["segm"]["AP"] == 0
+    for task, metrics in found[0].items():
+        assert metrics == pytest.approx(found[1][task], abs=1e-12, nan_ok=True)
 
 
 @pytest.fixture

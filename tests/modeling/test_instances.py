@@ -4,6 +4,7 @@ import torch
 from tiny_models import tiny_config
 
 from mobileinst_core.detections import Detections
+from mobileinst_core.masks.rle import encode_mask
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_d2.modeling.postprocessing import (
     build_postprocessing,
@@ -74,6 +75,32 @@ def test_outputs_of_a_network_become_instances(dtype):
     assert instances.pred_masks.dtype == torch.bool
     assert instances.pred_classes.dtype == torch.int64
     assert not instances.has("ID")
+
+
+@pytest.mark.parametrize("procedure", ["sparseinst", "mask2former"])
+@pytest.mark.parametrize("output_size", [(90, 75), (60, 50), (23, 31)])
+def test_encoded_masks_are_those_that_would_be_made(procedure, output_size):
+    scores = torch.rand(20, 3)
+    logits = torch.nn.functional.avg_pool2d(torch.randn(20, 16, 16), 5, 1, 2) * 20
+    postprocessing = PostProcessing(score_threshold=0.3, max_detections=15, procedure=procedure)
+    options = {"image_size": (60, 50), "output_size": output_size, "mask_stride": 4}
+    expected = predict_instances(postprocessing, scores, logits, **options)
+    found = predict_instances(postprocessing, scores, logits, **options, encode=True)
+    assert len(expected) > 5
+    assert found.image_size == expected.image_size
+    assert not found.has("pred_masks")
+    assert found.pred_rles == [encode_mask(mask.numpy()) for mask in expected.pred_masks]
+    for name in ("scores", "pred_classes"):
+        assert torch.equal(found.get(name), expected.get(name))
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+
+
+def test_no_instance_to_encode():
+    options = {"image_size": (60, 50), "output_size": (30, 20), "mask_stride": 4, "encode": True}
+    found = predict_instances(PostProcessing(), torch.zeros(3, 2), torch.ones(3, 16, 16), **options)
+    assert found.pred_rles == []
+    assert len(found) == 0
+    assert found.image_size == (30, 20)
 
 
 def test_identities_become_lists():
