@@ -21,7 +21,7 @@ class PassedOutputs(NamedTuple):
 
     Attributes:
         class_logits: (P, N, K).
-        mask_logits: (P, N, h, w).
+        mask_logits: (P, N, h, w), see :class:`SetCriterion`.
         sources: batch index of the frame that each pair's queries come from.
         frames: batch index of the frame that each pair predicts.
     """
@@ -101,7 +101,7 @@ class MobileInstCriterion(SetCriterion):
         if self.passing_match == "shared":
             passed_matches = [matches[i] for i in passed.frames]
         elif self.passing_match == "own":
-            passed_matches = self.matcher(passed.class_logits, mask_logits, frame_targets)
+            passed_matches = self.match(passed.class_logits, mask_logits, frame_targets)
         else:
             passed_matches = [
                 _follow_identity(matches[source], targets[source], targets[frame])

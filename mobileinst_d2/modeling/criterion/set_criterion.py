@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from detectron2.utils import comm
 from torch import nn
 
+from ..layers import bilinear_resize
 from ..losses import dice_loss, focal_loss, mask_bce_loss, paired_iou
 from ..targets import FrameTargets
 
@@ -59,7 +60,7 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: ``class_logits`` (B, N, K), ``objectness_logits`` (B, N), ``mask_logits``
-                (B, N, h, w).
+                (B, N, h, w), which are upsampled bilinearly to the size of the targets' masks.
             targets: the objects of each of the B frames.
 
         Returns:
@@ -80,7 +81,7 @@ class SetCriterion(nn.Module):
             class_logits = outputs["class_logits"].float()
             mask_logits = outputs["mask_logits"].float()
             objectness_logits = outputs["objectness_logits"].float()
-            matches = self.matcher(class_logits, mask_logits, targets)
+            matches = self.match(class_logits, mask_logits, targets)
             logits, wanted = gather_masks(mask_logits, targets, matches)
             num_objects, num_matches = self.normalizers(targets, logits)
 
@@ -95,6 +96,12 @@ class SetCriterion(nn.Module):
             anchor = sum(x.flatten()[:1].sum() for x in outputs.values()) * 0.0
             losses["loss_cls"] = losses["loss_cls"] + anchor
         return losses, matches
+
+    def match(
+        self, class_logits: torch.Tensor, mask_logits: torch.Tensor, targets: list[FrameTargets]
+    ) -> Assignment:
+        """Assign queries to objects; logits as in :meth:`forward`."""
+        return self.matcher(class_logits, _upsample(mask_logits.detach(), targets), targets)
 
     def normalizers(self, targets: list[FrameTargets], logits: torch.Tensor) -> list[float]:
         """What sums over objects and over matches are divided by, see :func:`normalizers`."""
@@ -168,7 +175,21 @@ def shares_of_batch(counts: Sequence[float], device: torch.device) -> list[float
 def gather_masks(
     mask_logits: torch.Tensor, targets: list[FrameTargets], matches: Assignment
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and targets of the M matched pairs of the batch, both (M, P)."""
-    logits = [x[q].flatten(1) for x, (q, _) in zip(mask_logits, matches, strict=True)]
+    """Logits and targets of the M matched pairs of the batch, both (M, P).
+
+    Only these are upsampled with a gradient to the size of the targets.
+    """
+    logits = torch.cat([x[q] for x, (q, _) in zip(mask_logits, matches, strict=True)])
     wanted = [t.masks[o].flatten(1) for t, (_, o) in zip(targets, matches, strict=True)]
-    return torch.cat(logits), torch.cat(wanted)
+    return _upsample(logits[None], targets)[0].flatten(1), torch.cat(wanted)
+
+
+def _upsample(mask_logits: torch.Tensor, targets: list[FrameTargets]) -> torch.Tensor:
+    """(B, N, h, w) to the size of the targets' masks."""
+    size = targets[0].masks.shape[-2:]
+    if mask_logits.shape[-2:] == size:
+        return mask_logits
+    if mask_logits.shape[1] == 0:
+        # As nothing can be resized, a sum that keeps the path of the gradient.
+        return mask_logits.new_zeros(len(mask_logits), 0, *size) + mask_logits.sum()
+    return bilinear_resize(mask_logits, tuple(size))

@@ -1,7 +1,8 @@
 """What this project asks of a meta-architecture: the base classes of its own and of users'."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,10 +41,13 @@ class InstanceSegmentor(nn.Module, ABC):
         stretches_images: images are stretched to the network's input, whatever their shape, and
             that is done here: the preparation leaves them as they are.
         predicts_boxes: boxes are predictions of their own, and not the bounds of the masks.
+        encodes_masks: give ``pred_rles``, a list of RLEs, in place of ``pred_masks``; a system with
+            an :meth:`inference` of its own may give masks all the same.
     """
 
     stretches_images = False
     predicts_boxes = False
+    encodes_masks = False
 
     def __init__(
         self,
@@ -208,9 +212,14 @@ class InstanceSegmentor(nn.Module, ABC):
 
     def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
         """(B, N, h, w) to the resolution of the probabilities, by ``mask_upsampling``."""
+        if self.mask_upsampling == 1:
+            return mask_logits
+        return bilinear_resize(mask_logits, self.upsampled_size(mask_logits))
+
+    def upsampled_size(self, mask_logits: torch.Tensor) -> Size:
+        """(H, W) of :meth:`upsample_mask_logits`."""
         height, width = mask_logits.shape[-2:]
-        size = (height * self.mask_upsampling, width * self.mask_upsampling)
-        return mask_logits if self.mask_upsampling == 1 else bilinear_resize(mask_logits, size)
+        return height * self.mask_upsampling, width * self.mask_upsampling
 
     def inference(self, outputs: Outputs, sizes: Sequence[tuple[Size, Size]]) -> list[Instances]:
         """Turn outputs into instances.
@@ -231,11 +240,21 @@ class InstanceSegmentor(nn.Module, ABC):
                 output_size=output_size,
                 mask_stride=self.mask_stride,
                 mask_upsampling=self.mask_upsampling,
+                encode=self.encodes_masks,
             )
             for scores, mask_logits, (image_size, output_size) in zip(
                 outputs["scores"], outputs["mask_logits"], sizes, strict=True
             )
         ]
+
+    @contextmanager
+    def encoding_masks(self) -> Iterator[None]:
+        """A context in which :attr:`encodes_masks` is set, for evaluation."""
+        self.encodes_masks = True
+        try:
+            yield
+        finally:
+            self.encodes_masks = False
 
     def export_graphs(self, size: Size) -> dict[str, ExportGraph]:
         """Fixed-size graphs of plain tensor operations, for other runtimes.

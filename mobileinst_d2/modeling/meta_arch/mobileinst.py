@@ -86,7 +86,7 @@ class MobileInst(VideoSegmentor):
         """Losses of all frames, and of passed queries in clips."""
         features = self._encode(images.tensor)
         outputs = self._decode(features)
-        mask_size = tuple(outputs["mask_logits"].shape[-2:])
+        mask_size = self.upsampled_size(outputs["mask_logits"])
         targets = self.prepare_targets(batched_inputs, images, mask_size)
         pairs = _passing_pairs(batched_inputs) if self.query_passing else []
         passed = self._pass_queries(outputs, features, pairs) if pairs else None
@@ -125,16 +125,18 @@ class MobileInst(VideoSegmentor):
             ``class_logits`` (B, N, K), ``objectness_logits`` (B, N), ``kernels`` (B, N, D),
             ``queries`` and ``passing_queries`` (B, N, C), and ``mask_logits`` (B, N, H/4, W/4).
         """
-        return self._decode(self._encode(images))
+        outputs = self._decode(self._encode(images))
+        return {**outputs, "mask_logits": self.upsample_mask_logits(outputs["mask_logits"])}
 
     def _encode(self, images: torch.Tensor) -> tuple[MaskDecoderOutput, torch.Tensor]:
         features = self.backbone(images)
         return self.mask_decoder(features), features[self.global_feature]
 
     def _decode(self, features: tuple[MaskDecoderOutput, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Outputs of the decoder, with mask logits that are not upsampled."""
         outputs = self.instance_decoder(*features)._asdict()
-        logits = mask_product(outputs["kernels"], features[0].mask_features)
-        return {**outputs, "mask_logits": self.upsample_mask_logits(logits)}
+        mask_logits = mask_product(outputs["kernels"], features[0].mask_features)
+        return {**outputs, "mask_logits": mask_logits}
 
     def _pass_queries(
         self,
@@ -148,10 +150,9 @@ class MobileInst(VideoSegmentor):
         passed = outputs["passing_queries"][sources]
         mask_output = MaskDecoderOutput(*(x[frames] for x in features[0]))
         predictions = self.instance_decoder.decode_passed(passed, mask_output, features[1][frames])
-        mask_logits = mask_product(predictions.kernels, mask_output.mask_features)
         return PassedOutputs(
             class_logits=predictions.class_logits,
-            mask_logits=self.upsample_mask_logits(mask_logits),
+            mask_logits=mask_product(predictions.kernels, mask_output.mask_features),
             sources=sources,
             frames=frames,
         )

@@ -101,8 +101,8 @@ class SparseInst(VideoSegmentor):
         self, images: ImageList, batched_inputs: list[dict]
     ) -> dict[str, torch.Tensor]:
         """Losses of all frames."""
-        outputs = self.raw_outputs(images.tensor)
-        mask_size = tuple(outputs["mask_logits"].shape[-2:])
+        outputs = self._decode(images.tensor)
+        mask_size = self.upsampled_size(outputs["mask_logits"])
         targets = self.prepare_targets(batched_inputs, images, mask_size)
         names = ("class_logits", "objectness_logits", "mask_logits")
         return self.criterion({name: outputs[name] for name in names}, targets)
@@ -131,10 +131,15 @@ class SparseInst(VideoSegmentor):
             ``class_logits`` (B, N, K), ``objectness_logits`` (B, N), ``kernels`` (B, N, D),
             ``mask_features`` (B, D, H/8, W/8) and ``mask_logits`` (B, N, H/4, W/4).
         """
+        outputs = self._decode(images)
+        return {**outputs, "mask_logits": self.upsample_mask_logits(outputs["mask_logits"])}
+
+    def _decode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """See :meth:`raw_outputs`, with mask logits that are not upsampled."""
         x = self._encode(images)
         outputs = self.instance_decoder(x)._asdict()
         mask_features = self.mask_branch(x).mask_features
-        logits = self.upsample_mask_logits(mask_product(outputs["kernels"], mask_features))
+        logits = mask_product(outputs["kernels"], mask_features)
         return {**outputs, "mask_features": mask_features, "mask_logits": logits}
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from criterion_inputs import (
 from tiny_models import tiny_config
 
 from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
+from mobileinst_d2.modeling.layers import bilinear_resize
 from mobileinst_d2.modeling.targets import FrameTargets
 
 
@@ -157,6 +158,20 @@ def test_a_batch_without_objects_has_zero_mask_losses_and_full_gradients():
     for value in outputs.values():
         assert value.grad is not None
         assert value.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (3, 0), (0, 0)])
+def test_masks_that_are_upsampled_after_the_choice_give_the_same_losses(counts):
+    criterion = MobileInstCriterion(tiny_config())
+    targets, outputs = make_targets(*counts), make_outputs(2)
+    small = torch.randn(2, QUERIES, SIZE[0] // 2, SIZE[1] // 2, requires_grad=True)
+    results = []
+    for masks in (small, bilinear_resize(small, SIZE)):
+        passed = PassedOutputs(outputs["class_logits"][:1], masks[1:], [0], [1])
+        losses = criterion({**outputs, "mask_logits": masks}, targets, passed)
+        leaves = [small, outputs["class_logits"], outputs["objectness_logits"]]
+        results.append((losses, torch.autograd.grad(sum(losses.values()), leaves)))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
 
 
 def test_unmatched_queries_get_no_mask_and_no_objectness_gradient():
