@@ -33,6 +33,9 @@ def add_mobileinst_config(cfg: CN) -> None:
     # training starts with the rows of the class layer whose classes match. Empty = with none, if
     # the number of classes differs.
     cfg.MODEL.WARM_START_CLASSES = ""
+    # Train with the parts of the network compiled by torch.compile, which takes minutes at the
+    # start. Evaluation stays as it is.
+    cfg.MODEL.COMPILE = False
 
     # Where the numbers of a training go beside the terminal, metrics.json, metrics.csv and
     # TensorBoard: "wandb", "mlflow". The package has to be installed.

@@ -71,7 +71,8 @@ class Runs(NamedTuple):
         follows[self.rows[1:-1] - 1] = False
         is_empty[1:] |= follows
         have_gaps = np.zeros(len(self.areas), dtype=bool)
-        have_gaps[self.rows.searchsorted(np.flatnonzero(is_empty), side="right") - 1] = True
+        if is_empty.any():
+            have_gaps[self.rows.searchsorted(np.flatnonzero(is_empty), side="right") - 1] = True
         return have_gaps
 
 
@@ -208,12 +209,14 @@ def _pairs_of_texts(
     codes: Sequence[str | list[int] | np.ndarray | None], pixels: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of background and foreground (R, 2) int32, and how many each mask has (n,)."""
-    if list in map(type, codes):
+    kinds = set(map(type, codes))
+    if list in kinds:
         codes = [
             compressed_text(code, index) if isinstance(code, list) else code
             for index, code in enumerate(codes)
         ]
-    codes = compressed_texts(codes)
+    if np.ndarray in kinds:
+        codes = compressed_texts(codes)
     texts = [code or _background(size) for code, size in zip(codes, pixels, strict=True)]
     numbers, counts = _numbers(texts)
     even = counts % 2 == 0

@@ -5,9 +5,12 @@ they take most of the time and of the memory of reading a file. Here NumPy reads
 which the JSON parser does not see.
 """
 
+import gc
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from tqdm import tqdm
 
 from mobileinst_core.files import parse_json, read_bytes
 
-__all__ = ["PROGRESS_DELAY", "read_tracks_json"]
+__all__ = ["PROGRESS_DELAY", "collection_paused", "read_tracks_json"]
 
 # Seconds after which a progress bar appears.
 PROGRESS_DELAY = 5
@@ -24,7 +27,7 @@ _KEY = b'"counts"'
 # What follows the text of the key: with a colon it is a key, and has a value that begins so.
 _VALUE = re.compile(rb"(?:[ \t\r\n]*:[ \t\r\n]*(.))?", re.DOTALL)
 # Characters of lists that are read together: few enough for the processor's cache.
-_BATCH = 300_000
+_BATCH = 100_000
 # Comes after each list, in which no number is negative.
 _END = b",-1"
 _NOT_JSON = (b"+", b"\v", b"\f")
@@ -49,6 +52,18 @@ def read_tracks_json(path: str | os.PathLike) -> Any:
     data = read_bytes(path)
     content = _with_arrays(data, os.path.basename(path))
     return parse_json(data, path) if content is None else content
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """A context in which Python does not look for garbage among the objects that a file becomes."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _with_arrays(data: bytes, name: str) -> Any:
@@ -85,7 +100,10 @@ def _with_arrays(data: bytes, name: str) -> Any:
 
 
 def _find_lists(data: bytes) -> list[tuple[int, int]] | None:
-    """Where the lists under the key begin and end; None if there are values of another kind."""
+    """Where the lists under the key begin and end.
+
+    None if there are values of another kind, or the first is text, as then few will be lists.
+    """
     spans, end = [], 0
     while (start := data.find(_KEY, end)) >= 0:
         end = start + len(_KEY)
@@ -95,6 +113,8 @@ def _find_lists(data: bytes) -> list[tuple[int, int]] | None:
             match = _VALUE.match(data, end)
             value, kind = match.end() - 1, match[1]
         # The quote before a key is the first one after a bracket or comma; escaped ones are text.
+        if kind == b'"' and not spans:
+            return None
         if kind is None or kind == b'"' or data.startswith(b"\\", start - 1):
             continue
         end = data.find(b"]", value) + 1

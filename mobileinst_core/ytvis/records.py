@@ -11,13 +11,14 @@ from mobileinst_core.entries import Finding, naming_annotations, stop_at_error
 from mobileinst_core.masks.packed import PackedRles, PackedRows
 
 from .annotations import AnnotationFile
-from .reading import PROGRESS_DELAY, read_tracks_json
+from .reading import PROGRESS_DELAY, collection_paused, read_tracks_json
 
 __all__ = ["load_records"]
 
 _logger = logging.getLogger(__name__)
 
 
+@collection_paused()
 def load_records(
     json_file: str | os.PathLike, image_root: str | os.PathLike
 ) -> tuple[list[dict[str, Any]], dict[int, str]]:

@@ -1,11 +1,16 @@
 """The evaluator of each kind of data set."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, inference_context
 from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
 
 from mobileinst_d2.data.datasets import is_video_dataset
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
@@ -13,7 +18,7 @@ from mobileinst_d2.modeling import InstanceSegmentor
 
 from .setup import ConfigError
 
-__all__ = ["build_evaluator", "folder_of_results"]
+__all__ = ["build_evaluator", "evaluation_context", "folder_of_results"]
 
 EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
 
@@ -53,6 +58,25 @@ def build_evaluator(
 def folder_of_results(cfg: CfgNode, folder: str, dataset_name: str) -> str:
     """Where the results of a data set go: a folder of its own if there are several."""
     return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
+
+
+@contextmanager
+def evaluation_context(model: Any, evaluator: DatasetEvaluator) -> Iterator[None]:
+    """Put a network into evaluation mode; a predictor is no module that Detectron2 could put there.
+
+    Args:
+        model: a network, or what predicts without PyTorch.
+        evaluator: takes its results.
+    """
+    with ExitStack() as contexts:
+        if isinstance(model, nn.Module):
+            contexts.enter_context(inference_context(model))
+            # With MODEL.COMPILE, the network would be translated for each size of an image.
+            contexts.enter_context(torch.compiler.set_stance("force_eager"))
+        # Evaluators of other classes may read masks.
+        if isinstance(model, InstanceSegmentor) and type(evaluator) is COCOInstanceEvaluator:
+            contexts.enter_context(model.encoding_masks())
+        yield
 
 
 def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:

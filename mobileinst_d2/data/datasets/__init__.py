@@ -7,10 +7,11 @@ from .catalog import is_registered, is_video_dataset, load_videos
 from .coco import load_coco_json, load_images, register_coco_json
 from .custom import register_custom_datasets
 from .pseudo_clips import register_pseudo_clips
-from .registration import keep_records, take_records
+from .registration import drop_records, keep_records
 from .ytvis import load_ytvis_json, register_ytvis_instances
 
 __all__ = [
+    "drop_records",
     "is_registered",
     "is_video_dataset",
     "keep_records",
@@ -24,5 +25,4 @@ __all__ = [
     "register_custom_datasets",
     "register_pseudo_clips",
     "register_ytvis_instances",
-    "take_records",
 ]

@@ -1,6 +1,7 @@
 """What registrations of all formats share."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -10,6 +11,7 @@ from mobileinst_core.errors import ConfigError, UserError
 
 __all__ = [
     "check_same_registration",
+    "drop_records",
     "keep_records",
     "local_annotation_file",
     "set_classes",
@@ -43,6 +45,16 @@ def take_records(name: str) -> list[dict] | None:
         return None
     origin, records = _kept.pop(name)
     return records if origin == _origin(name) else None
+
+
+def drop_records(names: Iterable[str]) -> None:
+    """Do not keep records any longer.
+
+    Args:
+        names: of data sets.
+    """
+    for name in names:
+        _kept.pop(name, None)
 
 
 def _origin(name: str) -> tuple:

@@ -1,0 +1,49 @@
+"""A compiled network is the same network: course of a training, names of weights, evaluation."""
+
+import functools
+
+import torch
+from tiny_models import build_tiny_model, noise_image
+from toy_training import make_cfg, run, same, weights
+
+from mobileinst_d2.engine import trainer as trainer_module
+from mobileinst_d2.engine.compilation import compile_network
+
+# As PyTorch's own tests do: graphs are taken from Python, but not translated, which takes minutes.
+BACKEND = "eager"
+
+
+def test_a_compiled_training_takes_the_same_course(tmp_path, monkeypatch):
+    straight, history = run(make_cfg(tmp_path / "a"))
+    compiled = []
+
+    def compile_quickly(model):
+        compile_network(model, BACKEND)
+        compiled.append(model)
+
+    monkeypatch.setattr(trainer_module, "compile_network", compile_quickly)
+    trainer, compiled_history = run(make_cfg(tmp_path / "b", "MODEL.COMPILE", True))
+    assert len(compiled) == 1
+    assert compiled_history == history
+    assert same(weights(trainer), weights(straight))
+
+
+def test_parts_of_a_network_become_graphs_and_their_outputs_stay(caplog):
+    counted = []
+
+    def count(graph, example_inputs):
+        counted.append(graph)
+        return graph.forward
+
+    model = build_tiny_model().train()
+    names = list(model.state_dict())
+    images = model.preprocess_image([{"image": noise_image(64, 96)}]).tensor
+    expected = model.raw_outputs(images)
+    with caplog.at_level("INFO"):
+        compile_network(model, functools.partial(count))
+    found = model.raw_outputs(images)
+    assert len(counted) >= 3
+    assert "backbone, mask_decoder, instance_decoder" in caplog.text
+    assert list(model.state_dict()) == names
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
