@@ -165,7 +165,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rows = TABLES[args.table]
     candidates = [
-        ConfigCandidate(f"{row.system}, {row.backbone}", setup_cfg(f"{row.config}.yaml"), row.size)
+        ConfigCandidate(
+            f"{row.system}, {row.backbone}",
+            setup_cfg(f"{row.config}.yaml", ["MODEL.DEVICE", "cpu"]),
+            row.size,
+        )
         for row in rows
     ]
     core = default_core() if args.cpu is None else args.cpu

@@ -93,15 +93,19 @@ class _LevelAnchors(SizeConstant):
             (torch.arange(n, dtype=torch.float64, device=x.device) + 0.5) / n
             for n in (height, width)
         )
-        sides = torch.tensor(self.sides, dtype=torch.float64, device=x.device)
-        shape = (height, width, len(sides))
+        shape = (height, width, len(self.sides))
+        # Filled with numbers: a tensor of them would have to be sent to the device.
+        widths, heights = (
+            torch.stack([torch.full_like(columns[0], side) for side in sides]).expand(shape)
+            for sides in zip(*self.sides, strict=True)
+        )
         return (
             torch.stack(
                 (
                     columns[None, :, None].expand(shape),
                     rows[:, None, None].expand(shape),
-                    sides[:, 0].expand(shape),
-                    sides[:, 1].expand(shape),
+                    widths,
+                    heights,
                 ),
                 dim=3,
             )
@@ -201,12 +205,11 @@ class AnchorMatcher:
         classes, objects = (labels.new_zeros(len(anchors)) for _ in range(2))
         if len(boxes):
             overlaps, objects = self._assign(pairwise_iou(Boxes(boxes), corners))
-            classes = labels[objects] + 1
-            classes[overlaps < self.positive_iou] = -1
-            classes[overlaps < self.negative_iou] = 0
+            classes = (labels[objects] + 1).masked_fill(overlaps < self.positive_iou, -1)
+            classes = classes.masked_fill(overlaps < self.negative_iou, 0)
         if len(crowd_boxes):
             inside = pairwise_ioa(Boxes(crowd_boxes), corners).amax(0)
-            classes[(classes <= 0) & (inside > self.crowd_overlap)] = -1
+            classes = classes.masked_fill((classes <= 0) & (inside > self.crowd_overlap), -1)
         return AnchorTargets(classes, objects)
 
     @staticmethod
@@ -219,10 +222,10 @@ class AnchorMatcher:
         overlaps = overlaps.clone()
         for _ in range(min(overlaps.shape)):
             claims, anchors = overlaps.max(1)
-            number = claims.argmax()
-            anchor = anchors[number]
-            overlaps[:, anchor] = -1
-            overlaps[number] = -1
-            best[anchor] = 2
-            objects[anchor] = number
+            # Places in tensors of one element: as numbers, each would be waited for.
+            number = claims.argmax()[None]
+            anchor = anchors.index_select(0, number)
+            overlaps.index_fill_(1, anchor, -1).index_fill_(0, number, -1)
+            best.index_fill_(0, anchor, 2)
+            objects.index_copy_(0, anchor, number)
         return best, objects

@@ -98,22 +98,24 @@ def prepare_box_targets(
     Returns:
         The targets.
     """
-    instances = instances.to(device)
     height, width = instances.image_size
-    scale = torch.tensor([width, height, width, height], dtype=torch.float32, device=device)
-    crowds = torch.zeros(0, 4) if crowd_boxes is None else crowd_boxes.tensor
-    crowds = crowds.to(device) / scale
+    scale = torch.tensor([width, height, width, height], dtype=torch.float32)
+    crowds = torch.zeros(0, 4) if crowd_boxes is None else crowd_boxes.tensor.cpu() / scale
     if len(instances) == 0:
-        masks = torch.zeros((0, height, width), dtype=torch.bool, device=device)
-        labels = torch.zeros(0, dtype=torch.int64, device=device)
-        return BoxTargets(labels, scale.new_zeros(0, 4), masks, crowds)
+        masks = torch.zeros((0, height, width), dtype=torch.bool)
+        labels = torch.zeros(0, dtype=torch.int64)
+        targets = BoxTargets(labels, torch.zeros(0, 4), masks, crowds)
+        return BoxTargets(*(x.to(device) for x in targets))
+    # Where the loader has put them: bounds of masks are looked for one by one.
+    instances = instances.to("cpu")
     masks = _bit_masks(instances)
-    boxes = BitMasks(masks).get_bounding_boxes().tensor.to(device)
+    boxes = BitMasks(masks).get_bounding_boxes().tensor
     widths, heights = (boxes[:, 2:] - boxes[:, :2]).T
     # Sides are whole pixels; a limit that should be one may be a little more by rounding.
     keep = (heights > min_size[0] * height - 1e-3) & (widths > min_size[1] * width - 1e-3)
     keep &= (heights > 0) & (widths > 0)
-    return BoxTargets(instances.gt_classes[keep], boxes[keep] / scale, masks[keep], crowds)
+    targets = BoxTargets(instances.gt_classes[keep], boxes[keep] / scale, masks[keep], crowds)
+    return BoxTargets(*(x.to(device) for x in targets))
 
 
 def _visible_objects(frame: Instances) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

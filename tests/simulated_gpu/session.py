@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.engine.hooks import CallbackHook
+from small_fastinst import build_small_fastinst
+from small_sparseinst import build_small_sparseinst
 from tiny_models import build_lively_model, tiny_config
+from tiny_yolact import build_tiny_yolact, training_record
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2.data.datasets import register_custom_datasets
@@ -117,6 +120,39 @@ def transfers_of_a_stream() -> dict:
     return {"moved": sizes, "instances": len(shown), "size": big[0].shape[:2]}
 
 
+def systems() -> dict:
+    """The systems that MobileInst is compared with: synchronisations of losses, and results."""
+    found = {}
+    for name, build in {
+        "sparseinst": build_small_sparseinst,
+        "fastinst": build_small_fastinst,
+        "yolact": build_tiny_yolact,
+    }.items():
+        model = build().to("cuda")
+        batch = [
+            training_record((64, 96), [(5, 5, 50, 40), (20, 10, 80, 60)], crowds=[[0, 0, 9, 9]]),
+            training_record((64, 64), []),
+        ]
+        fakecuda.COUNTS.clear()
+        fakecuda.COUNTING[0] = True
+        losses = model(batch)
+        sum(losses.values()).backward()
+        fakecuda.COUNTING[0] = False
+        count = sum(fakecuda.COUNTS.values())
+        fakecuda.report(1, name)
+        with torch.autocast("cuda", dtype=torch.float16):
+            halves = model(batch)
+        is_finite = all(bool(x.isfinite()) for x in (*losses.values(), *halves.values()))
+        with torch.no_grad():
+            instances = model.eval()([{"image": batch[0]["image"]}])[0]["instances"]
+        found[name] = {
+            "synchronisations": count,
+            "finite": is_finite,
+            "on_device": instances.scores.is_cuda and instances.pred_masks.is_cuda,
+        }
+    return found
+
+
 def main() -> None:
     """Run everything."""
     with tempfile.TemporaryDirectory() as name:
@@ -129,6 +165,7 @@ def main() -> None:
             "cpu": predictions("cpu"),
             "cuda": predictions("cuda"),
             "stream": transfers_of_a_stream(),
+            "systems": systems(),
         }
     sys.stdout.write("\nFOUND " + json.dumps(found) + "\n")
 

@@ -59,3 +59,12 @@ def test_no_mask_of_the_size_of_the_frame_moves(found):
     assert all(size[-2:] != [height, width] for size in ups + downs)
     # The picture is prepared before it goes up; what comes down are small logits, never masks.
     assert max(size[-1] for size in downs if len(size) == 3) <= width // 8
+
+
+@pytest.mark.parametrize("system", ["sparseinst", "fastinst", "yolact"])
+def test_other_systems_train_and_predict_there_and_wait_a_few_times(found, system):
+    of_system = found["systems"][system]
+    assert of_system["finite"]
+    assert of_system["on_device"]
+    # With two images, before the optimizer; FastInst matches each of its heads.
+    assert 0 < of_system["synchronisations"] <= 16

@@ -69,20 +69,21 @@ class YOLACTCriterion(nn.Module):
         """
         anchors = outputs["anchors"]
         matches = self._match(anchors, targets)
-        count = sum(int((match.classes > 0).sum()) for match in matches)
-        (normalizer,) = shares_of_batch([count], anchors.device)
+        # The one place of an image where the processor waits for what was matched.
+        positives = [(match.classes > 0).nonzero()[:, 0] for match in matches]
+        (normalizer,) = shares_of_batch([sum(map(len, positives))], anchors.device)
         totals = anchors.new_zeros(4)
         # Sums over pixels leave the range of half precision.
         with torch.autocast(anchors.device.type, enabled=False):
-            for image, (match, target) in enumerate(zip(matches, targets, strict=True)):
+            parts = zip(matches, positives, targets, strict=True)
+            for image, (match, positive, target) in enumerate(parts):
                 x = {k: v[image].float() for k, v in outputs.items() if k != "anchors"}
-                positive = match.classes > 0
                 objects = match.objects[positive]
                 code = encode_boxes(target.boxes[objects], anchors[positive])
                 coefficients = x["coefficients"][positive]
                 totals = totals + torch.stack(
                     (
-                        _class_loss(x["class_logits"], match.classes),
+                        _class_loss(x["class_logits"], match.classes, positive),
                         F.smooth_l1_loss(x["box_deltas"][positive], code, reduction="sum"),
                         _mask_loss(coefficients, x["prototypes"], target, objects),
                         _semantic_loss(x["semantic_logits"], target),
@@ -103,17 +104,27 @@ class YOLACTCriterion(nn.Module):
         return [self.matcher(anchors, t.boxes, t.labels, t.crowd_boxes) for t in targets]
 
 
-def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def _class_loss(
+    logits: torch.Tensor, classes: torch.Tensor, positive: torch.Tensor
+) -> torch.Tensor:
     """Sum of the cross-entropy over positives and the hardest negatives of an image.
 
     An image without positives has negatives as if it had one.
+
+    Args:
+        logits: (A, K + 1).
+        classes: (A,), see :class:`AnchorTargets`.
+        positive: (P,), places of the positives.
     """
     hardness = (logits.logsumexp(1) - logits[:, 0]).detach()
     hardness = hardness.masked_fill(classes != 0, -1)
-    count = min(_NEGATIVES * max(int((classes > 0).sum()), 1), int((classes == 0).sum()))
-    chosen = classes > 0
-    chosen[hardness.topk(count).indices] = True
-    return F.cross_entropy(logits[chosen], classes[chosen], reduction="sum")
+    hardest = hardness.topk(min(_NEGATIVES * max(len(positive), 1), len(classes))).indices
+    chosen = torch.cat((positive, hardest))
+    # Where there are not as many negatives, others come last.
+    counts = torch.cat((torch.ones_like(positive, dtype=torch.bool), classes[hardest] == 0))
+    # Neutral ones have no class; they do not count.
+    losses = F.cross_entropy(logits[chosen], classes[chosen].clamp(min=0), reduction="none")
+    return (losses * counts).sum()
 
 
 def _mask_loss(
@@ -137,7 +148,9 @@ def _mask_loss(
     size = prototypes.shape[-2:]
     logits = (coefficients @ prototypes.flatten(1)).unflatten(1, size)
     wanted = _resize_masks(targets.masks, size)[objects]
-    boxes = targets.boxes[objects] * logits.new_tensor([size[1], size[0], size[1], size[0]])
+    x0, y0, x1, y1 = targets.boxes[objects].unbind(1)
+    # Not a product with the sizes as a tensor, for which the processor would wait.
+    boxes = torch.stack((x0 * size[1], y0 * size[0], x1 * size[1], y1 * size[0]), dim=1)
     # Logits with a weight, not probabilities that are 0 outside: finite in any precision.
     loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     loss = (loss * _inside(boxes, size)).sum((1, 2)) / (boxes[:, 2:] - boxes[:, :2]).prod(1)

@@ -5,9 +5,11 @@ import importlib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mobileinst_d2.modeling.anchors import AnchorGrid, AnchorMatcher, encode_boxes
 from mobileinst_d2.modeling.criterion import YOLACTCriterion
+from mobileinst_d2.modeling.criterion.yolact import _class_loss
 from mobileinst_d2.modeling.targets import BoxTargets
 
 NAMES = {
@@ -150,3 +152,12 @@ def test_huge_values_in_half_precision_stay_finite():
     target = full_targets([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 0.3, 0.3]])
     losses = YOLACTCriterion()(outputs, [target])
     assert all(x.isfinite() for x in losses.values())
+
+
+def test_where_there_are_few_negatives_neutral_anchors_do_not_take_their_place():
+    logits = torch.randn(6, 4)
+    classes = torch.tensor([-1, 2, 0, -1, 3, -1])
+    positive = (classes > 0).nonzero()[:, 0]
+    taught = torch.tensor([1, 2, 4])
+    expected = F.cross_entropy(logits[taught], classes[taught], reduction="sum")
+    torch.testing.assert_close(_class_loss(logits, classes, positive), expected)
