@@ -115,7 +115,7 @@ def _make_own(shapes: Path, folder: Path) -> None:
     _write(folder / "RESULTS.json", found)
     _make_labels(truth, shapes / "val" / "JPEGImages", folder)
     own = {"NAME": "my_train", "FORMAT": "ytvis", "JSON": "my/train.json", "IMAGE_ROOT": "my/train"}
-    config = {"_BASE_": "configs/finetune/video.yaml", "MODEL": {"NUM_CLASSES": 4}}
+    config = {"_BASE_": "configs/mobileinst/base_ytvis.yaml", "MODEL": {"NUM_CLASSES": 4}}
     config["DATASETS"] = {"CUSTOM": [own], "TRAIN": ("my_train",), "TEST": ()}
     _write(folder / "my.yaml", config)  # JSON is YAML
     _write(folder / "frames.json", _frames_of_videos(_read(shapes / "train" / "instances.json")))
