@@ -64,7 +64,7 @@ SMALLER = (
 SKIPPED = {
     "pip install ": "changes the environment; continuous integration installs",
     "make ": "continuous integration and `make demo` run it",
-    r"python tools/install_detectron2\.py(?! --check)": "changes the environment; `make setup` runs it",
+    r"python tools/install_detectron2\.py(?! --check)": "changes the environment; see `make setup`",
     r"\.venv/bin/python -m pytest": "continuous integration runs the tests",
     "npm ": "needs Node and a network",
 }
