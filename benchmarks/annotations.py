@@ -2,7 +2,7 @@
 
 A file of moving blobs is generated, with masks as lists of run lengths, as YouTube-VIS has them, or
 as compressed text. Times are CPU times for each mask, of `load_records` with all its checks and of
-the JSON parser alone, in turns. The memory is what Python allocates, for the records and for the
+the JSON parser alone, interleaved. The memory is what Python allocates, for the records and for the
 same tracks as plain lists and mappings.
 
 Example::

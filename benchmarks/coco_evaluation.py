@@ -1,6 +1,6 @@
 """Measure what the evaluation of images costs after the network, and what COCO's metric costs.
 
-Blobs are drawn as mask logits of a network. Timed in turns, in CPU time for each image: the RLEs of
+Blobs are drawn as mask logits of a network. Timed interleaved, CPU time per image: the RLEs of
 all results from the logits, as evaluation makes them, and by way of masks of the image's size. The
 RLEs must be the same. Then COCO's metric of such results, by pycocotools and, if it is installed,
 by faster-coco-eval, whose numbers must be the same.

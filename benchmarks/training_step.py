@@ -1,6 +1,6 @@
 """Measure what a choice saves of a training step on the CPU.
 
-Two ways are timed in turns, on the same network and batch, forward and backward, in CPU time: with
+Two ways are timed interleaved on the same network and batch, forward and backward, CPU time: with
 the masks of matched queries upsampled alone, as training does, or those of all queries, which must
 give the same losses; and with weights in the order "channels last", as training has them, or not,
 where sums are rounded otherwise, and queries that are alike may change places.

@@ -34,7 +34,7 @@ OFFICIAL = "pip install --no-build-isolation git+https://github.com/facebookrese
 
 # pip asks a source archive for its metadata, which would run its setup.py: that of Detectron2 needs
 # torch, looks for compilers, and declares a dependency by address, which pip refuses since 26.3.
-# This build backend stands before the real one on the path and answers with a name and a version,
+# This build backend comes before the real one on the path and answers with a name and a version,
 # so that nothing of an archive runs before its content is checked.
 _BACKEND = """\
 import os

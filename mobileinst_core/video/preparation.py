@@ -63,7 +63,7 @@ def _check_frame(frame: np.ndarray) -> None:
     shape, kind = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or kind != np.uint8:
         raise ValueError(
-            f"a frame must be a picture in BGR, (H, W, 3) of uint8, got {kind} of shape {shape}; "
+            f"a frame must be an image in BGR, (H, W, 3) of uint8, got {kind} of shape {shape}; "
             "mobileinst_core.video.images.read_image gives one of any image file"
         )
 

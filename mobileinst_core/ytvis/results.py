@@ -106,8 +106,8 @@ def load_ground_truth(source: str | PathLike[str] | dict[str, Any]) -> GroundTru
     lost = sum(entry.track_id is None or entry.track_id < 1 for entry in entries)
     if lost:
         logger.warning(
-            "%s: %d of %d track ids are missing, below 1 or used twice; the tracks are numbered "
-            "anew here, but the official evaluation loses such tracks.",
+            "%s: %d of %d track ids are missing, below 1 or used twice; the tracks are "
+            "renumbered here, but the official evaluation loses such tracks.",
             name,
             lost,
             len(entries),

@@ -19,7 +19,7 @@ class RatioSampler(Sampler):
     """Endless indices into concatenated data sets, a given share from each.
 
     Each draw chooses a set at random, and takes the next record of that set in an order shuffled
-    anew whenever the set is through. Like Detectron2's samplers each process gets every
+    again whenever the set is through. Like Detectron2's samplers each process gets every
     world-size-th draw of the same order, which is a function of the seed alone.
     """
 
