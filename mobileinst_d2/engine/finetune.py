@@ -33,8 +33,9 @@ OBJECT_PIXELS = 48
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 256, 640, 32
 # One cell of the mask features: an object below it has no mask to speak of.
 TINY_PIXELS = 8
-# The range of the short side in training, relative to the one in evaluation.
-SCALE_RANGE = (0.75, 1.25)
+# The range of an object's size in training, relative to the one in evaluation. Crops enlarge
+# objects, so training frames are smaller by their mean share (docs/learning.md has what it brings).
+SCALE_RANGE = (0.75, 1.05)
 EVALUATIONS = 10
 PATIENCE = 5
 
@@ -151,7 +152,7 @@ def plan_training(
         return value
 
     _plan_classes(decide, data, plan)
-    _plan_sizes(decide, data, plan)
+    _plan_sizes(decide, cfg, data, plan)
     _plan_schedule(decide, cfg, data, num_processes, "SOLVER.EPOCHS" in chosen)
     workers = min(4, max(1, (os.cpu_count() or 1) // 2))
     decide("DATALOADER.NUM_WORKERS", workers, "half of the cores of this machine, 4 at most")
@@ -172,7 +173,7 @@ def _plan_classes(decide: Any, data: DataSummary, plan: Plan) -> None:
         )
 
 
-def _plan_sizes(decide: Any, data: DataSummary, plan: Plan) -> None:
+def _plan_sizes(decide: Any, cfg: CfgNode, data: DataSummary, plan: Plan) -> None:
     height, width = data.frame_size
     quarter = float(np.quantile(data.relative_sizes, 0.25))
     largest = min(MAX_SIDE, max(MIN_SIDE, _round_up(min(height, width))))
@@ -186,8 +187,17 @@ def _plan_sizes(decide: Any, data: DataSummary, plan: Plan) -> None:
     )
     ratio = max(height, width) / min(height, width)
     decide("INPUT.MAX_SIZE_TEST", _round_up(side * ratio), "the shape of the frames")
-    low, high = (round(factor * side) for factor in SCALE_RANGE)
-    decide("INPUT.MIN_SIZE_TRAIN", (low, high), "scale jitter around the size in evaluation")
+    crop = cfg.INPUT.CROP
+    share = 1.0
+    if crop.ENABLED and crop.TYPE == "relative_range":
+        share = (1 + min(crop.SIZE)) / 2
+    low, high = (round(factor * share * side) for factor in SCALE_RANGE)
+    decide(
+        "INPUT.MIN_SIZE_TRAIN",
+        (low, high),
+        f"objects of {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g} of their size in evaluation, as "
+        f"crops show {share:g} of a side on average",
+    )
     decide("INPUT.MAX_SIZE_TRAIN", _round_up(high * ratio), "the shape of the frames")
     tiny = float(np.mean(data.relative_sizes * side < TINY_PIXELS))
     if tiny > 0.1:
