@@ -22,6 +22,9 @@ def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int])
         ``{"size": [H, W], "counts": bytes}``, as pycocotools encodes the whole mask.
     """
     width, height = columns.shape
+    if columns.size and columns.strides[1] != 1:
+        # OpenCV turns rows into columns several times as fast as NumPy.
+        columns = cv2.transpose(columns.T.view(np.uint8)).view(bool)
     # Background before and after the part; and below it, where the mask goes on there, so that no
     # run reaches into the next column.
     stride = height + (height < size[0])
