@@ -65,14 +65,14 @@ class Runs(NamedTuple):
 
     def have_gaps(self) -> np.ndarray:
         """Which masks have an empty run between others: (n,) bool."""
-        is_empty = self.edges[:, 0] == self.edges[:, 1]
-        is_empty[self.rows[1:] - 1] = False
-        follows = self.edges[1:, 0] == self.edges[:-1, 1]
-        follows[self.rows[1:-1] - 1] = False
-        is_empty[1:] |= follows
+        # Of foreground at even places, of the background after it at odd ones.
+        is_empty = self.edges.ravel()[1:] == self.edges.ravel()[:-1]
+        is_empty[2 * self.rows[1:] - 2] = False
+        is_empty[2 * self.rows[1:-1] - 1] = False
         have_gaps = np.zeros(len(self.areas), dtype=bool)
         if is_empty.any():
-            have_gaps[self.rows.searchsorted(np.flatnonzero(is_empty), side="right") - 1] = True
+            pairs = (np.flatnonzero(is_empty) + 1) // 2
+            have_gaps[self.rows.searchsorted(pairs, side="right") - 1] = True
         return have_gaps
 
 
