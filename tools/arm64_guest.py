@@ -1,7 +1,7 @@
 """Runs graphs for ncnn on images; `arm64_check.py` starts it inside of the emulator."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,17 @@ import numpy as np
 from mobileinst_core.runtime.runners import NcnnRunner
 
 
-def main(request_file: str) -> None:
-    """Run a graph per image and save all outputs.
-
-    Args:
-        request_file: JSON with ``folder``, ``graphs`` (as in model.json), ``names`` (of the graph
-            for each image), ``images`` and ``outputs`` (.npz files), ``half_precision``.
-    """
-    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+def main() -> None:
+    """Run a graph per image and save all outputs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "request",
+        type=Path,
+        metavar="FILE",
+        help="JSON with folder, graphs (as in model.json), names (of the graph for each image), "
+        "images and outputs (.npz files), half_precision",
+    )
+    request = json.loads(parser.parse_args().request.read_text(encoding="utf-8"))
     NcnnRunner.half_precision = request["half_precision"]
     loaded = {}
     runners = {
@@ -32,4 +35,4 @@ def main(request_file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

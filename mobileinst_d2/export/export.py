@@ -239,6 +239,8 @@ def _export_graphs(
         )
         if quantizer:
             quantizer(folder, graphs[name])
+        if writer.tune:
+            writer.tune(folder, graphs[name])
     if "reuse" in shared and "reuse" in modules:
         outputs = modules["reuse"].output_names
         part = writer.share(folder, graphs["keyframe"], "reuse", outputs)

@@ -14,13 +14,14 @@ import numpy as np
 import mobileinst_core
 from mobileinst_core.runtime.runners import ExportError
 
-__all__ = ["run_graph_guarded", "run_guarded"]
+__all__ = ["run_graph_guarded", "run_guarded", "time_graphs_guarded"]
 
 TIME_LIMIT = 600.0  # seconds
 # Found where this process found it, from any folder.
 _CODE = (
     "import json, sys; request = json.loads(sys.argv[1]); sys.path.insert(0, request['path']); "
-    "from mobileinst_core.runtime import run_once; sys.exit(run_once.main(request))"
+    "from mobileinst_core.runtime import run_once, turns; "
+    "sys.exit({'run_once': run_once, 'turns': turns}[request['work']].main(request))"
 )
 
 
@@ -88,29 +89,70 @@ def run_graph_guarded(
     """
     names = " and ".join(str(Path(folder) / name) for name in graph["files"])
     with tempfile.TemporaryDirectory(prefix="mobileinst_export_") as scratch:
-        inputs, outputs, error = (
-            Path(scratch) / name for name in ("inputs.npz", "outputs.npz", "error.txt")
-        )
+        inputs, outputs = (Path(scratch) / name for name in ("inputs.npz", "outputs.npz"))
         np.savez(inputs, **arrays)
         request = {
-            "path": str(Path(mobileinst_core.__file__).parents[1]),
+            "work": "run_once",
             "inputs": str(inputs),
             "outputs": str(outputs),
-            "error": str(error),
             "runtime": runtime,
             "folder": str(Path(folder).resolve()),
             "graph": dict(graph),
             "num_threads": num_threads,
         }
-        command = [sys.executable, "-c", _CODE, json.dumps(request)]
-        try:
-            run_guarded(command, scratch, f"{runtime} with {names}", time_limit)
-        except ExportError:
-            if error.exists():  # it refused; otherwise it crashed
-                raise ExportError(error.read_text(encoding="utf-8")) from None
-            raise
+        _in_other_process(request, scratch, f"{runtime} with {names}", time_limit)
         with np.load(outputs) as results:
             return {name: results[name] for name in graph["outputs"]}
+
+
+def time_graphs_guarded(
+    runtime: str,
+    folder: str | Path,
+    graphs: Mapping[str, Mapping[str, Any]],
+    rounds: int,
+    *,
+    time_limit: float = TIME_LIMIT,
+) -> dict[str, list[float]]:
+    """Time graphs in a process of its own, where they take turns, on one thread.
+
+    Args:
+        runtime: name in ``RUNNERS``.
+        folder: where their files are.
+        graphs: their descriptions, see :class:`GraphRunner`, by any names; of the same inputs.
+        rounds: how often each is run.
+        time_limit: seconds.
+
+    Returns:
+        Seconds of CPU time of each call, by the names.
+
+    Raises:
+        ExportError: the runtime crashed, refused a graph or did not end in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="mobileinst_export_") as scratch:
+        outputs = Path(scratch) / "outputs.json"
+        request = {
+            "work": "turns",
+            "outputs": str(outputs),
+            "runtime": runtime,
+            "folder": str(Path(folder).resolve()),
+            "graphs": {name: dict(graph) for name, graph in graphs.items()},
+            "rounds": rounds,
+        }
+        _in_other_process(request, scratch, f"{runtime} in {folder}", time_limit)
+        return json.loads(outputs.read_text(encoding="utf-8"))
+
+
+def _in_other_process(request: dict[str, Any], scratch: str, what: str, time_limit: float) -> None:
+    """Have work of ``mobileinst_core.runtime`` done; raises what it says or how it ended."""
+    error = Path(scratch) / "error.txt"
+    request |= {"path": str(Path(mobileinst_core.__file__).parents[1]), "error": str(error)}
+    command = [sys.executable, "-c", _CODE, json.dumps(request)]
+    try:
+        run_guarded(command, scratch, what, time_limit)
+    except ExportError:
+        if error.exists():  # it refused; otherwise it crashed
+            raise ExportError(error.read_text(encoding="utf-8")) from None
+        raise
 
 
 def _ending(code: int) -> str:

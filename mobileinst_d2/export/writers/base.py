@@ -39,6 +39,7 @@ class Writer(NamedTuple):
     packages: Mapping[str, str]
     suffix: str
     share: Callable[[Path, Graph, str, Names], tuple[Graph, Graph]]
+    tune: Callable[[Path, Graph], None] | None = None
 
 
 def some_outputs(graph: Graph, outputs: Names) -> Graph:
