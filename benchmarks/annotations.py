@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from evaluation import Blob
+from evaluation import Blob, run_lengths
 from pycocotools import mask as mask_util
 from reporting import describe_machine, markdown_table, median_seconds
 
@@ -69,13 +69,6 @@ def make_masks(size: tuple[int, int]) -> list[dict]:
         mask = Blob(generator, size).mask(int(generator.integers(FRAMES)), 0.02)
         masks += [mask] if mask else []
     return masks
-
-
-def run_lengths(mask: dict) -> list[int]:
-    """The run lengths of a compressed mask."""
-    pixels = np.concatenate(([0], mask_util.decode(mask).ravel(order="F")))
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    return np.diff([0, *changes, len(pixels) - 1]).tolist()
 
 
 def write_file(path: Path, masks: list[dict], args: argparse.Namespace, *, as_lists: bool) -> None:

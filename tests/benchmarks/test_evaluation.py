@@ -12,7 +12,12 @@ def test_every_way_is_measured(capsys):
     assert evaluation.main(SMALL) == 0
     printed = capsys.readouterr().out
     assert "4 videos of 3 frames 64x48, each with 3 annotated tracks of 2 classes" in printed
-    for name in ("evaluate_ytvis", "the command, with its start", "plain loops"):
+    for name in (
+        "evaluate_ytvis",
+        "the same, from lists of run lengths",
+        "the command, with its start",
+        "plain loops",
+    ):
         assert re.search(rf"^\| {name} +\| +\d+\.\d\d \| +\d+\.\d \|$", printed, re.MULTILINE)
 
 
