@@ -35,7 +35,7 @@ MIN_SIDE, MAX_SIDE, SIDE_STEP = 256, 640, 32
 TINY_PIXELS = 8
 # The range of an object's size in training, relative to the one in evaluation. Crops enlarge
 # objects, so training frames are smaller by their mean share (docs/learning.md has what it brings).
-SCALE_RANGE = (0.75, 1.05)
+SCALE_RANGE = (0.7, 1.0)
 EVALUATIONS = 10
 PATIENCE = 5
 

@@ -91,8 +91,8 @@ def test_the_input_is_larger_for_smaller_objects_but_not_than_the_frames(size, s
 def test_crops_enlarge_objects_so_that_training_frames_are_smaller():
     cropped = plan(summary(size=0.17)).overrides["INPUT.MIN_SIZE_TRAIN"]
     whole = plan(summary(size=0.17), "INPUT.CROP.ENABLED", False).overrides["INPUT.MIN_SIZE_TRAIN"]
-    assert whole == (216, 302)  # around the 288 of evaluation
-    assert cropped == (173, 242)  # with windows of 0.8 of a side on average, the same objects
+    assert whole == (202, 288)  # up to the size in evaluation
+    assert cropped == (161, 230)  # with windows of 0.8 of a side on average, the same objects
 
 
 def test_objects_of_a_few_pixels_and_empty_classes_are_named():
@@ -106,7 +106,7 @@ def test_chosen_values_stay_and_the_rest_follows_them():
     made = plan(summary(), "SOLVER.MAX_ITER", 50, "INPUT.MIN_SIZE_TEST", 320)
     assert not made.overrides.keys() & {"SOLVER.MAX_ITER", "INPUT.MIN_SIZE_TEST"}
     assert made.overrides["TEST.EVAL_PERIOD"] == 5
-    assert made.overrides["INPUT.MIN_SIZE_TRAIN"] == (192, 269)
+    assert made.overrides["INPUT.MIN_SIZE_TRAIN"] == (179, 256)
     epochs = plan(summary(), "SOLVER.EPOCHS", 10.0).overrides
     assert "SOLVER.MAX_ITER" not in epochs
     assert epochs["TEST.EVAL_PERIOD"] == 100
