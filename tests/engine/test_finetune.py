@@ -88,6 +88,15 @@ def test_the_input_is_larger_for_smaller_objects_but_not_than_the_frames(size, s
     assert decided["INPUT.MAX_SIZE_TEST"] >= side * 640 / 360
 
 
+def test_few_data_keep_the_first_layers_of_a_backbone_that_has_weights():
+    key = "MODEL.BACKBONE.FREEZE_AT"
+    assert plan(summary(videos=23)).overrides[key] == 4
+    assert key not in plan(summary(videos=100)).overrides
+    assert key not in plan(summary(videos=23), "MODEL.BACKBONE.WEIGHTS", "").overrides
+    assert key not in plan(summary(videos=23), key, 0).overrides
+    assert plan(summary(videos=999, is_video=False)).overrides[key] == 4
+
+
 def test_crops_enlarge_objects_so_that_training_frames_are_smaller():
     cropped = plan(summary(size=0.17)).overrides["INPUT.MIN_SIZE_TRAIN"]
     whole = plan(summary(size=0.17), "INPUT.CROP.ENABLED", False).overrides["INPUT.MIN_SIZE_TRAIN"]
