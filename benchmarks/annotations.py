@@ -25,9 +25,8 @@ import numpy as np
 import orjson
 from evaluation import Blob, run_lengths
 from pycocotools import mask as mask_util
-from reporting import describe_machine, markdown_table, median_seconds
+from reporting import add_counts, describe_machine, markdown_table, median_seconds
 
-from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_core.ytvis.records import load_records
 
@@ -40,25 +39,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default, text in (
+    counts = (
         ("masks", 20_000, f"masks, in videos of {FRAMES * TRACKS}"),
         ("repeats", 5, "measurements of each way"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=whole_number(1),
-            default=default,
-            metavar="N",
-            help=f"{text}, default {default}",
-        )
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=whole_number(32),
-        metavar=("H", "W"),
-        default=(720, 1280),
-        help="of a frame, default 720 1280",
     )
+    add_counts(parser, counts, size=(720, 1280), of="a frame")
     return parser.parse_args(argv)
 
 

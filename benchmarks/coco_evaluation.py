@@ -22,9 +22,8 @@ import numpy as np
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from reporting import describe_machine, markdown_table, median_seconds
+from reporting import add_counts, describe_machine, markdown_table, median_seconds
 
-from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_core.masks.crop_rle import encode_around_foreground
 from mobileinst_core.postprocessing import PostProcessing
@@ -43,27 +42,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default, text in (
+    counts = (
         ("images", 20, "images"),
         ("results", 100, "results of an image"),
         ("objects", 7, "annotated objects of an image"),
         ("repeats", 5, "measurements of each way"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=whole_number(1),
-            default=default,
-            metavar="N",
-            help=f"{text}, default {default}",
-        )
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=whole_number(32),
-        metavar=("H", "W"),
-        default=(480, 640),
-        help="of an image, default 480 640",
     )
+    add_counts(parser, counts, size=(480, 640), of="an image")
     return parser.parse_args(argv)
 
 

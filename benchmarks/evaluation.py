@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_util
-from reporting import describe_machine, markdown_table, median_seconds
+from reporting import add_counts, describe_machine, markdown_table, median_seconds
 
-from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 
@@ -40,29 +39,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default, text in (
+    counts = (
         ("videos", 100, "videos"),
         ("frames", 30, "frames of a video"),
         ("tracks", 5, "annotated tracks of a video"),
         ("categories", 2, f"categories that they have, of {NUM_CATEGORIES}"),
         ("predictions", 15, "predicted tracks of a video"),
         ("repeats", 5, "measurements of each way"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=whole_number(1),
-            default=default,
-            metavar="N",
-            help=f"{text}, default {default}",
-        )
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=whole_number(32),
-        metavar=("H", "W"),
-        default=(720, 1280),
-        help="of a frame, default 720 1280",
     )
+    add_counts(parser, counts, size=(720, 1280), of="a frame")
     args = parser.parse_args(argv)
     if args.categories > NUM_CATEGORIES:
         parser.error(f"--categories {args.categories} is above {NUM_CATEGORIES}")

@@ -1,5 +1,6 @@
 """What a measurement was made on, median times of calls, and tables."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -9,6 +10,41 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
+
+from mobileinst_core.arguments import whole_number
+
+
+def add_counts(
+    parser: argparse.ArgumentParser,
+    counts: Sequence[tuple[str, int, str]],
+    *,
+    size: tuple[int, int],
+    of: str,
+) -> None:
+    """Add options for how much is generated.
+
+    Args:
+        parser: of the benchmark.
+        counts: name, default and meaning of each number.
+        size: default height and width, the option ``--size``.
+        of: what has that size, as in "a frame".
+    """
+    for name, default, text in counts:
+        parser.add_argument(
+            f"--{name}",
+            type=whole_number(1),
+            default=default,
+            metavar="N",
+            help=f"{text}, default {default}",
+        )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=whole_number(32),
+        metavar=("H", "W"),
+        default=size,
+        help=f"of {of}, default {size[0]} {size[1]}",
+    )
 
 
 def describe_machine() -> str:

@@ -10,13 +10,11 @@ data sets take; then ``--gt`` may be a file without annotations, as theirs are.
 """
 
 import argparse
-import gc
 import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -29,6 +27,7 @@ from mobileinst_core.command import command
 from mobileinst_core.errors import UserError
 
 from .metric import TrackEval
+from .reading import collection_paused
 from .results import GroundTruth, Results, load_ground_truth, load_results
 from .submission import write_archive
 
@@ -86,7 +85,7 @@ def evaluate_ytvis(
     Raises:
         UserError: the ground truth has no annotations, or a file cannot be read or is malformed.
     """
-    with _paused_garbage_collection():
+    with collection_paused():
         truth = gt if isinstance(gt, GroundTruth) else load_ground_truth(gt)
         if not truth.tracks:
             raise UserError(
@@ -99,18 +98,6 @@ def evaluate_ytvis(
     names = _unique_names(truth.categories)
     per_class = {names[key]: value for key, value in evaluation.ap_per_category().items()}
     return VideoMetrics(evaluation.summary(), per_class)
-
-
-@contextmanager
-def _paused_garbage_collection() -> Iterator[None]:
-    """No search for cycles, which would visit the many small objects of a file over and over."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _unique_names(categories: dict[int, str]) -> dict[int, str]:
@@ -145,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    with _paused_garbage_collection():
+    with collection_paused():
         truth = load_ground_truth(args.gt)
         results = load_results(args.results, truth)
         if args.zip:
