@@ -7,6 +7,7 @@ import multiprocessing.forkserver
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,9 @@ from torch import nn
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The scripts there are no package. At the end, so that none can hide an installed module.
+sys.path.append(str(REPOSITORY / "benchmarks"))
 
 pytest_plugins = ["exported_folders"]
 
@@ -50,10 +54,15 @@ def _processes_are_forked():
     context = multiprocessing.get_context("forkserver")
 
     def start(function: Callable, **options: object) -> None:
+        from processes import ONE_THREAD
+
         context.set_forkserver_preload(["mobileinst_d2.engine"])
         with pytest.MonkeyPatch.context() as patch:
             # Detectron2 gives each process a GPU of its own, if there are any.
             patch.setenv("CUDA_VISIBLE_DEVICES", "")
+            # The workers of the benchmarks come from the same server.
+            for name, value in ONE_THREAD.items():
+                patch.setenv(name, value)
             multiprocessing.forkserver.ensure_running()
         torch.multiprocessing.start_processes(function, start_method="forkserver", **options)
 

@@ -38,7 +38,7 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
   try {
     const Json manifest = read_manifest(path);
     if (manifest["format_version"].integer() != 4 || manifest["runtime"].string() != "ncnn")
-      throw std::runtime_error("it describes no model for ncnn in format 3");
+      throw std::runtime_error("it describes no model for ncnn in format 4");
     const std::vector<Json>& shape = manifest["input"]["shape"].items();
     if (shape.size() != 4) throw std::runtime_error("'input.shape' has not four numbers");
     height = shape[2].integer();

@@ -278,7 +278,7 @@ def test_an_epoch_has_all_annotated_frames_and_all_images(cfg, ratio):
     cfg.DATASETS.RATIO = ratio
     loader = build_train_loader(cfg)
     videos, images = loader.dataset.datasets
-    assert loader.frames_per_epoch == videos.num_frames + len(images)
+    assert loader.frames_per_epoch == len(videos) + len(images)
     assert loader.frames_per_sample == 2
 
 
