@@ -36,18 +36,18 @@ def one_batch(cfg):
 @pytest.mark.parametrize("kind", ["ytvis", "coco"])
 def test_training_and_testing_need_the_config_only(cfg, moving_shapes, kind):
     cfg.DATASETS.CUSTOM = [
-        entry(moving_shapes / "train", "shapes_train", kind),
-        entry(moving_shapes / "val", "shapes_val", kind),
+        entry(moving_shapes / "train", "own_train", kind),
+        entry(moving_shapes / "val", "own_val", kind),
     ]
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("shapes_train",), ("shapes_val",)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("own_train",), ("own_val",)
     register_custom_datasets(cfg)
     register_custom_datasets(cfg)
     batch = next(iter(build_train_loader(cfg)))
     assert len(batch) == 2
-    (sample,) = next(iter(build_test_loader(cfg, "shapes_val")))
+    (sample,) = next(iter(build_test_loader(cfg, "own_val")))
     assert len(sample["image"]) == (8 if kind == "ytvis" else 3)
-    assert MetadataCatalog.get("shapes_val").evaluator_type == kind
-    assert len(MetadataCatalog.get("shapes_train").thing_classes) == 4
+    assert MetadataCatalog.get("own_val").evaluator_type == kind
+    assert len(MetadataCatalog.get("own_train").thing_classes) == 4
 
 
 @pytest.mark.parametrize("kind", ["ytvis", "coco"])
