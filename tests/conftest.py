@@ -8,7 +8,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -110,15 +111,28 @@ def _signals_are_not_ignored():
             signal.signal(number, handler)
 
 
-@pytest.fixture(autouse=True)
-def clean_catalogs():
-    """Forget the data sets that a test registered."""
+@contextmanager
+def _catalogs_restored() -> Iterator[None]:
     datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
     yield
     DatasetCatalog.data.clear()
     DatasetCatalog.data.update(datasets)
     MetadataCatalog.data.clear()
     MetadataCatalog.data.update(metadata)
+
+
+@pytest.fixture(autouse=True)
+def clean_catalogs():
+    """Forget the data sets that a test registered."""
+    with _catalogs_restored():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clean_catalogs_of_fixtures():
+    """Forget those that fixtures of a module or of the session registered, after the module."""
+    with _catalogs_restored():
+        yield
 
 
 @pytest.fixture
