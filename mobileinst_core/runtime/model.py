@@ -245,8 +245,10 @@ class ExportedModel:
         )
 
     def _network(self) -> VideoNetwork:
-        for name in ("keyframe", "reuse"):
-            self._require(name, ())
+        self._require("keyframe", ())
+        # Where every frame is a key frame, nothing is reused.
+        if self.manifest.thresholds["tracking"]["clip_len"] > 1:
+            self._require("reuse", ())
         return VideoNetwork(self.keyframe, self.reuse, self.mask_stride, self.mask_upsampling)
 
     def _run(
@@ -268,6 +270,8 @@ class ExportedModel:
             available = ", ".join(graphs)
             if available == "image":
                 available += ", so it predicts single images and cannot track"
+            elif available == "keyframe":
+                available += ", which tracks with TEST.TRACKING.CLIP_LEN 1"
             raise ExportError(
                 f"the model was exported without the graph {name!r}; it has {available}"
             )

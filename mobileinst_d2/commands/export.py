@@ -50,6 +50,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="input size in pixels, multiples of what the model asks for (most: 64)",
     )
     add("--format", required=True, choices=WRITERS, help="the runtime to export for")
+    add(
+        "--graphs",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="graphs to export: keyframe and reuse (default: both, for images and videos; keyframe "
+        "alone tracks with TEST.TRACKING.CLIP_LEN 1), image (single images, with their masks)",
+    )
     add("--output", required=True, type=Path, metavar="DIR", help="folder to make")
     add("--overwrite", action="store_true", help="replace DIR if it is an exported folder")
     add("--fp16", action="store_true", help="store weights in half precision: half the space")
@@ -90,7 +98,11 @@ def export(args: argparse.Namespace) -> None:
     size = tuple(args.size)
     if not model.stretches_images:
         cfg.INPUT.FIXED_SIZE_TEST = size
-    options = {"overwrite": args.overwrite, "half_weights": args.fp16}
+    options = {
+        "graphs": args.graphs,
+        "overwrite": args.overwrite,
+        "half_weights": args.fp16,
+    }
     if args.int8:
         count = args.calibration_images
         # One more for each eight, to compare the result on.

@@ -42,12 +42,13 @@ def export_model(
     runtime: str,
     output_dir: str | Path,
     *,
+    graphs: Sequence[str] = (),
     overwrite: bool = False,
     half_weights: bool = False,
     calibration: Sequence[torch.Tensor] = (),
     held_out: Sequence[torch.Tensor] = (),
 ) -> Manifest:
-    """Export every graph of a model, run each and compare it with PyTorch.
+    """Export the graphs of a model, run each and compare it with PyTorch.
 
     The folder appears whole at the end, or not at all.
 
@@ -57,6 +58,9 @@ def export_model(
         size: (H, W) of the input.
         runtime: name in ``WRITERS``.
         output_dir: the folder to make.
+        graphs: names of those to export, see
+            :meth:`~mobileinst_d2.modeling.InstanceSegmentor.export_graphs`; () = ``keyframe`` and
+            ``reuse``, which serve images and videos, or ``image`` of a model that cannot track.
         overwrite: replace ``output_dir`` if it is an exported folder.
         half_weights: store weights in half precision, for half the space; see
             :func:`export_module`.
@@ -68,9 +72,9 @@ def export_model(
         The content of its model.json.
 
     Raises:
-        ExportError: the runtime is not installed, cannot express a graph, crashes on it or gives
-            something else than PyTorch; or it has no int8, or half precision is wanted with it; or
-            ``output_dir`` exists.
+        ExportError: the model has no such graph; the runtime is not installed, cannot express a
+            graph, crashes on it or gives something else than PyTorch; or it has no int8, or half
+            precision is wanted with it; or ``output_dir`` exists.
         ValueError: the size does not suit the model.
     """
     require_writer(runtime)
@@ -79,7 +83,7 @@ def export_model(
     if len(calibration) and half_weights:
         raise ExportError("weights are stored in int8 or in half precision, not in both")
     check_output_dir(output_dir, overwrite=overwrite)
-    modules = model.export_graphs(size)
+    modules = _choose_graphs(model.export_graphs(size), graphs)
     image_input = build_input(cfg, size, stretch=model.stretches_images)
     quantizer = None
     if len(calibration):
@@ -89,9 +93,9 @@ def export_model(
             *([fit_image(frame, size, **fit) for frame in part] for part in (calibration, held_out))
         )
     with _whole_folder(Path(output_dir)) as folder:
-        graphs = _export_graphs(runtime, modules, folder, quantizer, half_weights)
+        exported = _export_graphs(runtime, modules, folder, quantizer, half_weights)
         precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
-        manifest = build_manifest(cfg, model, runtime, image_input, graphs, quantizer, precision)
+        manifest = build_manifest(cfg, model, runtime, image_input, exported, quantizer, precision)
         write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, () if model.stretches_images else size)
         (folder / CONFIG_FILE).write_text(deployed.dump(), encoding="utf-8")
@@ -213,6 +217,17 @@ def build_manifest(
     )
 
 
+def _choose_graphs(modules: Mapping[str, nn.Module], names: Sequence[str]) -> dict[str, nn.Module]:
+    """Those of the names; without names all that are needed for images and videos."""
+    if unknown := sorted(set(names) - set(modules)):
+        raise ExportError(
+            f"the model has no graph {unknown[0]!r}; --graphs can be {', '.join(modules)}"
+        )
+    # All that `image` computes is in the graph of key frames.
+    chosen = names or set(modules) - ({"image"} if "keyframe" in modules else set())
+    return {name: module for name, module in modules.items() if name in chosen}
+
+
 def _export_graphs(
     runtime: str,
     modules: Mapping[str, nn.Module],
@@ -222,14 +237,14 @@ def _export_graphs(
 ) -> dict[str, dict]:
     """Write graphs, run them, compare them; their entries in the manifest.
 
-    All that the others compute is in the graph of key frames, so where there is one, its weights
-    serve ``reuse``, too, and images are predicted with it.
+    All that ``reuse`` computes is in the graph of key frames, so where there is one, its weights
+    serve both.
     """
     writer = WRITERS[runtime]
-    shared = {"image", "reuse"} if "keyframe" in modules else set()
+    shares = "reuse" in modules and "keyframe" in modules
     graphs = {}
     for name, module in modules.items():
-        if name in shared:
+        if shares and name == "reuse":
             continue
         logger.info("Graph %s for %s ...", name, runtime)
         example, path = module.example_input(), folder / f"{name}{writer.suffix}"
@@ -241,7 +256,7 @@ def _export_graphs(
             quantizer(folder, graphs[name])
         if writer.tune:
             writer.tune(folder, graphs[name])
-    if "reuse" in shared and "reuse" in modules:
+    if shares:
         outputs = modules["reuse"].output_names
         part = writer.share(folder, graphs["keyframe"], "reuse", outputs)
         graphs["reuse"], graphs["keyframe"] = part

@@ -47,6 +47,54 @@ def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
             np.testing.assert_allclose(output, tensor, atol=1e-5 * tensor.abs().max(), rtol=0)
 
 
+@pytest.mark.parametrize("runtime", [needs(runtime) for runtime in WRITERS])
+def test_the_graph_for_images_alone_finds_the_same_instances(network, exported, tmp_path, runtime):
+    folder = tmp_path / "exported"
+    export_model(network, small_config(), SIZE, runtime, folder, graphs=["image"])
+    image = noise_image(*SIZE, seed=3).permute(1, 2, 0).numpy()
+    model = ExportedModel.load(folder)
+    assert list(model.graphs) == ["image"]
+    expected, found = ExportedModel.load(exported(runtime)).predict(image), model.predict(image)
+    assert len(found) > 0
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    assert np.mean(found.masks == expected.masks) > 0.999
+    with pytest.raises(ExportError, match="it has image, so it predicts single images and cannot"):
+        model.offline_tracker()
+
+
+def test_the_graph_of_key_frames_alone_tracks_where_every_frame_is_one(network, exported, tmp_path):
+    folder = tmp_path / "exported"
+    export_model(network, small_config(), SIZE, "onnx", folder, graphs=["keyframe"])
+    frames = [noise_image(*SIZE, seed).permute(1, 2, 0).numpy() for seed in range(3)]
+
+    def track(folder, clip_len):
+        model = ExportedModel.load(folder, opts=["TEST.TRACKING.CLIP_LEN", str(clip_len)])
+        tracker = model.online_tracker(score_on=0.05)
+        return [tracker.step(frame) for frame in frames]
+
+    for found, expected in zip(track(folder, 1), track(exported("onnx"), 1), strict=True):
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        assert len(found) > 0
+        assert np.mean(found.masks == expected.masks) > 0.999
+    with pytest.raises(ExportError, match=r"without the graph 'reuse'.*CLIP_LEN 1"):
+        track(folder, 3)
+
+
+def test_all_graphs_can_be_in_one_folder(network, tmp_path):
+    graphs = ["image", "reuse", "keyframe"]
+    manifest = export_model(network, small_config(), SIZE, "onnx", tmp_path / "x", graphs=graphs)
+    assert sorted(manifest.graphs) == sorted(graphs)
+    # Key frames go on with what the graph of the others gives.
+    assert set(manifest.graphs["reuse"]["files"]) < set(manifest.graphs["keyframe"]["files"])
+    assert not set(manifest.graphs["image"]["files"]) & set(manifest.graphs["keyframe"]["files"])
+
+
+def test_a_graph_that_the_model_does_not_have_is_named(network, tmp_path):
+    with pytest.raises(ExportError, match="no graph 'masks'; --graphs can be image, keyframe, re"):
+        export_model(network, small_config(), SIZE, "onnx", tmp_path / "x", graphs=["masks"])
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("_graphs_run_in_processes")
 def test_a_mobileinst_in_ncnn_gives_what_pytorch_gives(tmp_path):
     network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))

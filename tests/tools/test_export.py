@@ -59,6 +59,7 @@ def test_a_trained_model_is_exported(trained, tmp_path, capsys):
         (["--int8", "--calibration", "shapes", "--fp16"], "--int8 and --fp16"),
         (["--int8", "--calibration", "shapes"], "--int8 is for --format onnx and openvino"),
         (["TEST.MASK_TRESHOLD", "0.5"], "no config key 'TEST.MASK_TRESHOLD'"),
+        (["--graphs", "keyframe", "masks"], "no graph 'masks'; --graphs can be image, key"),
         (["--weights", "gone.pth"], r"gone\.pth"),
     ],
 )
