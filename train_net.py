@@ -4,7 +4,7 @@
 Train on two GPUs (or, without any, in two CPU processes):
     python train_net.py --config-file configs/FILE.yaml --num-gpus 2
     torchrun --nproc_per_node 2 train_net.py --config-file configs/FILE.yaml
-Go on after an interruption:
+Resume after an interruption:
     python train_net.py --resume OUTPUT_DIR output/FOLDER
 Evaluate:
     python train_net.py --config-file configs/FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth

@@ -38,7 +38,7 @@ class LiveStages(NamedTuple):
         prepare: from the camera's frame to the network's image.
         network: the exported graph.
         association: of key frames.
-        masks: everything else: mask product, maskness, track manager, masks of the frame's size.
+        masks: everything else: mask product, mask score, track manager, masks of the frame's size.
         instances: how many are shown, per frame.
     """
 

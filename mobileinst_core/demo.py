@@ -263,7 +263,7 @@ def run_video(args: argparse.Namespace) -> None:
     if reader.num_damaged:
         raise UserError(
             f"{reader.num_damaged} of {reader.position} frames could not be decoded, see the "
-            "warnings. The others are done; a video goes on showing the frame before each."
+            "warnings. The others are done; a video keeps showing the frame before each."
         )
 
 

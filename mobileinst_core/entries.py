@@ -1,6 +1,6 @@
 """Entries of annotation files, checked one by one, and reports of what is wrong with them.
 
-Readers report a fault and go on with the rest; the report decides whether to stop.
+Readers report a fault and continue with the rest; the report decides whether to stop.
 """
 
 import math

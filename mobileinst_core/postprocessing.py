@@ -33,16 +33,16 @@ class Selection(NamedTuple):
 class PostProcessing:
     """What of a network's outputs is reported.
 
-    The procedure "sparseinst" gives each query its best class and a score with the maskness, of
+    The procedure "sparseinst" gives each query its best class and a score with the mask score, of
     which the best are taken; probabilities are resized to the image. "mask2former" takes the best
-    pairs of query and class, and then scores them with the maskness in the image, to whose size
+    pairs of query and class, and then scores them with the mask score in the image, to whose size
     the logits are resized. MobileInst and SparseInst are evaluated in the first way, Mask2Former
     and FastInst in the second.
 
     Attributes:
         score_threshold: class scores must be above it.
         mask_threshold: mask probability above which a pixel belongs to an instance.
-        mask_rescore: multiply scores by the maskness, the mean foreground probability of the mask.
+        mask_rescore: multiply scores by the mask score, the mean probability of the foreground.
         max_detections: results at most.
         procedure: "sparseinst" or "mask2former", see above.
     """
@@ -74,8 +74,8 @@ class PostProcessing:
 
         Args:
             scores: (N, K), class scores of each query or track; NaN is never chosen.
-            quality: (N,), the maskness of each; None = it does not count. Where it is 0 nothing is
-                reported.
+            quality: (N,), the mask score of each; None = it does not count. Where it is 0 nothing
+                is reported.
             labels: "best" gives each query its best class only, "all" every class.
 
         Returns:

@@ -41,7 +41,7 @@ class PrototypePostProcessing:
     Attributes:
         score_threshold: the best class score of a box must be above it.
         mask_threshold: mask probability above which a pixel belongs to an instance.
-        mask_rescore: multiply scores by the maskness, the mean foreground probability of the mask.
+        mask_rescore: multiply scores by the mask score, the mean probability of the foreground.
         max_detections: results at most.
         nms_threshold: overlap (IoU) with a better box of its class above which a box is dropped.
         nms_candidates: boxes of a class at most that take part.

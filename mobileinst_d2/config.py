@@ -143,11 +143,11 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.SCORE_THRESHOLD = 0.005
     # Mask probability above which a pixel belongs to the instance.
     cfg.TEST.MASK_THRESHOLD = 0.45
-    # Open for videos: multiply scores by the mean foreground probability of the mask ("maskness").
+    # Open for videos: multiply scores by the mask score, the mean foreground probability.
     cfg.TEST.MASK_RESCORE = True
-    # How results are chosen and masks resized: "sparseinst" (the best class of each query; maskness
-    # at the network's resolution; probabilities are resized) | "mask2former" (the best pairs of
-    # query and class; maskness in the image; logits are resized), as FastInst is evaluated.
+    # How results are chosen and masks resized: "sparseinst" (the best class of each query; mask
+    # score at the network's resolution; probabilities are resized) | "mask2former" (the best pairs
+    # of query and class; mask score in the image; logits are resized), as FastInst is evaluated.
     cfg.TEST.PROCEDURE = "sparseinst"
 
     # Suppression of boxes, in systems that need one (YOLACT).

@@ -32,7 +32,7 @@ void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
   kernels_ = std::move(outputs.kernels);
   Matrix& scores = outputs.scores;
   if (model_.mask_rescore) {
-    // Maskness only lowers scores. Tracks that stay hidden anyway go without.
+    // The mask score only lowers scores. Tracks that stay hidden anyway go without.
     const std::vector<int> tracks = tracks_.candidates(scores);
     const Planes logits = mask_product(kernels_, tracks, outputs.mask_features);
     for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {

@@ -54,7 +54,7 @@ export class LiveTracker {
     const { mask, mask_rescore: isRescored } = this.#model.manifest.thresholds;
     if (isRescored) {
       scores = { ...scores, data: scores.data.slice() };
-      // Maskness only lowers scores. Tracks that stay hidden anyway go without.
+      // The mask score only lowers scores. Tracks that stay hidden anyway go without.
       for (const track of this.#tracks.candidates(scores)) {
         const quality = maskness(this.#probabilities(track, features), mask);
         for (let k = 0; k < scores.columns; ++k) scores.data[track * scores.columns + k] *= quality;

@@ -8,7 +8,7 @@ Example::
     python demo/web/serve.py --model exported --https    for a phone in the same network
 
 Browsers give the camera to pages of localhost and to https pages alone. With --https a certificate
-is made that nobody has signed: the browser warns, and goes on if told to.
+is made that nobody has signed: the browser warns, and continues if told to.
 """
 
 import argparse

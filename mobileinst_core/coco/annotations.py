@@ -1,6 +1,6 @@
 """The one reader of COCO annotation files, which checks them entry by entry and mends what it can.
 
-As that of YouTube-VIS files it reports what it finds and goes on with the rest: training and
+As that of YouTube-VIS files it reports what it finds and continues with the rest: training and
 evaluation stop at the first error, and validation lists them all.
 """
 

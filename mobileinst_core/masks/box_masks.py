@@ -116,7 +116,7 @@ class BoxMasks:
         self._made: dict[int, _Part] = {}
 
     def quality(self) -> np.ndarray:
-        """The maskness of each mask: the mean probability of its foreground, 0 without one.
+        """The score of each mask: the mean probability of its foreground, 0 without one.
 
         Returns:
             (N,), float32.

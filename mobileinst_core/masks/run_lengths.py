@@ -112,7 +112,7 @@ def read_runs(codes: Sequence[str | list[int] | np.ndarray | None], pixels: Sequ
         lowest = np.minimum.reduceat(runs.min(axis=1), rows[:-1])
         index = int(((totals != pixels) | (lowest < 0)).argmax())
         raise MaskError(
-            f"the run lengths of a mask do not fill its frame of {pixels[index]} pixels; the mask "
+            f"the RLE runs of a mask do not fill its frame of {pixels[index]} pixels; the mask "
             "was made for another size or is damaged",
             index,
         )

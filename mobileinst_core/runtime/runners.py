@@ -114,7 +114,7 @@ class GraphRunner(ABC):
 
 
 class OnnxRunner(GraphRunner):
-    """ONNX Runtime on the CPU. Each file goes on with what the ones before it gave, by name."""
+    """ONNX Runtime on the CPU. Each file continues with what the ones before it gave, by name."""
 
     def _load(self, num_threads: int) -> None:
         self._sessions = [

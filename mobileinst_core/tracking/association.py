@@ -38,7 +38,7 @@ class Tracker(Protocol):
         """The state as arrays that are not written to later; empty before the first key frame."""
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from the state of another tracker of the same kind."""
+        """Resume from the state of another tracker of the same kind."""
 
 
 def associate(reference: np.ndarray | None, kernels: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class KeptMasks:
     """Takes the logits of each frame and gives those of one track in all frames.
 
     Only what is around foreground is kept, in single precision, so masks stay what they are. Up to
-    256 MiB are in memory. Longer videos go on in a temporary file.
+    256 MiB are in memory. Longer videos continue in a temporary file.
 
     Attributes:
         num_bytes: of all kept logits.

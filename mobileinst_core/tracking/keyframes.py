@@ -124,7 +124,7 @@ class KeyframeRunner:
         return state | {"since_keyframe": self._since_keyframe}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray | int]) -> None:
-        """Go on where another runner stopped.
+        """Resume where another runner stopped.
 
         Args:
             state: what :meth:`state_dict` of a runner with the same network and kind of tracker

@@ -141,8 +141,8 @@ class VideoTracks:
         """Start a video.
 
         Args:
-            postprocessing: what is reported. Maskness is averaged over the frames that show the
-                track.
+            postprocessing: what is reported. The mask score is averaged over the frames that show
+                the track.
             score_pool: "prob_mean", "logit_mean" or "max" over frames.
             labels_per_track: "best" or "all", see :meth:`PostProcessing.select`.
             presence_threshold: at key frames, tracks with a best score below it are absent.
@@ -310,7 +310,7 @@ class _TrackScores:
         return 1 / (1 + np.exp(-mean)) if self.pool == "logit_mean" else mean
 
     def quality(self) -> np.ndarray:
-        """(N,), the mean maskness over the frames that show the track."""
+        """(N,), the mean mask score over the frames that show the track."""
         return self.quality_sum / self.quality_frames.clip(min=1)
 
 

@@ -106,7 +106,7 @@ class OnlineTracker:
         """Track the next frame.
 
         A step that fails before the masks are made, for instance in the network, changes nothing:
-        the stream goes on with the next frame.
+        the stream continues with the next frame.
 
         Args:
             frame: (H, W, 3), uint8, BGR as OpenCV reads it. The size may change in mid-stream.
@@ -157,7 +157,7 @@ class OnlineTracker:
         return {**self.runner.state_dict(), **state, "frame_index": self.frame_index}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray | int]) -> None:
-        """Go on where another stream stopped, with the same network and association.
+        """Resume where another stream stopped, with the same network and association.
 
         Args:
             state: what :meth:`state_dict` gave.
@@ -192,7 +192,7 @@ class OnlineTracker:
         if frame.is_keyframe:
             scores = frame.scores
             if self.postprocessing.mask_rescore:
-                # Maskness only lowers scores. Tracks that stay hidden anyway go without.
+                # The mask score only lowers scores. Tracks that stay hidden anyway go without.
                 candidates = self.tracks.candidates(scores)
                 masks = frame.masks(self.postprocessing, candidates)
                 quality = np.ones(len(scores), np.float32)

@@ -147,7 +147,7 @@ class TrackManager:
         return {k: x for k, x in state.items() if x is not None} | {"next_id": self._next_id}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray | int]) -> None:
-        """Go on from a state that :meth:`state_dict` gave."""
+        """Resume from a state that :meth:`state_dict` gave."""
         self._next_id = int(state["next_id"])
         for name in _PER_TRACK:
             setattr(self, f"_{name}", state.get(name))

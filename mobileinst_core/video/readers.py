@@ -48,7 +48,7 @@ class VideoReader:
 
     Damaged frames are skipped with a warning, and so are frames of a live source that come
     while the caller is busy; `position` counts them, and the times of the others stay what they
-    are. Frames of another size are fitted into the size of the first, with bars.
+    are. Frames of another size are fitted into the size of the first, letterboxed.
 
     Attributes:
         name: what to call outputs made of it: the file's stem, the folder's name, "camera0".
@@ -123,7 +123,7 @@ class VideoReader:
             yield frame.pixels
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Yield frames with their places. A second iteration goes on where the first stopped.
+        """Yield frames with their places. A second iteration continues where the first stopped.
 
         Raises:
             StreamLostError: after the last frame of a camera or stream, unless ``end`` was reached.
@@ -200,7 +200,7 @@ class VideoReader:
             self._warned_of_size = True
             logger.warning(
                 "%s changes its size from %dx%d to %dx%d; such frames are fitted into the first "
-                "size, with bars.",
+                "size, letterboxed.",
                 self._source.label,
                 *self._size,
                 width,

@@ -138,7 +138,7 @@ class VideoWriter:
         self._append(time)
 
     def hold(self, time: float) -> None:
-        """Go on showing the last frame.
+        """Keep showing the last frame.
 
         Args:
             time: when the video ends, in seconds; nothing happens if it is as long.

@@ -1,6 +1,6 @@
 """The one reader of YouTube-VIS annotation files, which checks them entry by entry.
 
-What it finds it reports, and goes on with the rest: training stops at the first error, the metric
+What it finds it reports, and continues with the rest: training stops at the first error, the metric
 skips faults of what it does not look at, and validation lists them all.
 """
 

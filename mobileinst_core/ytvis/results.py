@@ -187,7 +187,7 @@ class Results:
 def load_results(source: str | PathLike[str] | list[dict[str, Any]], truth: GroundTruth) -> Results:
     """Read predicted tracks in the format that the evaluation servers take.
 
-    Masks may also be polygons or uncompressed run lengths, and further keys are ignored.
+    Masks may also be polygons or uncompressed RLE, and further keys are ignored.
 
     Args:
         source: path of the JSON file, or its content.

@@ -109,7 +109,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         self._write(path, lambda file: file.write(last_filename_basename.encode()))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Go on from the last checkpoint, or load weights only.
+        """Resume from the last checkpoint, or load weights only.
 
         Args:
             path: weights to load when there is nothing to resume; empty for none.
@@ -322,7 +322,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         for path in sorted(others, key=os.path.getmtime, reverse=True):
             if _is_resumable(path):
                 return (
-                    f"The newest good checkpoint is {path}: to go on from it, write "
+                    f"The newest good checkpoint is {path}: to resume from it, write "
                     f"{os.path.basename(path)} into {tag}."
                 )
         return f"No other checkpoint in {self.save_dir} can be resumed; start without --resume."

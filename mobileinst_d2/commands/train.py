@@ -27,7 +27,7 @@ Examples, in a clone of the project with `python train_net.py` in place of mobil
 
 Train on two GPUs (or, without any, in two CPU processes):
     $ mobileinst-train --config-file FILE.yaml --num-gpus 2
-Go on after an interruption:
+Resume after an interruption:
     $ mobileinst-train --resume OUTPUT_DIR FOLDER
 Evaluate:
     $ mobileinst-train --config-file FILE.yaml --eval-only MODEL.WEIGHTS FILE.pth

@@ -166,7 +166,7 @@ class Trainer(DefaultTrainer):
         ]
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR, or load MODEL.WEIGHTS.
+        """Resume from the last checkpoint in OUTPUT_DIR, or load MODEL.WEIGHTS.
 
         Args:
             resume: whether to look for a checkpoint; without, one that is there is warned of.
@@ -174,7 +174,7 @@ class Trainer(DefaultTrainer):
         if not resume and self.checkpointer.has_checkpoint():
             logger.warning(
                 "%s holds a training already, up to %s: its checkpoints and results are replaced, "
-                "its metrics and logs continued. --resume goes on with it; another OUTPUT_DIR "
+                "its metrics and logs continued. --resume continues it; another OUTPUT_DIR "
                 "keeps it.",
                 self.cfg.OUTPUT_DIR,
                 os.path.basename(self.checkpointer.get_checkpoint_file()),
@@ -190,7 +190,7 @@ class Trainer(DefaultTrainer):
         if 0 < self.max_iter <= self.start_iter:
             logger.info(
                 "There is nothing to do: the training in %s has done %d iterations of %d. A larger "
-                "SOLVER.MAX_ITER or SOLVER.EPOCHS goes on with it, --eval-only evaluates it.",
+                "SOLVER.MAX_ITER or SOLVER.EPOCHS continues it, --eval-only evaluates it.",
                 self.cfg.OUTPUT_DIR,
                 self.start_iter,
                 self.max_iter,

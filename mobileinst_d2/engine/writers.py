@@ -43,7 +43,7 @@ class _NewScalars(EventWriter):
 class CSVWriter(_NewScalars):
     """A table for spreadsheets: one row per iteration that was written, one column per number.
 
-    A column that comes later is added to the rows before. A resumed training goes on in the table.
+    A column that comes later is added to the rows before. A resumed training continues the table.
     """
 
     def __init__(self, path: str) -> None:
@@ -113,7 +113,7 @@ class WandbWriter(_NewScalars):
     """Weights & Biases. Its own environment variables choose project, name and mode."""
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Begin a run, or go on with that of the same folder.
+        """Begin a run, or resume that of the same folder.
 
         Args:
             cfg: the config, which is logged with the run.
@@ -195,7 +195,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _run_id(cfg: CfgNode) -> str:
-    """The same for every start in a folder, so that a resumed training goes on with its run."""
+    """The same for every start in a folder, so that a resumed training continues its run."""
     path = os.path.join(cfg.OUTPUT_DIR, "wandb_id.txt")
     if not os.path.isfile(path):
         with open(path, "w", encoding="utf-8") as file:

@@ -80,7 +80,7 @@ def _halve_weights(path: Path) -> None:
 
 
 def share_onnx(folder: Path, graph: Graph, name: str, outputs: Names) -> tuple[Graph, Graph]:
-    """Cut the file in two: what the outputs need, and the rest, which goes on; see `Writer`.
+    """Cut the file in two: what the outputs need, and the rest, fed by it; see `Writer`.
 
     Raises:
         ExportError: nothing is left for one of the two.

@@ -78,7 +78,7 @@ def test_masks_and_errors_are_those_of_lists(tmp_path):
         np.testing.assert_array_equal(mask_util.decode(rle), mask)
     lists[13]["counts"][-1] += 1
     path.write_text(json.dumps(content_of(lists)))
-    with pytest.raises(UserError, match="annotation 5 of video 70, frame 1: the run lengths"):
+    with pytest.raises(UserError, match="annotation 5 of video 70, frame 1: the RLE"):
         load_records(path, "")
 
 

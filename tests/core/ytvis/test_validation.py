@@ -84,7 +84,7 @@ def test_all_faults_of_one_file_are_named(content):
         assert message in found
     for start in (
         "annotation 8 of video 70, frame 0: a mask has size [16, 12]",
-        "annotation 8 of video 70, frame 1: the run lengths",
+        "annotation 8 of video 70, frame 1: the RLE",
     ):
         assert [message for message in found if message.startswith(start)]
     assert len(found) == 18
