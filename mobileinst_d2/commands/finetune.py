@@ -27,7 +27,7 @@ from mobileinst_d2.engine.finetune import Plan, plan_training, summarize_data
 
 from . import train
 
-__all__ = ["main", "plan_command"]
+__all__ = ["main", "plan_command", "shell_line"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,11 @@ def _split_images(content: dict, *, val_fraction: float) -> tuple[dict, dict]:
     )
 
 
+def shell_line(arguments: Sequence[str]) -> str:
+    """Arguments as a line for a shell, readable: strings within values get double quotes."""
+    return shlex.join(x if '"' in x else x.replace("'", '"') for x in arguments)
+
+
 def _flatten(overrides: dict[str, Any]) -> list[str]:
     return [str(x) for pair in overrides.items() for x in pair]
 
@@ -195,5 +200,5 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         logger.info("%s.", reason)
     for warning in plan.warnings:
         logger.warning("%s", warning)
-    logger.info("The same training: mobileinst-train %s", shlex.join(arguments))
+    logger.info("The same training: mobileinst-train %s", shell_line(arguments))
     return None if args.plan_only else train.invoke_main(arguments)

@@ -156,6 +156,7 @@ def plan_training(
         return value
 
     _plan_classes(decide, data, plan)
+    _plan_weights(cfg, plan)
     _plan_backbone(decide, cfg, data)
     _plan_sizes(decide, cfg, data, plan)
     _plan_schedule(decide, cfg, data, num_processes, "SOLVER.EPOCHS" in chosen)
@@ -176,6 +177,19 @@ def _plan_classes(decide: Any, data: DataSummary, plan: Plan) -> None:
             f"no object in the training set has the class {', '.join(empty)}: it cannot be learned "
             "and its AP is undefined or 0. Take it out of 'categories' if it is not wanted."
         )
+
+
+def _plan_weights(cfg: CfgNode, plan: Plan) -> None:
+    """Say what the training starts from; what starts at random is named when weights are loaded."""
+    key = "MODEL.WEIGHTS" if cfg.MODEL.WEIGHTS else "MODEL.BACKBONE.WEIGHTS"
+    weights = cfg.MODEL.WEIGHTS or cfg.MODEL.BACKBONE.WEIGHTS
+    if weights == "timm":
+        what = "public weights, from timm's cache or a download; a file may be named instead"
+    elif weights:
+        what = "the training starts from them"
+    else:
+        key, weights, what = "MODEL.WEIGHTS", "''", "no weights, everything starts at random"
+    plan.reasons.append(f"{key} {weights}: {what}")
 
 
 def _plan_backbone(decide: Any, cfg: CfgNode, data: DataSummary) -> None:

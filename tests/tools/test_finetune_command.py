@@ -1,6 +1,8 @@
 """From annotated files to a training, by one command."""
 
+import ast
 import json
+import shlex
 from pathlib import Path
 
 import finetune
@@ -47,6 +49,13 @@ def test_the_line_that_is_shown_can_be_typed_on_another_machine(shapes, tmp_path
     assert shown[:2] == ["--config-file", "finetune/video.yaml"]
     assert "--num-gpus" not in shown
     assert not any("mobileinst_d2" in text or "configs" in text for text in shown)
+    line = command.shell_line(shown)
+    typed = dict(zip(shlex.split(line)[::2], shlex.split(line)[1::2], strict=True))
+    meant = dict(zip(shown[::2], shown[1::2], strict=True))
+    key = "DATASETS.CUSTOM"
+    assert ast.literal_eval(typed.pop(key)) == ast.literal_eval(meant.pop(key))
+    assert typed["SOLVER.MAX_ITER"] == meant["SOLVER.MAX_ITER"]
+    assert '"\'"' not in line  # the shell's way to write a quote within quotes
     shown, _ = command.plan_command(command.parse_args([*arguments, "--num-gpus", "2"]))
     assert shown[2:4] == ["--num-gpus", "2"]
 
