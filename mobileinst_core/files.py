@@ -67,7 +67,7 @@ def parse_json(content: bytes, path: str | os.PathLike) -> Any:
         pass
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
 
 

@@ -21,15 +21,15 @@ import numpy as np
 from tabulate import tabulate
 
 from mobileinst_core.arguments import probability
-from mobileinst_core.command import command
-from mobileinst_core.errors import UserError, naming
-from mobileinst_core.files import read_json
-from mobileinst_core.ytvis.diagnosis import Diagnosis, VideoErrors, diagnose
-from mobileinst_core.ytvis.images import (
+from mobileinst_core.coco.videos import (
     image_results_as_videos,
     images_as_videos,
     is_video_file,
 )
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError, naming
+from mobileinst_core.files import read_json
+from mobileinst_core.ytvis.diagnosis import Diagnosis, VideoErrors, diagnose
 from mobileinst_core.ytvis.results import load_ground_truth, load_results
 
 matplotlib.use("Agg")
@@ -59,9 +59,9 @@ def load(args: argparse.Namespace) -> Diagnosis:
     content, entries = read_json(args.gt), read_json(args.results)
     if not isinstance(entries, list):
         raise UserError(f"{args.results} must be a list of results")
-    if not is_video_file(content):
-        content, entries = images_as_videos(content), image_results_as_videos(entries)
     with naming(args.gt):
+        if not is_video_file(content):
+            content, entries = images_as_videos(content), image_results_as_videos(entries)
         truth = load_ground_truth(content)
     if not truth.tracks:
         raise UserError(f"{args.gt} has no annotations to compare with")

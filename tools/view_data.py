@@ -18,16 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileinst_core.arguments import positive_number, probability, whole_number
+from mobileinst_core.coco.videos import (
+    image_results_as_videos,
+    images_as_videos,
+    is_video_file,
+)
 from mobileinst_core.command import command
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.video.contact_sheet import contact_sheet
 from mobileinst_core.video.images import write_image
-from mobileinst_core.ytvis.images import (
-    image_results_as_videos,
-    images_as_videos,
-    is_video_file,
-)
+from mobileinst_core.ytvis.results import load_ground_truth, load_results
 from mobileinst_core.ytvis.viewer import DataViewer
 
 SHEET = "contact_sheet.jpg"
@@ -77,9 +78,13 @@ def draw_files(args: argparse.Namespace) -> None:
     results = None if args.results is None else read_json(args.results)
     if results is not None and not isinstance(results, list):
         raise UserError(f"{args.results} must be a list of results")
-    if not is_video_file(content):
-        results = None if results is None else image_results_as_videos(results)
-        content = images_as_videos(content)
+    with naming(args.json):
+        if not is_video_file(content):
+            results = None if results is None else image_results_as_videos(results)
+            content = images_as_videos(content)
+        truth = None if results is None else load_ground_truth(content)
+    with naming(args.results or args.json):
+        results = None if truth is None else load_results(results, truth).entries()
     with naming(args.json):
         viewer = DataViewer(content, args.images, results=results, min_score=args.score)
     unknown = [key for key in args.ids or () if key not in viewer.videos]

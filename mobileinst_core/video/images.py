@@ -121,7 +121,7 @@ def read_image(
         ImageSizeError: it has another size.
     """
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, Image.open(file) as image:
             rgb, orientation = decode(image)
     except FileNotFoundError as error:
         raise ImageReadError(f"there is no image file {path}.") from error
@@ -153,7 +153,7 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
         ImageReadError: the file is missing or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, Image.open(file) as image:
             return upright_size(image)
     except (UnidentifiedImageError, *_READ_ERRORS) as error:
         raise ImageReadError(f"cannot read the image {path}: {error}") from error

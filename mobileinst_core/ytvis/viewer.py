@@ -41,7 +41,7 @@ class DataViewer:
         Args:
             content: of an annotation file in the YouTube-VIS format.
             image_root: folder that its file names are relative to.
-            results: entries of a results file.
+            results: entries of a results file, checked.
             min_score: score from which results are drawn.
 
         Raises:
@@ -88,7 +88,8 @@ class DataViewer:
             wanted = np.linspace(0, video.length - 1, count).round().astype(int).tolist()
         for number in wanted:
             path = self._root / video.file_names[number]
-            image = read_image(str(path), "BGR", size=(video.height, video.width))
+            size = video.height, video.width
+            image = read_image(path, "BGR", size=size, allow_transposed=True)
             drawn = [self._draw(image, video, self._truth[video_id], number, "ground truth")]
             if self._results is not None:
                 mark = f"results from {self._min_score:g}"

@@ -15,10 +15,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from mobileinst_core.coco.videos import images_as_videos, is_video_file
 from mobileinst_core.command import command
 from mobileinst_core.errors import ConfigError, UserError, naming
 from mobileinst_core.files import read_json, write_json
-from mobileinst_core.ytvis.images import images_as_videos, is_video_file
 from mobileinst_core.ytvis.split import split_videos
 from mobileinst_d2.data.datasets import keep_records
 from mobileinst_d2.data.datasets.classes import dataset_class_names
@@ -141,7 +141,7 @@ def _hold_out(args: argparse.Namespace, content: dict) -> dict[str, tuple[Path, 
     """Part the training file in two, in OUTPUT_DIR; nothing where there is too little."""
     json_file, images = args.train
     unit = "videos" if is_video_file(content) else "images"
-    if len(content[unit]) < _MIN_TO_SPLIT:
+    if not isinstance(content[unit], list) or len(content[unit]) < _MIN_TO_SPLIT:
         return {}
     with naming(json_file):
         split = split_videos if unit == "videos" else _split_images

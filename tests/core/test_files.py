@@ -45,3 +45,9 @@ def test_damaged_json_is_named(tmp_path):
         read_json(path)
     with pytest.raises(UserError, match=r"cannot read .*nowhere\.json: No such file"):
         read_json(tmp_path / "nowhere.json")
+
+
+def test_json_that_is_nested_without_end_is_named(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"deep\.json is not valid JSON"):
+        read_json(tmp_path / "deep.json")

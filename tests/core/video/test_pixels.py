@@ -52,6 +52,18 @@ def test_every_orientation_is_read_as_displayed(tmp_path, shown, suffix, orienta
     assert read_image_size(path) == shown.shape[:2]
 
 
+@pytest.mark.parametrize("kind", ["I;16", "L", "P", "RGBA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_files_that_can_be_mapped_into_memory(tmp_path, kind, orientation):
+    # Pillow maps such uncompressed TIFF files by their names, with the sides already exchanged.
+    path, shown = tmp_path / "a.tif", np.arange(24 * 40, dtype=np.uint16).reshape(24, 40) * 64
+    stored = np.ascontiguousarray(STORED[orientation](shown))
+    image = Image.fromarray(stored if kind == "I;16" else (stored >> 8).astype(np.uint8))
+    image.convert(kind).save(path, tiffinfo={ORIENTATION: orientation})
+    assert np.array_equal(read_image(path)[..., 0], shown >> 8)
+    assert read_image_size(path) == shown.shape
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_annotations_of_stored_pixels_are_told_from_transposed_frames(tmp_path, shown, suffix):
     path, size = tmp_path / f"a{suffix}", shown.shape[:2]
