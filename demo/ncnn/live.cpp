@@ -1,6 +1,7 @@
 #include "live.h"
 
 #include <chrono>
+#include <stdexcept>
 #include <utility>
 
 namespace {
@@ -26,6 +27,12 @@ void for_each_mask(const Planes& logits, float threshold, Use use) {
 }
 
 }  // namespace
+
+LiveTracker::LiveTracker(const Model& model, int clip_len)
+    : model_(model), clip_len_(clip_len), tracks_(model.track_options) {
+  if (clip_len > 1 && !model.can_reuse)
+    throw std::runtime_error("the model was exported without the graph 'reuse': it tracks with a clip length of 1");
+}
 
 void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
   association_.associate(outputs.kernels, outputs.scores);

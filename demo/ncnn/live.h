@@ -21,9 +21,9 @@ struct Timings {
 
 class LiveTracker {
  public:
-  // Every clip_len-th frame is a key frame; the others reuse its kernels.
-  LiveTracker(const Model& model, int clip_len)
-      : model_(model), clip_len_(clip_len), tracks_(model.track_options) {}
+  // Every clip_len-th frame is a key frame; the others reuse its kernels. Throws std::runtime_error
+  // if the model was exported without the graph for these.
+  LiveTracker(const Model& model, int clip_len);
 
   // Starts a new video. Identities start at 1 again.
   void reset();

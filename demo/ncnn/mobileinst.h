@@ -21,7 +21,8 @@ extern "C" {
 typedef struct MobileInst MobileInst;
 
 typedef struct {
-  int clip_len; /* every clip_len-th frame is a key frame, the others reuse its kernels; 0 = as exported */
+  int clip_len; /* every clip_len-th frame is a key frame, the others reuse its kernels; 0 = as exported;
+                   only 1 if the model was exported with key frames alone */
   int threads;  /* CPU threads; 0 = 1 */
   int fp16;     /* not 0: store and compute in half precision where the processor can */
 } MobileInstOptions;

@@ -55,9 +55,14 @@ Model::Model(const std::string& folder, int threads, bool fp16) {
       throw std::runtime_error("'mask_upsampling' is not 2");
     read_thresholds(manifest["thresholds"]);
     for (const Json& name : manifest["class_names"].items()) class_names.push_back(name.string());
+    const std::vector<std::string>& graphs = manifest["graphs"].keys();
+    const auto has = [&](const char* name) { return std::count(graphs.begin(), graphs.end(), name) > 0; };
+    if (!has("keyframe"))
+      throw std::runtime_error("the model was exported without the graph 'keyframe' and cannot track");
     load(keyframe_, "keyframe", {{"kernels", 2}, {"scores", 2}, {"mask_features", 3}}, manifest, folder,
          option);
-    load(reuse_, "reuse", {{"mask_features", 3}}, manifest, folder, option);
+    can_reuse = has("reuse");
+    if (can_reuse) load(reuse_, "reuse", {{"mask_features", 3}}, manifest, folder, option);
     check_shapes();
   } catch (const std::exception& error) {
     throw std::runtime_error(path + ": " + error.what());
@@ -70,7 +75,7 @@ void Model::check_shapes() const {
   if (keyframe_.outputs.at("scores").shape != scores)
     throw std::runtime_error("the shapes of scores, kernels and class_names do not fit each other");
   const std::vector<int> features{kernels[1], height / 8, width / 8};
-  for (const Graph* graph : {&keyframe_, &reuse_})
+  for (const Graph* graph : {&keyframe_, can_reuse ? &reuse_ : &keyframe_})
     if (graph->outputs.at("mask_features").shape != features)
       throw std::runtime_error("the shapes of mask_features, kernels and the input do not fit each other");
 }

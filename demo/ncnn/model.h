@@ -32,8 +32,9 @@ class Model {
   int clip_len = 1;
   TrackOptions track_options;
   std::vector<std::string> class_names;
+  bool can_reuse = false;  // it was exported with the graph for that
 
-  // The graphs. The image must not be larger than width x height.
+  // The graphs. The image must not be larger than width x height. reuse() needs can_reuse.
   KeyframeOutputs keyframe(const Image& image) const;
   Planes reuse(const Image& image) const;
 

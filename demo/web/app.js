@@ -29,8 +29,9 @@ async function load() {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = new URL('ort/', location.href).href;
   model = await Model.load(ort, read, (name) => say(`Loading ${name} ...`));
-  clipLen.value = model.manifest.thresholds.tracking.clip_len;
-  for (const element of [file, camera, clipLen]) element.disabled = false;
+  clipLen.value = model.canReuse ? model.manifest.thresholds.tracking.clip_len : 1;
+  for (const element of [file, camera]) element.disabled = false;
+  clipLen.disabled = !model.canReuse;
   document.body.dataset.ready = 'true';
   say(`Ready: ${model.width}x${model.height}, ${model.manifest.class_names.join(', ')}.`);
 }

@@ -16,6 +16,8 @@ export class LiveTracker {
 
   // Every clipLen-th frame is a key frame; the others reuse its kernels.
   constructor(model, clipLen = model.manifest.thresholds.tracking.clip_len) {
+    if (clipLen > 1 && !model.canReuse)
+      throw new Error('the model was exported without the graph reuse: it tracks with a clip length of 1');
     this.#model = model;
     this.#clipLen = clipLen;
     this.reset();

@@ -19,7 +19,8 @@ export class Model {
     const manifest = JSON.parse(new TextDecoder().decode(await read('model.json')));
     check(manifest);
     const sessions = {}; // by file: graphs share files
-    const files = ['keyframe', 'reuse'].flatMap((name) => Object.keys(manifest.graphs[name].files));
+    const graphs = ['keyframe', 'reuse'].filter((name) => name in manifest.graphs);
+    const files = graphs.flatMap((name) => Object.keys(manifest.graphs[name].files));
     for (const file of new Set(files)) {
       progress(file);
       const bytes = await read(file);
@@ -37,6 +38,11 @@ export class Model {
   async keyframe(image) {
     const { kernels, scores, mask_features: features } = await this.#run('keyframe', image);
     return { kernels: matrix(kernels), scores: matrix(scores), features: planes(features) };
+  }
+
+  // Whether the model was exported with the graph for frames that reuse the kernels of a key frame.
+  get canReuse() {
+    return 'reuse' in this.manifest.graphs;
   }
 
   // The mask features alone.
@@ -68,8 +74,7 @@ function check(manifest) {
     refuse(`format_version is ${manifest.format_version}, this page reads ${FORMAT_VERSION}: export the model again`);
   if (manifest.runtime !== 'onnx')
     refuse(`the model is for ${manifest.runtime}: export it with tools/export.py --format onnx`);
-  for (const name of ['keyframe', 'reuse'])
-    if (!(name in manifest.graphs)) refuse(`the model was exported without the graph ${name}`);
+  if (!('keyframe' in manifest.graphs)) refuse('the model was exported without the graph keyframe and cannot track');
   const { mode } = manifest.thresholds.tracking;
   if (mode !== 'prev') refuse(`thresholds.tracking.mode is ${mode}, this page associates in the mode prev`);
 }

@@ -179,7 +179,9 @@ def changed(manifest, path, value):
         ("thresholds.tracking.mode", "ema", "prev"),
         ("class_names", "ant", "class_names"),
         ("class_names", ["ant"], "class_names"),
-        ("graphs.keyframe", None, "'graphs.keyframe' is missing"),
+        ("graphs", {"image": {}}, "without the graph 'keyframe' and cannot track"),
+        ("graphs.keyframe", None, "without the graph 'keyframe' and cannot track"),
+        ("graphs.reuse", None, "without the graph 'reuse': it tracks with a clip length of 1"),
         ("graphs.keyframe.outputs.kernels.tensor", "nothing", "nothing"),
         ("graphs.keyframe.outputs.kernels.shape", [1, 9, 32], "kernels"),
         ("graphs.keyframe.outputs.scores.shape", [1, 9, 4], "scores"),
@@ -198,6 +200,22 @@ def test_names_what_is_wrong_in_the_manifest(
     error = done.stderr.decode()
     assert "error: " in error
     assert message in error
+
+
+def test_a_folder_of_key_frames_alone_tracks_where_every_frame_is_one(
+    program, exported, damaged, frame_folder, tmp_path
+):
+    folder, manifest = damaged
+    (folder / "model.json").write_text(changed(manifest, "graphs.reuse", None))
+    for name, model in (("expected", exported), ("found", folder)):
+        done = run(program, model, frame_folder, tmp_path / name, "--clip-len", 1, "--no-images")
+        assert done.returncode == 0, done.stderr.decode()
+    assert any(line["instances"] for line in read_lines(tmp_path / "found"))
+    assert read_lines(tmp_path / "found") == read_lines(tmp_path / "expected")
+    done = run(program, folder, "--benchmark", 2, "--clip-len", 1)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = [line.split()[:3] for line in done.stdout.decode().splitlines()[2:]]
+    assert [rows[0], rows[1][1:]] == [["key", "frames", "2"], ["objects", "per"]]
 
 
 @pytest.mark.parametrize(

@@ -56,26 +56,50 @@ def serve(repository):
     return serve
 
 
-def test_tracks_as_the_python_code_does(exported, frames, page, runtime, repository, tmp_path):
+@pytest.fixture
+def track_in_node(frames, page, runtime, repository, tmp_path):
+    """Tracks the frames with a folder; the finished process, and a folder with what it wrote."""
     if shutil.which("node") is None:
         pytest.skip("Node is missing")
-    described = []
-    for t, frame in enumerate(frames):
-        path = tmp_path / f"{t}.rgba"
-        path.write_bytes(cv2.cvtColor(frame, cv2.COLOR_BGR2RGBA).tobytes())
-        described.append({"file": str(path), "width": frame.shape[1], "height": frame.shape[0]})
-    places = {"runtime": runtime, "page": page, "model": exported}
-    places |= {"results": tmp_path / "results.json", "masks": tmp_path / "masks"}
-    request = {name: str(path) for name, path in places.items()} | {"frames": described}
-    (tmp_path / "request.json").write_text(json.dumps(request))
-    script = repository / "tests" / "demo" / "web_track.mjs"
-    command = ["node", str(script), str(tmp_path / "request.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    def track(model, **options):
+        described = []
+        for t, frame in enumerate(frames):
+            path = tmp_path / f"{t}.rgba"
+            path.write_bytes(cv2.cvtColor(frame, cv2.COLOR_BGR2RGBA).tobytes())
+            described.append({"file": str(path), "width": frame.shape[1], "height": frame.shape[0]})
+        places = {"runtime": runtime, "page": page, "model": model}
+        places |= {"results": tmp_path / "results.json", "masks": tmp_path / "masks"}
+        request = {name: str(path) for name, path in places.items()} | {"frames": described}
+        (tmp_path / "request.json").write_text(json.dumps(request | options))
+        script = repository / "tests" / "demo" / "web_track.mjs"
+        command = ["node", str(script), str(tmp_path / "request.json")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120), tmp_path
+
+    return track
+
+
+@pytest.fixture
+def without(exported, tmp_path):
+    """A copy of the exported folder whose model.json lacks a graph."""
+
+    def remove(name):
+        folder = shutil.copytree(exported, tmp_path / f"without_{name}")
+        manifest = json.loads((folder / "model.json").read_text())
+        del manifest["graphs"][name]
+        (folder / "model.json").write_text(json.dumps(manifest))
+        return folder
+
+    return remove
+
+
+def test_tracks_as_the_python_code_does(exported, frames, track_in_node):
+    done, folder = track_in_node(exported)
     assert done.returncode == 0, done.stderr
 
     tracker = ExportedModel.load(exported).online_tracker()
-    lines = json.loads((tmp_path / "results.json").read_text())
-    pixels = np.fromfile(tmp_path / "masks", bool)
+    lines = json.loads((folder / "results.json").read_text())
+    pixels = np.fromfile(folder / "masks", bool)
     for line, frame in zip(lines, frames, strict=True):
         expected, found = tracker.step(frame), line["instances"]
         assert line["isKeyframe"] == tracker.is_keyframe
@@ -88,6 +112,31 @@ def test_tracks_as_the_python_code_does(exported, frames, page, runtime, reposit
     assert len(pixels) == 0
     ids = [[x["id"] for x in line["instances"]] for line in lines]
     assert len({identity for frame in ids for identity in frame}) > len(ids[0])
+
+
+def test_a_folder_of_key_frames_alone_tracks_where_every_frame_is_one(
+    exported, without, track_in_node
+):
+    results = []
+    for folder in (exported, without("reuse")):
+        done, written = track_in_node(folder, clipLen=1)
+        assert done.returncode == 0, done.stderr
+        results.append([(written / name).read_bytes() for name in ("results.json", "masks")])
+    assert results[0] == results[1]
+    assert any(line["instances"] for line in json.loads(results[1][0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("reuse", "without the graph reuse: it tracks with a clip length of 1"),
+        ("keyframe", "model.json: the model was exported without the graph keyframe and cannot"),
+    ],
+)
+def test_says_which_graph_is_missing(without, track_in_node, name, message):
+    done, _ = track_in_node(without(name))
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 @contextmanager
@@ -269,3 +318,18 @@ def test_page_tracks_a_file_and_the_camera(serve, exported, frames, runtime, bro
         assert "error" not in browser.evaluate("document.getElementById('status').className")
     elsewhere = [x for x in browser.requested() if not x.startswith((origin, "data:", "blob:"))]
     assert elsewhere == []
+
+
+def test_page_says_what_the_folder_cannot_do(serve, without, runtime, browser):
+    for name, ready, expected in (
+        ("reuse", "document.body?.dataset.ready", ["1", True, False]),
+        ("keyframe", "document.querySelector('#status.error')?.innerText", ["1", True, True]),
+    ):
+        files = serve.list_files(without(name), runtime)
+        with running(serve.make_server(files, "127.0.0.1", 0)) as port:
+            browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
+            said = browser.wait_for(ready)
+            controls = "[$('clip-len').value, $('clip-len').disabled, $('camera').disabled]"
+            controls = controls.replace("$(", "document.getElementById(")
+            assert browser.evaluate(controls) == expected
+    assert "without the graph keyframe" in said

@@ -1,5 +1,5 @@
 // Tracks frames with the modules of demo/web and writes what it finds, for test_web_example.py.
-//   node web_track.mjs REQUEST.json     with runtime, page, model, frames, results, masks (paths)
+//   node web_track.mjs REQUEST.json     with runtime, page, model, frames, results, masks (paths), clipLen
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
@@ -12,7 +12,7 @@ const { Model } = await load(request.page, 'model.js');
 const { LiveTracker } = await load(request.page, 'live.js');
 
 const model = await Model.load(ort, (name) => readFile(`${request.model}/${name}`));
-const tracker = new LiveTracker(model);
+const tracker = new LiveTracker(model, request.clipLen);
 const lines = [], masks = [];
 for (const { file, width, height } of request.frames) {
   const frame = { width, height, data: new Uint8ClampedArray(await readFile(file)) };
