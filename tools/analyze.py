@@ -12,6 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from tabulate import tabulate

@@ -124,6 +124,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
                     ),
                 )
             elif self.best_metric is None or self._compare(value, self.best_metric):
+                # The last evaluation counts one more, and a longer training would forget it.
+                iteration = min(iteration, self.trainer.max_iter - 1)
                 if self._update_best(value, iteration):
                     state = {"metric_name": self._val_metric, "metric": value}
                     self._checkpointer.save(_PREFIX, iteration=iteration, **state)

@@ -1,11 +1,14 @@
 """Hooks of the training loop."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -13,9 +16,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
+from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.visualization import draw_predictions, draw_truth
 
-__all__ = ["DrawSamples", "RefitFoldedNorms", "SaveBeforeEvaluation", "StepSeed"]
+__all__ = [
+    "DrawSamples",
+    "RefitFoldedNorms",
+    "RepeatEvaluation",
+    "SaveBeforeEvaluation",
+    "StepSeed",
+    "build_draw_samples",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -158,12 +169,28 @@ class DrawSamples(HookBase):
         self.trainer.storage.put_image("sample", torch.from_numpy(drawn.copy()))
 
 
+def build_draw_samples(cfg: CfgNode, model: torch.nn.Module) -> list[HookBase]:
+    """The hook that VIS_PERIOD asks for, if it does and the network can be drawn.
+
+    Args:
+        cfg: the config.
+        model: the network, also wrapped for several processes.
+
+    Returns:
+        One hook or none.
+    """
+    if cfg.VIS_PERIOD <= 0 or not isinstance(getattr(model, "module", model), InstanceSegmentor):
+        return []
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") or ()
+    return [DrawSamples(cfg.VIS_PERIOD, names, cfg.INPUT.FORMAT)]
+
+
 class SaveBeforeEvaluation(HookBase):
     """Writes a checkpoint before each evaluation on the way, so that none can lose what is trained.
 
     The file ``model_before_evaluation.pth`` is replaced each time, and removed when the training
     has ended well. Where a checkpoint is due anyway, that one serves. Goes before the evaluation
-    and after the periodic checkpoints, in the main process alone.
+    and after the periodic checkpoints.
     """
 
     NAME = "model_before_evaluation"
@@ -187,10 +214,55 @@ class SaveBeforeEvaluation(HookBase):
 
     def after_train(self) -> None:
         """Remove the file if the last checkpoint is another one."""
+        if not comm.is_main_process():
+            return
         checkpointer = self.trainer.checkpointer
         path = os.path.join(checkpointer.save_dir, f"{self.NAME}.pth")
         if os.path.isfile(path) and checkpointer.get_checkpoint_file() != path:
             os.remove(path)
+
+
+class RepeatEvaluation(HookBase):
+    """Makes up for the evaluation in which a training was interrupted, when it is resumed.
+
+    The checkpoint is of before the evaluation, so that it tells nothing; ``metrics.json`` does.
+    Goes after all other hooks, as an error then finds them set up.
+    """
+
+    def __init__(self, hooks: Sequence[HookBase], eval_period: int, output_dir: str) -> None:
+        """Set up.
+
+        Args:
+            hooks: those that evaluate, and use what comes of it, after a step.
+            eval_period: TEST.EVAL_PERIOD; 0 = no evaluation on the way.
+            output_dir: folder of the training.
+        """
+        self._evaluation = hooks
+        self._period = eval_period
+        self._metrics_file = os.path.join(output_dir, "metrics.json")
+
+    def before_train(self) -> None:
+        """Evaluate as after the last step before the interruption, if that was not done."""
+        trainer, start = self.trainer, self.trainer.start_iter
+        if start == 0 or self._period <= 0 or start % self._period:
+            return
+        if comm.all_gather(comm.is_main_process() and self._is_evaluated(start))[0]:
+            return
+        logger.info("The evaluation after %d iterations was interrupted and is repeated.", start)
+        trainer.iter = trainer.storage.iter = start - 1
+        try:
+            for hook in self._evaluation:
+                hook.after_step()
+        finally:
+            trainer.iter = trainer.storage.iter = start
+
+    def _is_evaluated(self, done: int) -> bool:
+        if not os.path.isfile(self._metrics_file):
+            return False
+        with open(self._metrics_file, encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file if "/AP" in line]
+        # What ended a shorter training has the number of the next iteration.
+        return any(row["iteration"] in (done - 1, done) for row in rows)
 
 
 def _add_over_processes(total: torch.Tensor) -> None:

@@ -10,6 +10,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from mobileinst_core.errors import UserError
+
 __all__ = ["set_up_run"]
 
 _logger = logging.getLogger(__name__)
@@ -65,6 +67,11 @@ def _not_of_setup(record: logging.LogRecord) -> bool:
     return record.name != _SETUP or record.levelno > logging.INFO
 
 
+def _is_for_user(record: logging.LogRecord) -> bool:
+    """Whether it is about an error that the command tells in one line."""
+    return bool(record.exc_info) and isinstance(record.exc_info[1], UserError)
+
+
 def _is_console(handler: logging.StreamHandler) -> bool:
     return handler.stream in (sys.stdout, sys.stderr)
 
@@ -84,6 +91,7 @@ class _Fit(logging.Formatter):
         if self._plain:
             text = _COLOR.sub("", text)
         lines = text.splitlines()
-        if self._shorten and len(lines) > _MAX_LINES and name in _LENGTHY:
+        is_lengthy = name in _LENGTHY or _is_for_user(record)
+        if self._shorten and len(lines) > _MAX_LINES and is_lengthy:
             text = f"{lines[0]} ({len(lines) - 1} lines, in log.txt)"
         return text

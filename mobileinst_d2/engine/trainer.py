@@ -33,14 +33,19 @@ from mobileinst_d2.data.build import build_test_loader, build_train_loader
 from mobileinst_d2.data.checks import check_num_classes, check_test_data
 from mobileinst_d2.data.datasets import drop_records, is_video_dataset
 from mobileinst_d2.export import ExportedModel
-from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
 from .best_checkpoint import EarlyStop, build_best_checkpointer
 from .compilation import compile_network
 from .evaluators import build_evaluator, evaluation_context, folder_of_results
-from .hooks import DrawSamples, RefitFoldedNorms, SaveBeforeEvaluation, StepSeed
+from .hooks import (
+    RefitFoldedNorms,
+    RepeatEvaluation,
+    SaveBeforeEvaluation,
+    StepSeed,
+    build_draw_samples,
+)
 from .optimizer import build_optimizer
 from .schedule import resolve_epochs
 from .setup import ConfigError
@@ -118,24 +123,19 @@ class Trainer(DefaultTrainer):
         Raises:
             ConfigError: if an option asks for what the training has not.
         """
-        hooks = [StepSeed(), RefitFoldedNorms()]
+        hooks, period = [StepSeed(), RefitFoldedNorms()], self.cfg.TEST.EVAL_PERIOD
         for hook in super().build_hooks():
             if isinstance(hook, PeriodicWriter):
-                hooks += self._hooks_before_writing()
-            if isinstance(hook, EvalHook) and comm.is_main_process():
-                solver, period = self.cfg.SOLVER, self.cfg.TEST.EVAL_PERIOD
-                hooks.append(SaveBeforeEvaluation(period, solver.CHECKPOINT_PERIOD))
-            hooks.append(self._eval_hook() if isinstance(hook, EvalHook) else hook)
-            if isinstance(hook, EvalHook):
-                hooks += build_best_checkpointer(self.cfg, self.model)
+                hooks += build_draw_samples(self.cfg, self.model)
+            if not isinstance(hook, EvalHook):
+                hooks.append(hook)
+                continue
+            hooks.append(SaveBeforeEvaluation(period, self.cfg.SOLVER.CHECKPOINT_PERIOD))
+            evaluation = [self._eval_hook(), *build_best_checkpointer(self.cfg, self.model)]
+            hooks += evaluation
+        if self.cfg.DATASETS.TEST:
+            hooks.append(RepeatEvaluation(evaluation, period, self.cfg.OUTPUT_DIR))
         return hooks
-
-    def _hooks_before_writing(self) -> list[HookBase]:
-        model = getattr(self.model, "module", self.model)
-        if self.cfg.VIS_PERIOD <= 0 or not isinstance(model, InstanceSegmentor):
-            return []
-        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or ()
-        return [DrawSamples(self.cfg.VIS_PERIOD, names, self.cfg.INPUT.FORMAT)]
 
     def _eval_hook(self) -> EvalHook:
         """Evaluations; those on the way have folders of their own, the last is in "inference"."""

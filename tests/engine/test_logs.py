@@ -2,11 +2,13 @@
 
 import argparse
 import logging
+import re
 import sys
 
 import pytest
 from detectron2.utils import logger as detectron2_logger
 
+from mobileinst_core.errors import UserError
 from mobileinst_d2.engine import logs
 from mobileinst_d2.engine.setup import setup_cfg
 
@@ -25,6 +27,12 @@ def _own_loggers(monkeypatch):
     detectron2_logger.setup_logger.cache_clear()
 
 
+def _fail(error, depth):
+    if not depth:
+        raise error
+    _fail(error, depth - 1)
+
+
 @pytest.mark.usefixtures("_own_loggers")
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_run_is_logged_where_it_belongs(tmp_path, capsys, monkeypatch, is_terminal):
@@ -37,6 +45,11 @@ def test_a_run_is_logged_where_it_belongs(tmp_path, capsys, monkeypatch, is_term
         logging.getLogger("detectron2.engine.defaults").info("Model:\n" + "line\n" * 50)
         logging.getLogger("mobileinst_d2.data").info("\x1b[36m" + "a table\n" * 30 + "\x1b[0m")
         logging.getLogger("mobileinst_core.coco").warning("a warning of the core")
+        for kind in (UserError, KeyError):
+            try:
+                _fail(kind(f"of {kind.__name__}"), depth=10)
+            except kind:
+                logging.getLogger("detectron2.engine").exception("Exception during training:")
     out = capsys.readouterr().out
     log = (tmp_path / "log.txt").read_text()
     assert "\x1b" not in log
@@ -50,4 +63,9 @@ def test_a_run_is_logged_where_it_belongs(tmp_path, capsys, monkeypatch, is_term
     for text in ("a table", "a warning of the core"):
         assert text in log
         assert out.count(text) == (30 if text == "a table" else 1)
-    assert len(out.splitlines()) < 40
+    # The command tells the other one in a line.
+    assert log.count("Traceback") == 2
+    assert out.count("Traceback") == 1
+    assert "of KeyError" in out
+    assert re.search(r"Exception during training: \(\d+ lines, in log.txt\)", out)
+    assert len(out.splitlines()) < 90

@@ -1,5 +1,6 @@
 """A training survives interruptions unchanged, and evaluates each data set its own way."""
 
+import json
 import logging
 from collections import OrderedDict
 from pathlib import Path
@@ -10,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import build_lr_scheduler
-from toy_training import ToyNet, ToyTrainer, make_cfg, run, same, weights
+from toy_training import DATASET, ToyNet, ToyTrainer, make_cfg, run, same, weights
 
 from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine import build_optimizer
@@ -117,6 +118,46 @@ def test_a_failing_evaluation_loses_nothing(tmp_path, straight, monkeypatch, fai
         "model_0000011.pth",
         "model_final.pth",
     }
+
+
+def test_an_interrupted_evaluation_is_repeated(tmp_path, monkeypatch):
+    """One that was finished is not; the numbers belong to the step before the interruption."""
+    seen = []
+
+    class Measure(DatasetEvaluator):
+        def __init__(self, folder):
+            self.folder = Path(folder).name
+
+        def evaluate(self):
+            seen.append(self.folder)
+            if fails:
+                raise KeyError("area")
+            return {"segm": {"AP": [0.0, 0.0, 3.0, 4.0, 2.0][len(seen) - 1]}}
+
+    build = classmethod(lambda cls, cfg, name, folder=None: Measure(folder))
+    monkeypatch.setattr(ToyTrainer, "build_evaluator", build)
+    monkeypatch.setattr(ToyTrainer, "build_test_loader", classmethod(lambda *_: [[]]))
+    monkeypatch.setattr(ToyTrainer, "build_predictor", classmethod(lambda *_: lambda batch: []))
+    monkeypatch.setattr(trainer_module, "check_test_data", lambda cfg: None)
+    opts = ("TEST.EVAL_PERIOD", 6, "TEST.BEST_METRIC", "segm/AP", "DATASETS.TEST", (DATASET,))
+    fails = True
+    with pytest.raises(KeyError, match="area"):
+        run(make_cfg(tmp_path, *opts))
+    with pytest.raises(KeyError, match="area"):
+        run(make_cfg(tmp_path, *opts), resume=True)
+    fails = False
+    _, history = run(make_cfg(tmp_path, *opts), resume=True)
+    assert min(history) == 6
+    assert seen == ["iteration_0000006"] * 3 + ["inference"]
+    best = torch.load(tmp_path / "model_best.pth")
+    assert (best["iteration"], best["metric"]) == (11, 4.0)
+    lines = (tmp_path / "metrics.json").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if "segm/AP" in row]
+    assert [(row["iteration"], row["segm/AP"]) for row in rows] == [(5, 3.0), (12, 4.0)]
+    _, history = run(make_cfg(tmp_path, *opts, "SOLVER.MAX_ITER", 14), resume=True)
+    assert list(history) == [12, 13]
+    assert len(seen) == 5  # the one at the end
+    assert torch.load(tmp_path / "model_best.pth")["metric"] == 4.0
 
 
 def test_resume_without_checkpoint_starts_anew_and_says_so(tmp_path, straight, caplog):

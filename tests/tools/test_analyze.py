@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import analyze
 import pytest
@@ -123,3 +126,17 @@ def test_the_help_can_be_shown(capsys):
         analyze.main(["--help"])
     assert ended.value.code == 0
     assert "--paper" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["analyze", "compare_runtimes"])
+def test_a_tool_says_nothing_of_what_detectron2_imports(repository, tool):
+    # Those tools alone need Detectron2 by themselves.
+    code = f"import {tool}, sys; sys.exit('detectron2' not in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "default::FutureWarning", "-c", code],
+        cwd=repository / "tools",
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
