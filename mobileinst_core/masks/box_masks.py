@@ -150,7 +150,8 @@ class BoxMasks:
         Returns:
             Those of them that have a pixel there, with tight boxes.
         """
-        masks = np.zeros((0 if encode else len(numbers), *output_size), dtype=bool)
+        # Most pixels are written once, below: zeros would be a second pass over all.
+        masks = np.empty((0 if encode else len(numbers), *output_size), dtype=bool)
         shown, rles, boxes, quality = [], [], [], []
         parts = self._parts(numbers, image_size, output_size, by_column=False)
         for place, part in enumerate(parts):
@@ -161,7 +162,7 @@ class BoxMasks:
             if encode:
                 pixels = values > self._threshold
             else:
-                pixels = masks[len(shown), top : top + height, left : left + width]
+                pixels = _clear_around(masks[len(shown)], top, left, height, width)
                 np.greater(values, self._threshold, out=pixels)
             x, y, box_width, box_height = cv2.boundingRect(pixels.view(np.uint8))
             if box_width == 0:
@@ -205,13 +206,18 @@ class BoxMasks:
 
     def _bounds(self, axis: int) -> np.ndarray:
         """Bounds of the probabilities in each row (``axis`` 2) or column (1) of each mask."""
-        largest = self._logits.max(axis)
-        if len(largest) == 0:
-            return np.empty((0, self._upsampling * largest.shape[1]), np.float32)
-        largest = np.where(self._is_finite[:, None], largest, 0)
+        count, height, width = self._logits.shape
+        if count == 0:
+            return np.empty((0, self._upsampling * (height, width)[2 - axis]), np.float32)
+        if axis == 2:  # several times as fast along columns
+            largest = cv2.transpose(self._logits.reshape(-1, width)).max(0).reshape(-1, height)
+        else:
+            largest = self._logits.max(1)
+        largest[~self._is_finite] = 0
         upsampled = cv2.resize(largest, None, None, self._upsampling, 1)
         bounds, top = (upsampled, -_NEVER) if self._resizes_logits else (sigmoid(upsampled), 1)
-        return np.where(self._is_finite[:, None], bounds, np.float32(top))
+        bounds[~self._is_finite] = top
+        return bounds
 
     def _lit(self, bounds: np.ndarray, margin: int = 0) -> list[tuple[int, int]]:
         """First row that may be above the threshold, and the one after the last; 0, 0 for none."""
@@ -241,7 +247,7 @@ class BoxMasks:
         """What is resized, from logits."""
         if is_finite:
             values = cv2.resize(logits, None, None, self._upsampling, self._upsampling)
-            return values if self._resizes_logits else sigmoid(values)
+            return values if self._resizes_logits else sigmoid(values, out=values)
         values = bilinear_resize(logits, tuple(side * self._upsampling for side in logits.shape))
         if not self._resizes_logits:
             return np.nan_to_num(sigmoid(values), nan=_NEVER)
@@ -288,6 +294,14 @@ class BoxMasks:
                 values = _transpose(window.values)
                 values = _transpose(columns.resize(values, window.left, left, right))
                 yield _Part(top, left, rows.resize(values, window.top, top, bottom))
+
+
+def _clear_around(mask: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """A part of a mask, outside of which it is made empty."""
+    rows = mask[top : top + height]
+    mask[:top] = mask[top + height :] = False
+    rows[:, :left] = rows[:, left + width :] = False
+    return rows[:, left : left + width]
 
 
 def _enlarge(

@@ -5,9 +5,9 @@ import numpy as np
 __all__ = ["bilinear_resize", "resize_rows", "sigmoid"]
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """``1 / (1 + exp(-x))`` in single precision; NaN stays NaN."""
-    y = np.negative(x, dtype=np.float32)
+def sigmoid(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """``1 / (1 + exp(-x))`` in single precision, into ``out`` if given; NaN stays NaN."""
+    y = np.negative(x, out, dtype=np.float32)
     with np.errstate(over="ignore"):  # 1 / inf is the 0 that is wanted
         np.exp(y, out=y)
     y += 1

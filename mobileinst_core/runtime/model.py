@@ -262,6 +262,8 @@ class ExportedModel:
         except ValueError as error:
             raise ExportError(f"{error}, the exported size is fixed") from error
         results = [runner(batch) for batch in batches]
+        if len(results) == 1:  # live, where a copy of the mask features counts
+            return {key: results[0][key] for key in needed}
         return {key: np.concatenate([x[key] for x in results]) for key in needed}
 
     def _require(self, name: str, outputs: Sequence[str]) -> None:

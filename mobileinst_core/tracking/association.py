@@ -60,7 +60,8 @@ def associate(reference: np.ndarray | None, kernels: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         # Zero kernels stay zero, so the similarity is always finite.
         similarity = normalize(reference) @ normalize(kernels).T  # tracks, queries
-    return linear_sum_assignment(np.nan_to_num(similarity, nan=0.0), maximize=True)[1]
+    similarity[np.isnan(similarity)] = 0
+    return linear_sum_assignment(similarity, maximize=True)[1]
 
 
 def in_track_order(kernels: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +76,11 @@ def in_track_order(kernels: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, 
     """
     kernels = kernels[order]
     is_finite = np.isfinite(kernels).all(axis=1)
-    return np.where(is_finite[:, None], kernels, np.float32(0)), is_finite
+    kernels[~is_finite] = 0
+    return kernels, is_finite
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
     """Rows of (N, D) divided by their length."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _EPS)
+    length = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    return x / np.maximum(length, _EPS)

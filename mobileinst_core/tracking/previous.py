@@ -27,7 +27,7 @@ class PreviousKeyframe:
         kernels, is_finite = in_track_order(kernels, order)
         if self._reference is not None:
             # A failed frame never enters.
-            kernels = np.where(is_finite[:, None], kernels, self._reference)
+            kernels[~is_finite] = self._reference[~is_finite]
         self._reference = kernels
         return order
 

@@ -75,7 +75,7 @@ class TrackManager:
             scores: (N, K), in [0, 1]; NaN counts as 0, as it would stay in the average for ever.
         """
         # Arrays are replaced and not written to: states handed out before stay as they are.
-        scores = np.nan_to_num(scores.astype(np.float32), nan=0.0)
+        scores = np.fmax(scores, np.float32(0), dtype=np.float32)
         if self._scores is None:
             self._scores, self._classes = scores, scores.argmax(axis=1)
             self._ids = self._periods = self._hidden = np.zeros_like(self._classes)
@@ -154,7 +154,7 @@ class TrackManager:
 
     def _shown_scores(self) -> np.ndarray:
         """(N,), the smoothed score of each track's shown class."""
-        return np.take_along_axis(self._scores, self._classes[:, None], axis=1)[:, 0]
+        return self._scores[np.arange(len(self._classes)), self._classes]
 
     def _is_alive(self) -> np.ndarray:
         """(N,), bool: the track's identity is not lost for good."""

@@ -141,6 +141,17 @@ def test_masks_are_asked_for_by_number_in_any_order():
     assert np.array_equal(pasted.masks, everything.masks[[5, 2, 2]])
 
 
+def test_memory_that_was_used_before_leaves_no_trace(monkeypatch):
+    def used_before(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        return np.full(shape, 7).astype(dtype)
+
+    logits = shapes(16, 20)
+    everything = np.arange(len(logits)), (101, 133), (270, 480)
+    expected = box_masks(logits).paste(*everything)
+    monkeypatch.setattr("mobileinst_core.masks.box_masks.np.empty", used_before)
+    assert (box_masks(logits).paste(*everything).masks == expected.masks).all()
+
+
 def test_no_masks_are_an_empty_result():
     masks = box_masks(torch.zeros(0, 8, 8))
     assert masks.quality().shape == (0,)
