@@ -22,6 +22,8 @@ _SCORE_POOLS = ("prob_mean", "logit_mean", "max")
 _LOGIT_EPS = 1e-6
 # Probabilities round; what is this close to the threshold counts as foreground.
 _LOGIT_MARGIN = 1e-3
+# Masks of a frame that are kept, for each track that may be reported in the end.
+_KEPT_PER_REPORTED = 3
 
 
 class OfflineTracker:
@@ -126,7 +128,9 @@ class VideoTracks:
     """Takes the frames of one video as they are predicted, and chooses its tracks at the end.
 
     Of each frame the mask logits around foreground are kept: 256 MiB in memory, and what is more in
-    a temporary file. Besides, a frame takes 18 bytes for each track with foreground.
+    a temporary file. They are those of the tracks with the best scores in the frame, three for each
+    that may be reported; a track is absent where it is not among them. Besides, a frame takes 18
+    bytes for each track that is kept.
     """
 
     def __init__(
@@ -240,7 +244,10 @@ class VideoTracks:
 
     def _tracks_to_keep(self, frame: FramePrediction) -> np.ndarray:
         """The tracks of a frame that may still be reported, in ascending order."""
-        return np.flatnonzero(frame.scores.max(axis=1) >= self.presence_threshold)
+        best = frame.scores.max(axis=1)
+        tracks = np.flatnonzero(best >= self.presence_threshold)
+        most = _KEPT_PER_REPORTED * self.postprocessing.max_detections
+        return np.sort(tracks[np.argsort(-best[tracks], kind="stable")[:most]])
 
     def _encode(
         self, track: int, image_size: tuple[int, int], output_size: tuple[int, int]

@@ -7,6 +7,7 @@ from reference_masks import upsample
 from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, video_of
 
 from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import OfflineTracker
 
 
@@ -132,6 +133,27 @@ def test_a_track_that_is_never_present_is_not_reported():
 def test_at_most_so_many_tracks():
     result = tracker_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
     assert result["pred_ids"] == [0, 1, 2]
+
+
+def test_a_track_is_absent_where_many_others_have_better_scores():
+    network = scripted(length=12, queries=5, classes=5)
+    network.scores[2, 0] = 0.3  # behind three others, which end behind it
+    result = tracker_of(network, max_detections=1).predict(video_of(12), FRAME_SIZE)
+    assert result["pred_ids"] == [0]
+    assert [t for t, rle in enumerate(result["pred_rles"][0]) if rle is None] == [2]
+    everything = tracker_of(network, max_detections=2).predict(video_of(12), FRAME_SIZE)
+    assert not any(rle is None for rle in everything["pred_rles"][0])
+
+
+def test_a_frame_keeps_at_most_a_third_of_the_masks_of_100_queries():
+    features = np.full((1, 48, 80), 5, np.float32)  # foreground everywhere
+    scores = np.full((100, 3), 0.5, np.float32)
+    kernels = np.ones((100, 1), np.float32)
+    network = scripted().network()
+    tracks = tracker_of(scripted()).new_video()
+    for number in range(1, 4):
+        tracks.add(FramePrediction(True, scores, kernels, features, network))
+        assert 0 < tracks.kept_bytes <= number * 100 * features.nbytes / 3
 
 
 def test_nothing_found_is_an_empty_result():
