@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--weights", type=Path, required=True, help="checkpoint of a training")
     parser.add_argument("--output", type=Path, required=True, help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     args = parser.parse_args(argv)
     size = write_release(args.weights, args.output, overwrite=args.overwrite)
     print(f"{args.output}: {size / 1e6:.1f} MB, from {args.weights.stat().st_size / 1e6:.1f} MB")

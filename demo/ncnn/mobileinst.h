@@ -49,7 +49,7 @@ typedef struct {
 
 /* Positions are those of the upright frame. */
 typedef struct {
-  int id;                 /* identity, from 1, never used again */
+  int id;                 /* track ID, from 1, never used again */
   int class_index;
   const char* class_name; /* belongs to the tracker */
   float score;            /* in [0, 1] */
@@ -78,7 +78,7 @@ MOBILEINST_API const MobileInstResult* mobileinst_step(MobileInst* tracker, cons
 /* Why the last call with this tracker failed; "" if it did not. */
 MOBILEINST_API const char* mobileinst_error(const MobileInst* tracker);
 
-/* Starts a new video: identities begin at 1 again. */
+/* Starts a new video: track IDs begin at 1 again. */
 MOBILEINST_API void mobileinst_reset(MobileInst* tracker);
 
 /* Frees the tracker and all that it gave. NULL does nothing. */

@@ -82,12 +82,17 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
         VideoIOError: the folder cannot be listed or holds no image.
     """
     try:
-        files = [path for path in Path(folder).iterdir() if path.is_file()]
+        entries = list(Path(folder).iterdir())
     except OSError as error:
         raise VideoIOError(f"cannot list the folder {folder}: {error.strerror}.") from error
+    files = [path for path in entries if path.is_file()]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
-        raise VideoIOError(f"the folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        folders = sorted((path for path in entries if path.is_dir()), key=natural_key)
+        hint = f" It has folders: name one of them, such as {folders[0]}." if folders else ""
+        raise VideoIOError(
+            f"the folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).{hint}"
+        )
     if len(images) < len(files):
         logger.info("%s: %d files that are no images left out.", folder, len(files) - len(images))
     return sorted(images, key=natural_key)

@@ -22,13 +22,14 @@ def write_release(weights: str | Path, output: str | Path, *, overwrite: bool = 
     Args:
         weights: a checkpoint of a training.
         output: the file to write.
-        overwrite: replace an existing file.
+        overwrite: replace existing files.
 
     Returns:
         Size of the file in bytes.
 
     Raises:
-        UserError: the checkpoint cannot be read, holds no model, or the file exists.
+        UserError: the checkpoint cannot be read, holds no model, or the file exists, or class names
+            of another model are beside it.
     """
     weights, output = Path(weights), Path(output)
     if weights.resolve() == output.resolve():
@@ -40,10 +41,17 @@ def write_release(weights: str | Path, output: str | Path, *, overwrite: bool = 
         raise CheckpointError(
             f"{weights} holds no entry 'model': it is no checkpoint of a training"
         )
+    metadata, names = weights.with_name(_METADATA), output.with_name(_METADATA)
+    copied = metadata.is_file() and metadata.resolve() != names.resolve()
+    taken = copied and names.is_file() and names.read_bytes() != metadata.read_bytes()
+    if taken and not overwrite:
+        raise CheckpointError(
+            f"{names} holds the class names of another model: write {output.name} into a folder "
+            "of its own, or replace them with --overwrite"
+        )
     with replacing(output) as partial:
         # A tensor that is part of a larger one would take the whole with it.
         torch.save({"model": {name: value.clone() for name, value in model.items()}}, partial)
-    metadata = weights.with_name(_METADATA)
-    if metadata.is_file() and metadata.parent.resolve() != output.parent.resolve():
-        shutil.copyfile(metadata, output.with_name(_METADATA))
+    if copied:
+        shutil.copyfile(metadata, names)
     return output.stat().st_size

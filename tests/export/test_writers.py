@@ -1,5 +1,7 @@
 """Any module is written for a runtime, or refused with a reason."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,18 @@ def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, files):
     found = RUNNERS[runtime](tmp_path, graph)(a.numpy(), b.numpy())
     np.testing.assert_allclose(found["sum"], a + 2 * b, rtol=1e-5)
     np.testing.assert_allclose(found["pooled"], F.max_pool2d(a, 2, 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["net.onnx", "net.ncnn.param"])
+def test_files_do_not_say_where_they_were_made(tmp_path, file):
+    runtime = file.split(".")[1]
+    inputs = tuple(torch.rand(2, 1, 3, 8, 8))
+    export_module(
+        runtime, TwoInputs().eval(), inputs, tmp_path / file, ["a", "b"], ["sum", "pooled"]
+    )
+    content = (tmp_path / file).read_bytes()
+    for folder in (Path(__file__).parent, Path(torch.__file__).parent, tmp_path):
+        assert str(folder).encode() not in content
 
 
 def test_a_single_tensor_is_an_output_too(tmp_path):

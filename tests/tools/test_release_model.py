@@ -48,3 +48,17 @@ def test_nothing_is_replaced_and_other_files_are_refused(trained, tmp_path, fail
     bare = tmp_path / "bare.pth"
     torch.save({"weight": torch.ones(2)}, bare)
     fails("no entry 'model'", release_model.main, ["--weights", str(bare), "--output", "new.pth"])
+
+
+def test_class_names_of_another_model_stay(trained, tmp_path, fails):
+    _, path = trained
+    names = tmp_path / "metadata.json"
+    names.write_text(json.dumps({"thing_classes": ["dog"]}))
+    arguments = ["--weights", str(path), "--output", str(tmp_path / "cat.pth")]
+    fails("class names of another model", release_model.main, arguments)
+    assert not (tmp_path / "cat.pth").exists()
+    assert "dog" in names.read_text()
+    assert release_model.main([*arguments, "--overwrite"]) == 0
+    assert "cat" in names.read_text()
+    # The same names are no conflict.
+    assert release_model.main([*arguments[:-1], str(tmp_path / "second.pth")]) == 0

@@ -52,9 +52,25 @@ def write_onnx(
     # Of its errors only a base class outside the public modules is common.
     except Exception as error:
         raise ExportError(f"PyTorch cannot write {path.name}: {error}") from error
+    _drop_traces(path)
     if half_weights:
         _halve_weights(path)
     return Written([path.name], input_names, output_names)
+
+
+def _drop_traces(path: Path) -> None:
+    """Remove where each node comes from: calls with the paths of this machine, and half a megabyte.
+
+    A folder is shipped with an app.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    described = [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]
+    for part in [*described, graph, model, *model.functions]:
+        part.ClearField("metadata_props")
+    onnx.save(model, path)
 
 
 def _halve_weights(path: Path) -> None:

@@ -42,6 +42,10 @@ def test_list_images_leaves_out_other_files_and_says_so(tmp_path, caplog):
 def test_list_images_names_what_is_missing(tmp_path):
     with pytest.raises(VideoIOError, match="holds no image"):
         list_images(tmp_path)
+    for name in ("clip10", "clip2"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(VideoIOError, match=r"name one of them, such as .*clip2\."):
+        list_images(tmp_path)
     with pytest.raises(VideoIOError, match="cannot list the folder"):
         list_images(tmp_path / "missing")
 
