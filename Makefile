@@ -10,7 +10,7 @@ CONSTRAINTS ?= -c constraints.txt
 .PHONY: help setup demo test lint docs clean
 
 help:
-	@echo "make demo   make data, train, evaluate and draw a small MobileInst (results: output/demo)"
+	@echo "make demo   generate data, train, evaluate and draw a small MobileInst (results: output/demo)"
 	@echo "make test   lint and run the tests"
 	@echo "make docs   run the commands and Python blocks of the documents (half an hour)"
 	@echo "make setup  only make the virtual environment"
