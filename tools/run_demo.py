@@ -29,8 +29,9 @@ FRAME_SIDE = 128
 SHOW_SEED = 6
 SHOW_FPS = 10
 SHOW_FRAMES = 60
-# Large tensors in huge pages: a step of training on the CPU needs 0.65 to 0.83 of its time with
-# them. Read by the C library of Linux (glibc from 2.35), others pass it over.
+# Large tensors in huge pages: a step of training on two threads took 0.65 to 0.88 of its time with
+# them, in short runs on a virtual machine. Read by the C library of Linux (glibc from 2.35), others
+# pass it over.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
