@@ -169,8 +169,13 @@ def _split_images(content: dict, *, val_fraction: float) -> tuple[dict, dict]:
 
 
 def shell_line(arguments: Sequence[str]) -> str:
-    """Arguments as a line for a shell, readable: strings within values get double quotes."""
-    return shlex.join(x if '"' in x else x.replace("'", '"') for x in arguments)
+    """Arguments as a line for a shell, readable: strings in lists and mappings get double quotes.
+
+    Others, such as paths with an apostrophe, stay as they are.
+    """
+    return shlex.join(
+        x.replace("'", '"') if x[:1] in ("[", "(", "{") and '"' not in x else x for x in arguments
+    )
 
 
 def _flatten(overrides: dict[str, Any]) -> list[str]:
