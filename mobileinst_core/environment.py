@@ -12,7 +12,7 @@ __all__ = ["describe_environment"]
 # What this package and the runtimes need, in the order of the report.
 _PACKAGES = (
     *("numpy", "scipy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools"),
-    *("orjson", "av", "onnx", "onnxruntime", "ncnn", "pnnx", "openvino"),
+    *("orjson", "threadpoolctl", "av", "onnx", "onnxruntime", "ncnn", "pnnx", "openvino"),
 )
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blas import one_blas_thread
 from .detections import Detections
 from .masks.box_masks import BoxMasks
 from .options import check_option
@@ -179,6 +180,7 @@ class PostProcessing:
         )
 
 
+@one_blas_thread
 def mask_product(kernels: np.ndarray, mask_features: np.ndarray) -> np.ndarray:
     """``M = K . X_mask`` (MobileInst, eq. 1).
 

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mobileinst_core.blas import one_blas_thread
+
 from .assignment import linear_sum_assignment
 
 __all__ = ["Tracker", "associate", "in_track_order", "normalize"]
@@ -41,6 +43,7 @@ class Tracker(Protocol):
         """Resume from the state of another tracker of the same kind."""
 
 
+@one_blas_thread
 def associate(reference: np.ndarray | None, kernels: np.ndarray) -> np.ndarray:
     """For each track the query whose kernel is most like the track's, one-to-one.
 

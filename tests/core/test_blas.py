@@ -1,0 +1,65 @@
+"""BLAS has one thread for the products after the network, and as many as before afterwards."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from mobileinst_core.postprocessing import mask_product
+from mobileinst_core.tracking import association
+
+_KERNELS = np.ones((6, 8), np.float32)
+
+
+def _threads() -> set[int]:
+    """Of the library that comes with NumPy; SciPy may have loaded another one."""
+    libraries = ThreadpoolController().select(user_api="blas").info()
+    return {x["num_threads"] for x in libraries if "numpy" in x["filepath"]}
+
+
+class _Watched(np.ndarray):
+    """Remembers the threads of BLAS at each product."""
+
+    seen: ClassVar[list[set[int]]] = []
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if ufunc is np.matmul:
+            self.seen.append(_threads())
+        plain = [x.view(np.ndarray) if isinstance(x, _Watched) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+
+def _with_two_threads(function) -> None:
+    with threadpool_limits(2, user_api="blas"):
+        if _threads() != {2}:
+            pytest.skip("the threads of NumPy's library cannot be set")
+        function()
+        assert _threads() == {2}
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda kernels: mask_product(kernels, np.ones((8, 4, 4), np.float32)),
+        lambda kernels: association.associate(_KERNELS, kernels),
+    ],
+    ids=["mask_product", "associate"],
+)
+def test_products_take_one_thread(monkeypatch, product):
+    monkeypatch.setattr(_Watched, "seen", [])
+    monkeypatch.setattr(association, "normalize", lambda x: x.view(_Watched))
+    watched = _KERNELS.view(_Watched)
+    _with_two_threads(lambda: product(watched))
+    with ThreadPoolExecutor(1) as other:  # where the demo tracks
+        other.submit(_with_two_threads, lambda: product(watched)).result()
+    assert _Watched.seen == [{1}, {1}]
+
+
+def test_an_error_restores_what_was():
+    def fails():
+        with pytest.raises(ValueError, match="mismatch"):
+            mask_product(_KERNELS, np.ones((7, 4, 4), np.float32))
+
+    _with_two_threads(fails)
