@@ -40,7 +40,9 @@ NCNN_OPTIONS = {
 }
 # One instruction set, which every processor of the family has, and the layers of exported models.
 QUICK_OPTIONS = {
-    "CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG",
+    # ncnn appends -Ofast, the slowest to compile, to the options of a build called Release.
+    "CMAKE_BUILD_TYPE": "Quick",
+    "CMAKE_CXX_FLAGS_QUICK": "-O1 -DNDEBUG",
     **dict.fromkeys(
         ("NCNN_RUNTIME_CPU", "NCNN_AVX", "NCNN_AVX2", "NCNN_AVX512", "NCNN_FMA", "NCNN_F16C")
         + ("NCNN_XOP", "NCNN_ARM82", "NCNN_INT8", "NCNN_BF16", "NCNN_WEIGHT_QUANT", "NCNN_C_API")
