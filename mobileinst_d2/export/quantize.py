@@ -1,8 +1,8 @@
 """Convolutions in int8: static quantisation of an ONNX graph after training.
 
 Weights are int8 per output channel, activations uint8 per tensor, in the QDQ form, which ONNX
-Runtime and OpenVINO turn into integer convolutions. Attention, linear layers and normalisations
-stay in fp32.
+Runtime and OpenVINO turn into integer convolutions and additions. Attention, linear layers and
+normalisations stay in fp32.
 """
 
 import logging
@@ -19,6 +19,13 @@ from mobileinst_core.runtime.runners import ExportError, OnnxRunner
 
 from .agreement import foreground
 from .guard import run_graph_guarded
+from .int8_graph import (
+    INTEGER_OPERATORS,
+    centre_pixels,
+    convolutions,
+    integer_nodes,
+    quantize_pixels,
+)
 
 __all__ = ["INT8_RUNTIMES", "Quantizer", "mask_agreement"]
 
@@ -26,10 +33,6 @@ logger = logging.getLogger(__name__)
 
 # Runtimes that read what is written here.
 INT8_RUNTIMES = ("onnx", "openvino")
-
-# An activation function belongs to its convolution: quantised apart, the convolution's output
-# would be rounded before the function cuts most of its range off.
-_OPERATORS = ("Conv", "Relu", "Clip")
 
 # How many of the first convolutions may stay in fp32, and how far from the least error the result
 # may be, to have fewer of them.
@@ -103,16 +106,20 @@ class Quantizer:
 
     def _choose(self, folder: Path, graph: Mapping[str, Any], prepared: Path) -> list[str]:
         """Find out how many of the first convolutions should stay in fp32."""
+        import onnx
+
         indices = np.unique(np.linspace(0, len(self.images) - 1, _TRIALS).round().astype(int))
         images = [self.images[i] for i in indices]
         reference = _outputs(folder, graph, images)
-        weights = [weight for _, weight in _convolutions(prepared)]
+        weights = [weight for _, weight in convolutions(onnx.load(prepared))]
         trial = prepared.with_name(graph["files"][0])
         errors = {}
         for count in (count for count in _FIRST_IN_FLOAT if count < len(weights)):
             _quantize(prepared, trial, images, weights[:count])
             errors[count] = _error(_outputs(trial.parent, graph, images), reference)
             logger.info("int8 but for the first %d convolutions: error %.3g.", count, errors[count])
+            if errors[count] <= _SMALL_ERROR:
+                break
         accepted = max(_ERROR_MARGIN * min(errors.values()), _SMALL_ERROR)
         count = next(count for count, error in errors.items() if error <= accepted)
         logger.info("The first %d convolutions stay in fp32.", count)
@@ -180,22 +187,28 @@ def _prepare(source: Path, folder: Path) -> Path:
 def _quantize(
     prepared: Path, target: Path, images: Sequence[np.ndarray], float_weights: Sequence[str]
 ) -> None:
+    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    model = onnx.load(prepared)
+    chosen = integer_nodes(model, float_weights)
     try:
+        overrides = centre_pixels(model, chosen)
         quantize_static(
-            prepared,
+            model,
             target,
             _reader(prepared, images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_OPERATORS),
-            nodes_to_exclude=[
-                node for node, weight in _convolutions(prepared) if weight in float_weights
-            ],
+            op_types_to_quantize=list(INTEGER_OPERATORS),
+            nodes_to_exclude=[node.name for node in model.graph.node if node.name not in chosen],
+            extra_options={"TensorQuantOverrides": overrides},
         )
+        model = onnx.load(target)
+        quantize_pixels(model)
+        onnx.save(model, target)
     except Exception as error:
         raise ExportError(f"{target.name} cannot be quantised: {error}") from error
 
@@ -213,14 +226,6 @@ def _reader(prepared: Path, images: Sequence[np.ndarray]) -> object:
             return None if image is None else {tensor.name: image}
 
     return Reader()
-
-
-def _convolutions(path: Path) -> list[tuple[str, str]]:
-    """Names of the convolutions and of their weights, in the order of the graph."""
-    import onnx
-
-    nodes = onnx.load(path).graph.node
-    return [(node.name, node.input[1]) for node in nodes if node.op_type == "Conv"]
 
 
 def _outputs(folder: Path, graph: Mapping[str, Any], images: Sequence[np.ndarray]) -> list[dict]:

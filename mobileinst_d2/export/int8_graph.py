@@ -1,0 +1,179 @@
+"""What of an ONNX graph becomes integers, and the form in which a runtime is fast with them."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "INTEGER_OPERATORS",
+    "centre_pixels",
+    "convolutions",
+    "integer_nodes",
+    "quantize_pixels",
+]
+
+# An activation function belongs to its convolution or addition: quantised apart, the result would
+# be rounded before the function cuts most of its range off.
+_FOLLOWING = ("Relu", "Clip", "Resize")
+# Kinds of nodes that may compute with integers.
+INTEGER_OPERATORS = ("Conv", *_FOLLOWING, "Add")
+# What makes maps of maps.
+_POINTWISE = ("Mul", "Sigmoid", "HardSigmoid", "HardSwish", *_FOLLOWING)
+# Names of what the first convolution reads: values relative to the zero point, and pixels.
+_CENTRED, _PIXELS = "image_centred", "image_pixels"
+
+
+def convolutions(model: Any) -> list[tuple[str, str]]:
+    """Names of the convolutions of a model and of their weights, in the order of the graph."""
+    return [(node.name, node.input[1]) for node in model.graph.node if node.op_type == "Conv"]
+
+
+def integer_nodes(model: Any, float_weights: Collection[str]) -> list[str]:
+    """Names of the nodes that compute with integers.
+
+    These are the convolutions, what follows them as an activation function or a resize, and the
+    additions of maps: one in fp32 between convolutions in int8 would cost its time three times.
+
+    Args:
+        model: an ONNX model, whose nodes are in the order of computation.
+        float_weights: names of the weights of convolutions that stay in fp32.
+
+    Returns:
+        The names.
+    """
+    names = []
+    maps: set[str] = set()
+    rounded: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            is_map = chosen = node.input[1] not in float_weights
+        elif node.op_type == "Add":
+            is_map = chosen = maps.issuperset(node.input)
+        else:
+            is_map = node.op_type in _POINTWISE and node.input[0] in maps
+            chosen = node.op_type in _FOLLOWING and node.input[0] in rounded
+        if is_map:
+            maps.add(node.output[0])
+        if chosen:
+            names.append(node.name)
+            rounded.add(node.output[0])
+    return names
+
+
+def centre_pixels(model: Any, names: Collection[str]) -> dict[str, list[dict]]:
+    """Fold the normalisation of the image into the first convolution.
+
+    That then reads ``pixel - zero``, one zero for all channels, which integers hold exactly. How
+    the means differ from it is in the weights of a fourth channel, constant in the image and zero
+    around it, where the convolution pads. Integer kernels take channels in fours: with three, ONNX
+    Runtime copies each window of pixels first, and needs ten times as long.
+
+    Args:
+        model: an ONNX model, changed in place. One that does not begin with the normalisation and a
+            convolution that computes with integers stays as it is.
+        names: of the nodes that compute with integers.
+
+    Returns:
+        Scale and zero point of what the convolution reads, as ONNX Runtime's quantiser takes them;
+        nothing if the model stays as it is.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    chain = _normalisation(graph)
+    if chain is None or chain[-1].name not in names or chain[-1].input[1] not in tensors:
+        return {}
+    *steps, conv = chain
+    mean, std = (numpy_helper.to_array(tensors[step.input[1]]).reshape(-1, 1, 1) for step in steps)
+    weights = numpy_helper.to_array(tensors[conv.input[1]]) / std
+    if weights.shape[1] != 3 or len(mean) != 3:
+        return {}
+    zero = int(np.clip(np.round(mean.mean()), 0, 254))
+    # Small, as the rounding of its weights counts as often, but so large that none of them is above
+    # the largest of the others, which are rounded on the same scale.
+    constant = int(np.clip(np.ceil(3 * np.abs(mean - zero).max()), 1, 255 - zero))
+    shift = (weights * (mean - zero)).sum(axis=1, keepdims=True) / constant
+    weights = np.concatenate([weights, -shift], axis=1).astype(np.float32)
+    tensors[conv.input[1]].CopyFrom(numpy_helper.from_array(weights, conv.input[1]))
+    amounts = np.array([0, 0, 0, 0, 0, 1, 0, 0])
+    for name, value in (
+        (f"{_CENTRED}_zero", np.float32(zero)),
+        (f"{_CENTRED}_constant", np.float32(constant)),
+        (f"{_CENTRED}_amounts", amounts),
+    ):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    subtracted = f"{_CENTRED}_pixels"
+    nodes = [
+        helper.make_node("Sub", [steps[0].input[0], f"{_CENTRED}_zero"], [subtracted], subtracted),
+        helper.make_node(
+            "Pad",
+            [subtracted, f"{_CENTRED}_amounts", f"{_CENTRED}_constant"],
+            [_CENTRED],
+            _CENTRED,
+        ),
+    ]
+    conv.input[0] = _CENTRED
+    nodes += [node for node in graph.node if node not in steps]
+    _set_nodes(graph, nodes)
+    model.CopyFrom(onnx.shape_inference.infer_shapes(model))
+    return {_CENTRED: [{"scale": np.array(1, np.float32), "zero_point": np.array(zero, np.uint8)}]}
+
+
+def _normalisation(graph: Any) -> list[Any] | None:
+    """The subtraction, the division and the convolution that an image goes through, alone."""
+    name = graph.input[0].name
+    chain = []
+    for kind in ("Sub", "Div", "Conv"):
+        readers = [node for node in graph.node if name in node.input]
+        if len(readers) != 1 or readers[0].op_type != kind or readers[0].input[0] != name:
+            return None
+        chain += readers
+        name = readers[0].output[0]
+    return chain
+
+
+def quantize_pixels(model: Any) -> None:
+    """Round the image first, then subtract and pad: pixels are integers already.
+
+    Args:
+        model: what ONNX Runtime's quantiser made of one that `centre_pixels` changed, itself
+            changed in place; another one stays as it is.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    named = {node.name: node for node in graph.node}
+    pad = named.get(_CENTRED)
+    if pad is None:
+        return
+    (rounding,) = (node for node in graph.node if _CENTRED in node.input)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    scale, zero = rounding.input[1:]
+    constant = numpy_helper.to_array(tensors[zero]) + numpy_helper.to_array(tensors[pad.input[2]])
+    for name, value in ((f"{_PIXELS}_zero", 0), (f"{_PIXELS}_constant", constant)):
+        tensor = numpy_helper.from_array(np.asarray(value, np.uint8), name)
+        graph.initializer.append(tensor)
+    subtraction = named[f"{_CENTRED}_pixels"]
+    inputs = [subtraction.input[0], scale, f"{_PIXELS}_zero"]
+    # With its own zero the rounding subtracts nothing; the convolution reads it with the other one.
+    pixels = helper.make_node("QuantizeLinear", inputs, [_PIXELS], _PIXELS)
+    padded = helper.make_node(
+        "Pad",
+        [_PIXELS, pad.input[1], f"{_PIXELS}_constant"],
+        list(rounding.output),
+        f"{_PIXELS}_padded",
+    )
+    others = [node for node in graph.node if node not in (subtraction, pad, rounding)]
+    _set_nodes(graph, [pixels, padded, *others])
+
+
+def _set_nodes(graph: Any, nodes: Collection[Any]) -> None:
+    """Replace the nodes, and drop what described others and the constants that none reads."""
+    read = {name for node in nodes for name in node.input} | {x.name for x in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)

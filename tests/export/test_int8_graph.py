@@ -1,0 +1,125 @@
+"""What of a graph becomes integers: additions of feature maps do, those of queries do not."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mobileinst_core.runtime.runners import OnnxRunner
+from mobileinst_d2.export import export_module
+from mobileinst_d2.export.int8_graph import centre_pixels, convolutions, integer_nodes
+from mobileinst_d2.export.quantize import Quantizer
+
+IMAGES = [
+    255 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    for seed in range(3)
+]
+
+
+class Block(nn.Module):
+    """A stem, a residual connection with an upsampled map, and a linear layer with a residual."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([123.675, 116.28, 103.53]).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor([58.395, 57.12, 57.375]).view(-1, 1, 1))
+        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.inner = nn.Conv2d(16, 16, 3, stride=2, padding=1)
+        self.last = nn.Conv2d(16, 4, 1)
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, image):
+        x = self.stem((image - self.mean) / self.std).relu()
+        up = F.interpolate(self.inner(x), scale_factor=2, mode="bilinear")
+        tokens = self.last((x + up).relu()).flatten(2).transpose(1, 2)
+        return tokens + self.linear(tokens)
+
+
+@pytest.fixture(scope="module")
+def block():
+    torch.manual_seed(0)
+    return Block().eval()
+
+
+@pytest.fixture
+def graph(block, tmp_path):
+    return export_module("onnx", block, IMAGES[0], tmp_path / "net.onnx")
+
+
+def quantised(tmp_path, graph, float_weights):
+    quantizer = Quantizer([image.numpy() for image in IMAGES])
+    quantizer.float_weights = float_weights
+    quantizer(tmp_path, graph)
+    return onnx.load(tmp_path / "net.onnx").graph
+
+
+def integer_kinds(found):
+    """Kinds of the nodes whose inputs all are dequantised and whose output is quantised."""
+    made = {output: node.op_type for node in found.node for output in node.output}
+    rounded = {node.input[0] for node in found.node if node.op_type == "QuantizeLinear"}
+    return sorted(
+        node.op_type
+        for node in found.node
+        if node.output[0] in rounded
+        and {made.get(name) for name in node.input if name in made} == {"DequantizeLinear"}
+    )
+
+
+def test_additions_of_maps_are_of_integers_and_others_are_not(block, graph, tmp_path):
+    found = quantised(tmp_path, graph, [])
+    assert integer_kinds(found) == ["Add", "Conv", "Conv", "Conv", "Resize"]
+    # Its rectifier is in the range of the sum; the tokens' addition and the linear layer's stay.
+    kinds = [node.op_type for node in found.node]
+    assert "Relu" not in kinds
+    assert kinds.count("Add") + kinds.count("Gemm") == 3
+    image = IMAGES[1]
+    with torch.no_grad():
+        expected = block(image).numpy()
+    difference = np.abs(OnnxRunner(tmp_path, graph)(image.numpy())["output"] - expected).max()
+    assert 0 < difference < 0.05 * np.abs(expected).max()
+
+
+def test_an_addition_to_a_map_in_fp32_stays_in_fp32(graph, tmp_path):
+    found = quantised(tmp_path, graph, ["stem.weight"])
+    assert integer_kinds(found) == ["Conv", "Conv", "Resize"]
+    assert [node.op_type for node in found.node].count("Relu") == 2
+
+
+def test_the_normalisation_moves_into_the_first_convolution(block, graph, tmp_path):
+    path = tmp_path / "net.onnx"
+    model = onnx.load(path)
+    overrides = centre_pixels(model, integer_nodes(model, []))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    ((values,),) = overrides.values()
+    assert (values["scale"], values["zero_point"]) == (1, 114)
+    assert "Div" not in {node.op_type for node in model.graph.node}
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    assert [sizes[weight][1] for _, weight in convolutions(model)] == [4, 16, 16]
+    # At the border too, where the convolution pads normalised values with zeros.
+    with torch.no_grad():
+        expected = block(IMAGES[0]).numpy()
+    found = OnnxRunner(tmp_path, graph)(IMAGES[0].numpy())["output"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_pixels_become_integers_as_they_are(graph, tmp_path):
+    found = quantised(tmp_path, graph, [])
+    first, second = found.node[:2]
+    assert (first.op_type, first.input[0]) == ("QuantizeLinear", "image")
+    tensors = {x.name: onnx.numpy_helper.to_array(x) for x in found.initializer}
+    assert [tensors[name] for name in first.input[1:]] == [1, 0]
+    assert (second.op_type, second.input[0]) == ("Pad", first.output[0])
+    assert not {"Sub", "Div"} & {node.op_type for node in found.node}
+
+
+def test_a_first_convolution_in_fp32_keeps_its_normalisation(graph, tmp_path):
+    model = onnx.load(tmp_path / "net.onnx")
+    before = model.SerializeToString()
+    assert centre_pixels(model, integer_nodes(model, ["stem.weight"])) == {}
+    assert model.SerializeToString() == before
+    kinds = [node.op_type for node in quantised(tmp_path, graph, ["stem.weight"]).node]
+    assert {"Sub", "Div"} <= set(kinds)
+    assert "Pad" not in kinds
