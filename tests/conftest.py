@@ -54,7 +54,7 @@ def _processes_are_forked():
     """Fork the processes of `launch` from one that has imported all: each saves seconds."""
     context = multiprocessing.get_context("forkserver")
 
-    def start(function: Callable, **options: object) -> None:
+    def start(function: Callable, **options: object) -> torch.multiprocessing.ProcessContext | None:
         from processes import ONE_THREAD
 
         context.set_forkserver_preload(["mobileinst_d2.engine"])
@@ -65,7 +65,7 @@ def _processes_are_forked():
             for name, value in ONE_THREAD.items():
                 patch.setenv(name, value)
             multiprocessing.forkserver.ensure_running()
-        torch.multiprocessing.start_processes(function, start_method="forkserver", **options)
+        return torch.multiprocessing.start_processes(function, start_method="forkserver", **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.multiprocessing, "spawn", start)

@@ -82,6 +82,9 @@ def test_an_installed_package_works_in_any_folder(wheel, tmp_path):
 import contextlib, importlib.metadata, io, sys
 from pathlib import Path
 
+import mobileinst_d2
+# Which the command that evaluates files does without.
+assert mobileinst_d2.add_mobileinst_config and sys.modules["torch"]
 import mobileinst_d2.model_zoo
 from mobileinst_d2.engine import Trainer, setup_cfg
 

@@ -26,6 +26,9 @@ _SIZES = {
     "INPUT.MAX_SIZE_TEST": 160,
 }
 
+# Where the backbone is not what is tested: timm's smallest with depthwise convolutions.
+FEW_LAYERS = {"MODEL__BACKBONE__NAME": "TimmBackbone", "MODEL__TIMM__NAME": "test_efficientnet"}
+
 
 def tiny_config(**overrides: object) -> CfgNode:
     """A small variant of the base config; ``__`` in a keyword stands for a dot."""

@@ -1,10 +1,7 @@
 """The benchmark of training data measures what it says; times themselves are not tested."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -54,28 +51,22 @@ def test_both_mappers_make_the_same_clips(shapes):
             assert torch.equal(a.gt_classes, b.gt_classes)
 
 
-def test_shapes_are_made_measured_and_forgotten(repository, tmp_path):
+def measure_twice(rank, arguments, output):
+    training_data.SHAPES_VIDEOS, training_data.SHAPES_FRAMES = 2, 5
+    training_data.SHAPES_SIZE = 48, 64
+    with open(output, "w") as file, contextlib.redirect_stdout(file):
+        assert training_data.main(arguments) == 0
+        assert training_data.SHAPES not in DatasetCatalog
+        assert training_data.main(arguments) == 0
+
+
+def test_shapes_are_made_measured_and_forgotten(tmp_path):
     file = tmp_path / "found.json"
     arguments = ["--clips", "4", "--repeats", "2", "--workers", "1", "--json", str(file), *SMALL]
     # In a process of its own: loader processes are forks, and the fork of a process with the
     # threads of hundreds of tests has waited for a lock for ever.
-    code = f"""
-        import training_data
-        from detectron2.data import DatasetCatalog
-        training_data.SHAPES_VIDEOS, training_data.SHAPES_FRAMES = 2, 5
-        training_data.SHAPES_SIZE = 48, 64
-        assert training_data.main({arguments}) == 0
-        assert training_data.SHAPES not in DatasetCatalog
-        assert training_data.main({arguments}) == 0
-    """
-    paths = os.pathsep.join(map(str, (repository, repository / "benchmarks")))
-    printed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": paths},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
+    torch.multiprocessing.spawn(measure_twice, args=(arguments, tmp_path / "printed.txt"))
+    printed = (tmp_path / "printed.txt").read_text()
     assert "2 videos, 10 frames" in printed
     assert "medians of 2 x 4 clips" in printed
     for line in ("| ClipMapper", "| decode all", "| loader processes", "| serialised", "| list"):

@@ -5,7 +5,7 @@ import pytest
 import video
 from video import FrameCost, LiveCost, WholeVideoCost
 
-RANDOM = ("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
+RANDOM = ("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TEST", "128")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import functools
 
 import torch
-from tiny_models import build_tiny_model, noise_image
+from tiny_models import FEW_LAYERS, build_tiny_model, noise_image
 from toy_training import make_cfg, run, same, weights
 
 from mobileinst_d2.engine import trainer as trainer_module
@@ -35,7 +35,8 @@ def test_parts_of_a_network_become_graphs_and_their_outputs_stay(caplog):
         counted.append(graph)
         return graph.forward
 
-    model = build_tiny_model().train()
+    # Translating is slow: it takes its time with each layer.
+    model = build_tiny_model(**FEW_LAYERS).train()
     names = list(model.state_dict())
     images = model.preprocess_image([{"image": noise_image(64, 96)}]).tensor
     expected = model.raw_outputs(images)

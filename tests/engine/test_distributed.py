@@ -1,4 +1,4 @@
-"""Two processes do what one does: a real network on generated videos, on the CPU."""
+"""Two processes do what one does: a small network on generated videos, on the CPU."""
 
 import json
 from pathlib import Path
@@ -18,6 +18,7 @@ NORM = "FrozenBN"
 OPTIONS = {
     "MODEL.DEVICE": "cpu",
     "MODEL.WEIGHTS": "",
+    "MODEL.TIMM.NAME": "test_efficientnet",
     "MODEL.BACKBONE.NORM": NORM,
     "MODEL.MOBILEINST.NORM": NORM,
     "MODEL.MOBILEINST.MASK_DECODER.PYRAMID_NORM": NORM,
@@ -27,7 +28,7 @@ OPTIONS = {
     # AdamW takes whole steps along gradients that are nothing but rounding.
     "SOLVER.OPTIMIZER": "SGD",
     "SOLVER.BASE_LR": "0.002",
-    "SOLVER.MAX_ITER": "5",
+    "SOLVER.MAX_ITER": "3",
     "SOLVER.WARMUP_ITERS": "0",
 }
 
@@ -68,7 +69,7 @@ def runs(tmp_path_factory, one_thread):
     """Folders of the run in one process and of that in two; both evaluate the former's weights."""
     folder = tmp_path_factory.mktemp("distributed")
     make_moving_shapes(
-        folder / "datasets" / "moving_shapes", num_videos=5, num_frames=4, height=64, width=96
+        folder / "datasets" / "moving_shapes", num_videos=3, num_frames=4, height=64, width=96
     )
     one, two = folder / "one", folder / "two"
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +88,7 @@ def read(path):
 
 def test_every_loss_of_every_step_is_that_of_one_process(runs):
     one, two = (read(folder / "losses.json") for folder in runs)
-    assert len(one) == 5
+    assert len(one) == 3
     assert {"loss_cls", "loss_mask", "loss_obj", "loss_passed_mask", "total_loss"} <= one[0].keys()
     for first, second in zip(one, two, strict=True):
         assert second == pytest.approx(first, rel=3e-4)

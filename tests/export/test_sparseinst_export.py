@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_sparseinst import SMALL, build_lively_sparseinst
-from tiny_models import noise_image, tiny_config
+from tiny_models import FEW_LAYERS, noise_image, tiny_config
 from torch import nn
 
 from mobileinst_d2.export import RUNNERS, ExportedModel, export_model, export_module
@@ -14,10 +14,15 @@ from mobileinst_d2.modeling.layers import DeformableConv2d
 SIZE = (96, 160)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize(
+    ("activation", "backbone"),
+    [("sigmoid", {}), ("softmax", FEW_LAYERS)],
+    ids=["sigmoid", "softmax"],
+)
 @pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
-def test_an_exported_model_gives_what_pytorch_gives(tmp_path, runtime, activation):
+def test_an_exported_model_gives_what_pytorch_gives(tmp_path, runtime, activation, backbone):
     options = {
+        **backbone,
         "MODEL__SPARSEINST__ACTIVATION": activation,
         "INPUT__FIXED_SIZE_TEST": SIZE,
     }

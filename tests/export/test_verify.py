@@ -154,7 +154,8 @@ def test_random_weights_are_exported_and_a_wrong_graph_of_them_is_not(
     torch.manual_seed(1)
     cfg = tiny_config(**UNTRAINED)
     model = build_model(cfg).eval()
-    assert export_model(model, cfg, (64, 64), runtime, tmp_path / "right")
+    graphs = ["keyframe"]
+    assert export_model(model, cfg, (64, 64), runtime, tmp_path / "right", graphs=graphs)
     writer = verify.WRITERS[runtime]
 
     def write_wrong(module, *arguments):
@@ -170,5 +171,5 @@ def test_random_weights_are_exported_and_a_wrong_graph_of_them_is_not(
 
     monkeypatch.setitem(verify.WRITERS, runtime, writer._replace(write=write_wrong))
     with pytest.raises(ExportError, match="differs from PyTorch"):
-        export_model(model, cfg, (64, 64), runtime, tmp_path / "wrong")
+        export_model(model, cfg, (64, 64), runtime, tmp_path / "wrong", graphs=graphs)
     assert not (tmp_path / "wrong").exists()

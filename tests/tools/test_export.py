@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -177,21 +176,22 @@ def test_int8_of_the_command(trained, tmp_path, monkeypatch, pictures):
     assert content["quantization"]["calibration_images"] == 3
 
 
+def run_command(rank, *command_line):
+    sys.exit(main(command_line))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_export_leaves_nothing(trained, tmp_path, repository, number):
-    command = [sys.executable, str(repository / "tools" / "export.py")]
-    process = subprocess.Popen(
-        [*command, *arguments(trained, tmp_path / "deep" / "exported")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(repository)},
-    )
+def test_an_interrupted_export_leaves_nothing(trained, tmp_path, number):
+    command_line = tuple(arguments(trained, tmp_path / "deep" / "exported"))
+    started = torch.multiprocessing.spawn(run_command, args=command_line, join=False)
+    (process,) = started.processes
     try:
-        while not list(tmp_path.iterdir()) and process.poll() is None:
+        while not list(tmp_path.iterdir()) and process.is_alive():
             time.sleep(0.02)  # until it writes
-        assert process.poll() is None, process.stderr.read().decode()
-        process.send_signal(number)
-        assert process.wait(timeout=120) != 0
+        assert process.is_alive(), "it has ended by itself"
+        os.kill(process.pid, number)
+        process.join(timeout=120)
+        assert process.exitcode not in (0, None)
     finally:
         process.kill()
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from model_inputs import image_input
 from PIL import Image
 from small_fastinst import LIGHT, build_small_fastinst
 from small_sparseinst import build_small_sparseinst
-from tiny_models import build_tiny_model, noise_image
+from tiny_models import FEW_LAYERS, build_tiny_model, noise_image
 from tiny_yolact import build_tiny_yolact
 from torch import nn
 
@@ -21,7 +21,7 @@ SYSTEMS = {
     "mobileinst": build_tiny_model,
     "sparseinst": build_small_sparseinst,
     "fastinst": build_small_fastinst,
-    "mask2former": lambda seed=0: build_small_fastinst(seed, **LIGHT),
+    "mask2former": lambda seed=0, **options: build_small_fastinst(seed, **LIGHT, **options),
     "yolact": build_tiny_yolact,
 }
 
@@ -67,11 +67,13 @@ def test_no_frames_are_no_video(build):
     ids=str,
 )
 def test_mixed_precision_is_finite_from_20_seeds(system, dtype):
+    # What leaves the range are sums and losses behind the backbone. MobileInst keeps TopFormer.
+    few_layers = FEW_LAYERS if system in ("sparseinst", "fastinst", "mask2former") else {}
     for seed in range(20):
         # None, some, and more than there are queries.
         batch = [image_input(64, 64, objects=(0, 3, 60)[seed % 3], seed=seed)]
         with torch.autocast("cpu", dtype=dtype):
-            check_gradients(SYSTEMS[system](seed), batch, seed)
+            check_gradients(SYSTEMS[system](seed, **few_layers), batch, seed)
 
 
 @of_all
