@@ -14,11 +14,9 @@ from latency_work import Timing, time_call
 from video_work import moving_picture, shape_masks
 
 from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_core.runtime.model import ExportedModel
 from mobileinst_core.tracking.previous import PreviousKeyframe
 from mobileinst_core.video.readers import VideoReader
-from mobileinst_d2.export.model import ExportedModel, read_config
-from mobileinst_d2.tracking import StreamingPredictor, video_network
-from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
 
 _QUERIES, _CLASSES, _KERNEL = 100, 80, 128
 # Masks that are kept: all, as in the evaluation with COCO, and as many as a live view shows.
@@ -143,23 +141,21 @@ def measure_live_stages(
     Returns:
         What a frame takes.
     """
-    cfg = read_config(folder)
-    cfg.TEST.TRACKING.CLIP_LEN = clip_len
-    network = video_network(ExportedModel(cfg, folder))
+    model = ExportedModel.load(folder, opts=["TEST.TRACKING.CLIP_LEN", str(clip_len)])
+    tracker = model.online_tracker()
+    network = tracker.runner.network
     if isinstance(source, str):
         with VideoReader(source, end=frames + warm_up) as reader:
             pictures = cycle(list(reader))
     else:
         pictures = moving_picture(source)
-        image = build_frame_preparation(cfg)(next(pictures))
-        objects = StreamingPredictor(cfg, network).max_instances
-        network = shape_masks(network, image, objects=objects)
+        image = tracker.prepare(next(pictures))
+        network = shape_masks(network, image, objects=tracker.max_instances)
     keyframe, reuse = _Clocked(network.keyframe), _Clocked(network.reuse)
-    predictor = StreamingPredictor(cfg, network._replace(keyframe=keyframe, reuse=reuse))
-    predictor.prepare = prepare = _Clocked(predictor.prepare)
-    tracker = predictor.runner.tracker
-    tracker.associate = association = _Clocked(tracker.associate)
-    step = _Clocked(predictor.step)
+    tracker.runner.network = network._replace(keyframe=keyframe, reuse=reuse)
+    tracker.prepare = prepare = _Clocked(tracker.prepare)
+    tracker.runner.tracker.associate = association = _Clocked(tracker.runner.tracker.associate)
+    step = _Clocked(tracker.step)
     for picture in islice(pictures, warm_up):
         step(picture)
     clocks = (step, prepare, keyframe, reuse, association)
