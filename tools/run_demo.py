@@ -29,10 +29,11 @@ FRAME_SIDE = 128
 SHOW_SEED = 6
 SHOW_FPS = 10
 SHOW_FRAMES = 60
-# Large tensors in huge pages: a step of training on two threads took 0.65 to 0.88 of its time with
-# them, in short runs on a virtual machine. Read by the C library of Linux (glibc from 2.35), others
-# pass it over.
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# One thread, as the tensors are small: a second one takes the core that reads the data, and a step
+# needed 1.0 to 1.6 times as long on two cores; and the result is the same on every number of them.
+# Large tensors in huge pages: a step of training on the CPU needs 0.65 to 0.83 of its time with
+# them. Read by the C library of Linux (glibc from 2.35), others pass it over.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 class Steps:
@@ -53,7 +54,7 @@ class Steps:
     def run(self, *command: str) -> None:
         """Run a Python script of the project; stop the demo if it fails."""
         print("$ python " + shlex.join(command), flush=True)
-        environment = {**HUGE_PAGES, **os.environ}
+        environment = {**ENVIRONMENT, **os.environ}
         code = subprocess.run(
             [sys.executable, "-W", "ignore", *command], env=environment, check=False
         ).returncode
