@@ -30,7 +30,7 @@ SHOW_SEED = 6
 SHOW_FPS = 10
 SHOW_FRAMES = 60
 # One thread, as the tensors are small: a second one takes the core that reads the data, and a step
-# needed 1.0 to 1.6 times as long on two cores; and the result is the same on every number of them.
+# needed 1.0 to 1.6 times as long on two cores.
 # Large tensors in huge pages: a step of training on the CPU needs 0.65 to 0.83 of its time with
 # them. Read by the C library of Linux (glibc from 2.35), others pass it over.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
