@@ -8,13 +8,14 @@ import numpy as np
 __all__ = [
     "INTEGER_OPERATORS",
     "centre_pixels",
-    "convolutions",
+    "convolution_weights",
     "integer_nodes",
     "quantize_pixels",
 ]
 
 # An activation function belongs to its convolution or addition: quantised apart, the result would
-# be rounded before the function cuts most of its range off.
+# be rounded before the function cuts most of its range off. A resize is rounded before and after,
+# so that an addition behind it takes integers; a bilinear one is computed in fp32 between the two.
 _FOLLOWING = ("Relu", "Clip", "Resize")
 # Kinds of nodes that may compute with integers.
 INTEGER_OPERATORS = ("Conv", *_FOLLOWING, "Add")
@@ -24,9 +25,9 @@ _POINTWISE = ("Mul", "Sigmoid", "HardSigmoid", "HardSwish", *_FOLLOWING)
 _CENTRED, _PIXELS = "image_centred", "image_pixels"
 
 
-def convolutions(model: Any) -> list[tuple[str, str]]:
-    """Names of the convolutions of a model and of their weights, in the order of the graph."""
-    return [(node.name, node.input[1]) for node in model.graph.node if node.op_type == "Conv"]
+def convolution_weights(model: Any) -> list[str]:
+    """Names of the weights of a model's convolutions, in the order of the graph."""
+    return [node.input[1] for node in model.graph.node if node.op_type == "Conv"]
 
 
 def integer_nodes(model: Any, float_weights: Collection[str]) -> list[str]:

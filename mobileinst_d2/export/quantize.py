@@ -22,7 +22,7 @@ from .guard import run_graph_guarded
 from .int8_graph import (
     INTEGER_OPERATORS,
     centre_pixels,
-    convolutions,
+    convolution_weights,
     integer_nodes,
     quantize_pixels,
 )
@@ -111,7 +111,7 @@ class Quantizer:
         indices = np.unique(np.linspace(0, len(self.images) - 1, _TRIALS).round().astype(int))
         images = [self.images[i] for i in indices]
         reference = _outputs(folder, graph, images)
-        weights = [weight for _, weight in convolutions(onnx.load(prepared))]
+        weights = convolution_weights(onnx.load(prepared))
         trial = prepared.with_name(graph["files"][0])
         errors = {}
         for count in (count for count in _FIRST_IN_FLOAT if count < len(weights)):

@@ -9,7 +9,7 @@ from torch import nn
 
 from mobileinst_core.runtime.runners import OnnxRunner
 from mobileinst_d2.export import export_module
-from mobileinst_d2.export.int8_graph import centre_pixels, convolutions, integer_nodes
+from mobileinst_d2.export.int8_graph import centre_pixels, convolution_weights, integer_nodes
 from mobileinst_d2.export.quantize import Quantizer
 
 IMAGES = [
@@ -97,7 +97,7 @@ def test_the_normalisation_moves_into_the_first_convolution(block, graph, tmp_pa
     assert (values["scale"], values["zero_point"]) == (1, 114)
     assert "Div" not in {node.op_type for node in model.graph.node}
     sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    assert [sizes[weight][1] for _, weight in convolutions(model)] == [4, 16, 16]
+    assert [sizes[weight][1] for weight in convolution_weights(model)] == [4, 16, 16]
     # At the border too, where the convolution pads normalised values with zeros.
     with torch.no_grad():
         expected = block(IMAGES[0]).numpy()
