@@ -89,16 +89,14 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """A path to write to, which replaces ``path`` when the block ends without an error.
 
     Args:
         path: the file to write, in an existing folder.
-
-    Yields:
-        A path in the same folder.
+        partial: the path, in the same folder; None = one that no other process has.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = partial or path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield partial
         partial.replace(path)

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mobileinst_core.files import replacing
+from mobileinst_core.files import replacing, write_json
 
 __all__ = ["SERVERS", "write_archive", "write_submission"]
 
@@ -38,9 +38,7 @@ def write_submission(results: list[dict[str, Any]], output_dir: str | PathLike[s
         Path of the archive.
     """
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / _RESULTS_FILE) as path:
-        path.write_text(_to_json(results), encoding="utf-8")
+    write_json(folder / _RESULTS_FILE, results)
     logger.info("Saved %d predicted tracks to %s", len(results), folder / _RESULTS_FILE)
     return write_archive(results, folder / _ARCHIVE_FILE)
 
@@ -58,9 +56,5 @@ def write_archive(results: list[dict[str, Any]], path: str | PathLike[str]) -> P
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_RESULTS_FILE, _to_json(results))
+        archive.writestr(_RESULTS_FILE, json.dumps(results, separators=(",", ":")))
     return path
-
-
-def _to_json(results: list[dict[str, Any]]) -> str:
-    return json.dumps(results, separators=(",", ":"))

@@ -1,8 +1,8 @@
 """Checkpoints that a kill cannot damage, and clear words about those that are damaged."""
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
+
+from mobileinst_core.files import replacing
 
 from .backbones import find_backbone_module, load_backbone_content
 from .names import find_state_dict
@@ -187,16 +189,12 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
             with self.path_manager.open(path, "wb") as file:
                 write(file)
             return
-        temporary = f"{path}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(temporary)
+        # Under a name of its own: the next checkpoint of this name takes over what a kill has left.
+        temporary = Path(f"{path}.tmp")
+        with replacing(Path(path), temporary), temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         if filename.endswith((".pkl", ".pyth")):

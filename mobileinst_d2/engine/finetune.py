@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from mobileinst_core.errors import ConfigError
+from mobileinst_d2.utils.config_keys import flatten
 
 __all__ = ["DataSummary", "Plan", "plan_training", "summarize_data"]
 
@@ -146,11 +147,9 @@ def plan_training(
     def decide(key: str, value: Any, reason: str) -> Any:
         """The value of a key that is not chosen; of one that is, the user's."""
         if key in chosen:
-            node = cfg
-            for part in key.split("."):
-                node = node[part]
-            plan.reasons.append(f"{key} {node}: as given")
-            return node
+            given = flatten(cfg)[key]
+            plan.reasons.append(f"{key} {given}: as given")
+            return given
         plan.overrides[key] = value
         plan.reasons.append(f"{key} {value}: {reason}")
         return value

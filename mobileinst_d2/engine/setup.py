@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from mobileinst_core.errors import ConfigError
 from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
+from mobileinst_d2.utils.config_keys import flatten
 from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
 
 from .unused_keys import check_unused_keys
@@ -130,7 +131,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         loaded = None  # an empty file
     if not isinstance(loaded, Mapping):
         raise ConfigError(f"{path} must hold a mapping of keys to values.")
-    unknown = [key for key in _keys(loaded) if not _is_known(cfg, key)]
+    unknown = [key for key in flatten(loaded) if not _is_known(cfg, key)]
     if unknown:
         raise ConfigError(f"{path}: {_describe_unknown(cfg, unknown)}")
     try:
@@ -156,15 +157,6 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
         raise ConfigError(f"Command line: {_text(error)}") from error
 
 
-def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """All keys of a tree that hold values, with dots."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
 def _is_known(cfg: CfgNode, key: str) -> bool:
     node = cfg
     for part in key.split("."):
@@ -177,7 +169,7 @@ def _is_known(cfg: CfgNode, key: str) -> bool:
 
 
 def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
-    known = list(_keys(cfg))
+    known = list(flatten(cfg))
     parts = []
     for key in unknown:
         if key in _DECIDED:

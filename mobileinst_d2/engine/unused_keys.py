@@ -2,13 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterator
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.modeling import InstanceSegmentor
+from mobileinst_d2.utils.config_keys import flatten
 
 __all__ = ["check_unused_keys"]
 
@@ -52,9 +52,9 @@ def check_unused_keys(cfg: CfgNode) -> None:
     Raises:
         ConfigError: if one of them would change what is trained or measured.
     """
-    default = get_cfg()
+    values = flatten(cfg)
     for name, reason in _REFUSED.items():
-        if _value(cfg, name):
+        if values[name]:
             raise ConfigError(f"{name} True is not possible: {reason} here. Set it to False")
     unused = list(_OF_NOBODY)
     architecture = cfg.MODEL.META_ARCHITECTURE
@@ -64,10 +64,10 @@ def check_unused_keys(cfg: CfgNode) -> None:
         unused += [section for section, kind in _OF_BACKBONES.items() if kind not in backbone]
     changed = [
         name
-        for name, value in _leaves(default)
+        for name, value in flatten(get_cfg()).items()
         if name.startswith(tuple(unused))
         and name not in _INHERITED
-        and _plain(_value(cfg, name)) != _plain(value)
+        and _plain(values[name]) != _plain(value)
     ]
     if changed:
         logger.warning(
@@ -84,20 +84,6 @@ def _is_of_this_package(architecture: str) -> bool:
     system = META_ARCH_REGISTRY.get(architecture)
     is_ours = system.__module__.startswith(f"{__name__.partition('.')[0]}.")
     return is_ours and issubclass(system, InstanceSegmentor)
-
-
-def _leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _value(cfg: CfgNode, name: str) -> object:
-    for key in name.split("."):
-        cfg = cfg[key]
-    return cfg
 
 
 def _plain(value: object) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections import defaultdict
+from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
@@ -13,21 +14,25 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 
 from mobileinst_core.errors import ConfigError
+from mobileinst_core.files import replacing
+from mobileinst_d2.utils.config_keys import flatten
 
 __all__ = ["CSVWriter", "MLflowWriter", "WandbWriter", "build_writers", "write_null_for_nan"]
 
+# Iterations that are smoothed over, as Detectron2's writers do.
+_WINDOW = 20
+
 
 class _NewScalars(EventWriter):
-    """A writer that gets what has come since it wrote last, smoothed as Detectron2 does."""
+    """A writer that gets what has come since it wrote last, smoothed."""
 
-    def __init__(self, window_size: int = 20) -> None:
-        self._window_size = window_size
+    def __init__(self) -> None:
         self._last_write = -1
 
     def write(self) -> None:
         """Log what is new, by iteration."""
         rows: dict[int, dict[str, float]] = defaultdict(dict)
-        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
+        latest = get_event_storage().latest_with_smoothing_hint(_WINDOW)
         for name, (value, iteration) in latest.items():
             if iteration > self._last_write:
                 rows[iteration][name] = value
@@ -73,12 +78,13 @@ class CSVWriter(_NewScalars):
             with open(self._path, newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
         self._columns += names
-        partial = f"{self._path}.tmp"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(Path(self._path)) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, self._path)
 
 
 def write_null_for_nan(writer: JSONWriter) -> JSONWriter:
@@ -122,7 +128,7 @@ class WandbWriter(_NewScalars):
         wandb = _import("wandb")
         name = os.path.basename(os.path.abspath(cfg.OUTPUT_DIR))
         self._run = wandb.init(
-            dir=cfg.OUTPUT_DIR, name=name, id=_run_id(cfg), resume="allow", config=_flat(cfg)
+            dir=cfg.OUTPUT_DIR, name=name, id=_run_id(cfg), resume="allow", config=flatten(cfg)
         )
 
     def log(self, iteration: int, values: dict[str, float]) -> None:
@@ -147,7 +153,7 @@ class MLflowWriter(_NewScalars):
         self._mlflow = _import("mlflow")
         self._mlflow.start_run(run_name=os.path.basename(os.path.abspath(cfg.OUTPUT_DIR)))
         # Parameters are short texts there.
-        self._mlflow.log_params({name: str(value)[:250] for name, value in _flat(cfg).items()})
+        self._mlflow.log_params({name: str(value)[:250] for name, value in flatten(cfg).items()})
 
     def log(self, iteration: int, values: dict[str, float]) -> None:
         """Send the values."""
@@ -202,13 +208,3 @@ def _run_id(cfg: CfgNode) -> str:
             file.write(os.urandom(8).hex())
     with open(path, encoding="utf-8") as file:
         return file.read().strip()
-
-
-def _flat(node: CfgNode, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mobileinst_core.errors import ConfigError, UserError
-from mobileinst_core.files import read_json
+from mobileinst_core.files import read_json, replacing
 
 __all__ = [
     "METADATA_FILE",
@@ -121,8 +121,9 @@ def save_class_names(
     path = Path(folder) / METADATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"thing_classes": list(names), "category_ids": list(category_ids)}
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
     return path
 
 

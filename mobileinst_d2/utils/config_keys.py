@@ -1,16 +1,28 @@
-"""Keys that are added to a config in which another project may have added its own."""
+"""The keys of a config with dots, and keys beside those that another project has added."""
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
 from mobileinst_core.errors import ConfigError
 
-__all__ = ["keep_existing_keys"]
+__all__ = ["flatten", "keep_existing_keys"]
 
 logger = logging.getLogger(__name__)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a config by their keys, such as ``MODEL.BACKBONE.NAME``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def keep_existing_keys(add: Callable[[CfgNode], None]) -> Callable[[CfgNode], None]:

@@ -16,14 +16,13 @@ from mobileinst_core.runtime.runners import PACKAGES, require_runtime
 from .base import Names, Tensors, Writer
 from .ncnn import NCNN
 from .onnx import ONNX
-from .openvino import OPENVINO
 
 __all__ = ["WRITERS", "export_module", "require_writer", "versions"]
 
 Inputs = torch.Tensor | Sequence[torch.Tensor]
 
-# By the name of the runtime, as in RUNNERS.
-WRITERS: dict[str, Writer] = {"onnx": ONNX, "ncnn": NCNN, "openvino": OPENVINO}
+# By the name of the runtime, as in RUNNERS. OpenVINO reads ONNX.
+WRITERS: dict[str, Writer] = {"onnx": ONNX, "ncnn": NCNN, "openvino": ONNX}
 
 
 def require_writer(runtime: str) -> None:
