@@ -5,10 +5,39 @@ for the next one: the demo had half its frames per second on two cores, which th
 network, reading and drawing.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import numpy as np  # noqa: F401  (its library must be there to be found)
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["one_blas_thread"]
 
-# Decorates a function. The number is that of the process: it is what it was after the call.
-one_blas_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+_libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorate a function that multiplies small matrices.
+
+    The number of threads is one of the process: after a call it is what it was before. The limits
+    of threadpoolctl do the same, and take as long as a small product.
+    """
+
+    @wraps(function)
+    def limited(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        before = [library.get_num_threads() for library in _libraries]
+        if max(before, default=1) == 1:
+            return function(*args, **kwargs)
+        try:
+            for library in _libraries:
+                library.set_num_threads(1)
+            return function(*args, **kwargs)
+        finally:
+            for library, count in zip(_libraries, before, strict=True):
+                library.set_num_threads(count)
+
+    return limited

@@ -1,44 +1,80 @@
 """What is found in an image."""
 
-from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .masks.crops import MaskCrops
+
 __all__ = ["Detections"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Detections:
     """Instances of an image or of a frame, best first.
 
     Attributes:
-        masks: (n, H, W) bool; or a list of n RLEs with text, where those were asked for.
         boxes: (n, 4) float32, tight around the masks: x0, y0, x1, y1 in pixels.
         scores: (n,) float32, in [0, 1].
         classes: (n,) int64, class indices from 0.
         ids: (n,) int64, identities from 1 where frames are tracked, else None.
         periods: (n,) int64, frames so far that showed the identity, where frames are tracked.
-        encoded_size: (H, W) of the image where the masks are RLEs, else None.
+        image_size: (H, W) of the image.
     """
 
-    masks: np.ndarray | list[dict[str, Any]]
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    ids: np.ndarray | None = None
-    periods: np.ndarray | None = None
-    encoded_size: tuple[int, int] | None = None
+    def __init__(
+        self,
+        *,
+        masks: np.ndarray | MaskCrops | list[dict[str, Any]],
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        classes: np.ndarray,
+        ids: np.ndarray | None = None,
+        periods: np.ndarray | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Put together what belongs to the same instances.
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) of the image."""
-        return self.encoded_size or self.masks.shape[1:]
+        Args:
+            masks: (n, H, W) bool, or crops of such masks, or RLEs with text.
+            boxes: see above.
+            scores: see above.
+            classes: see above.
+            ids: see above.
+            periods: see above.
+            image_size: needed with RLEs, which may be none.
+        """
+        self._masks = masks
+        self.boxes = boxes
+        self.scores = scores
+        self.classes = classes
+        self.ids = ids
+        self.periods = periods
+        if image_size is None:
+            image_size = masks.size if isinstance(masks, MaskCrops) else masks.shape[1:]
+        self.image_size = tuple(image_size)
+
+    @cached_property
+    def masks(self) -> np.ndarray | list[dict[str, Any]]:
+        """(n, H, W) bool; or a list of n RLEs with text, where those were asked for."""
+        return self._masks.full() if isinstance(self._masks, MaskCrops) else self._masks
+
+    @cached_property
+    def crops(self) -> MaskCrops:
+        """The masks in the little memory that their foreground takes; not of RLEs."""
+        return self._masks if isinstance(self._masks, MaskCrops) else MaskCrops.of(self._masks)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: np.ndarray | slice) -> "Detections":
         """Some of the instances, by numbers, by a slice or by booleans."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Detections(**{k: None if x is None else x[index] for k, x in values.items()})
+        optional = {"ids": self.ids, "periods": self.periods}
+        return Detections(
+            masks=self._masks[index],
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            classes=self.classes[index],
+            image_size=self.image_size,
+            **{name: None if x is None else x[index] for name, x in optional.items()},
+        )

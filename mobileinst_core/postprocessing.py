@@ -139,7 +139,7 @@ class PostProcessing:
             boxes=pasted.boxes,
             scores=selection.scores[pasted.shown],
             classes=selection.classes[pasted.shown],
-            encoded_size=output_size if encode else None,
+            image_size=output_size,
         )
 
     def _predict_pairs(
@@ -176,7 +176,7 @@ class PostProcessing:
             boxes=pasted.boxes[place],
             scores=values[order],
             classes=selection.classes[is_shown][order],
-            encoded_size=output_size if encode else None,
+            image_size=output_size,
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .detections import Detections
 from .masks.box_masks import BoxMasks
+from .masks.crops import MaskCrop, MaskCrops
 from .postprocessing import mask_product
 
 __all__ = ["CROP_PADDING", "PrototypePostProcessing", "fast_nms"]
@@ -91,21 +92,19 @@ class PrototypePostProcessing:
         logits = mask_product(coefficients[candidates[rows]], prototypes)
         masks = BoxMasks(_crop(logits, boxes[rows]), self.mask_threshold, stride=1)
         pasted = masks.paste(np.arange(len(rows)), prototypes.shape[1:], output_size)
-        found = pasted.masks
-        if len(pasted.shown) < len(rows):
-            found = np.zeros((len(rows), *output_size), dtype=bool)
-            found[pasted.shown] = pasted.masks
-        detections = Detections(masks=found, boxes=pixels[visible], scores=values, classes=classes)
+        crops = [MaskCrop(0, 0, np.zeros((0, 0), bool))] * len(rows)
+        for number, crop in zip(pasted.shown.tolist(), pasted.masks, strict=True):
+            crops[number] = crop
+        detections = Detections(
+            masks=MaskCrops(crops, output_size),
+            boxes=pixels[visible],
+            scores=values,
+            classes=classes,
+        )
         if not self.mask_rescore:
             return detections
-        values = values * masks.quality()
-        order = np.argsort(-values, kind="stable")
-        return Detections(
-            masks=found[order],
-            boxes=detections.boxes[order],
-            scores=values[order],
-            classes=classes[order],
-        )
+        detections.scores = values * masks.quality()
+        return detections[np.argsort(-detections.scores, kind="stable")]
 
 
 def fast_nms(

@@ -11,7 +11,9 @@ Some systems resize the logits themselves and take the sigmoid at the end. The m
 ``R L C`` is above the logit of the threshold then.
 """
 
-from collections.abc import Iterator
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,13 +23,14 @@ import numpy as np
 from mobileinst_core.scratch import Scratch
 
 from .crop_rle import encode_crop
+from .crops import MaskCrop, MaskCrops
 from .resize import bilinear_resize, resize_rows, sigmoid
 
-__all__ = ["BoxMasks", "MaskCrop", "PastedMasks"]
+__all__ = ["BoxMasks", "PastedMasks"]
 
 # Rows of the result that are made with one small matrix, as most of a band matrix is zero.
 _BLOCK = 16
-# Bounds of probabilities are taken this much wider than what rounding does to them.
+# Foreground is looked for from below the threshold, by more than what rounding does.
 _TOLERANCE = 1e-4
 # In place of no number: no mean with it is above a threshold.
 _NEVER = -1e6
@@ -35,32 +38,18 @@ _NEVER = -1e6
 _scratch = Scratch()
 
 
-class MaskCrop(NamedTuple):
-    """The part of a mask that holds all of its foreground.
-
-    Attributes:
-        top: first row of the part in the image.
-        left: first column.
-        columns: (width, height) bool, the pixels column by column.
-    """
-
-    top: int
-    left: int
-    columns: np.ndarray
-
-
 class PastedMasks(NamedTuple):
     """Masks in the original image, without those that have no pixel there.
 
     Attributes:
         shown: (m,) int64, numbers of the masks among those that were asked for.
-        masks: (m, H, W) bool; or, if they were to be encoded, a list of m RLEs with text.
+        masks: m crops; or, if they were to be encoded, a list of m RLEs with text.
         boxes: (m, 4) float32, tight around them: x0, y0, x1, y1.
         quality: (m,) float32, the mean probability of their pixels; 1 if it was not asked for.
     """
 
     shown: np.ndarray
-    masks: np.ndarray | list[dict[str, Any]]
+    masks: MaskCrops | list[dict[str, Any]]
     boxes: np.ndarray
     quality: np.ndarray
 
@@ -95,24 +84,19 @@ class BoxMasks:
             resize_logits: take the sigmoid at the original size, as Mask2Former does.
         """
         self._resizes_logits = resize_logits
-        self._tolerance = _TOLERANCE
-        self._threshold = threshold
+        self._threshold = _logit(threshold) if resize_logits else threshold
         self._stride = stride
         self._upsampling = upsampling
         self._logits = logits = np.ascontiguousarray(mask_logits, np.float32)
+        self._not_finite = frozenset(_not_finite(logits))
+        lowest = _logit(threshold - _TOLERANCE)
         if resize_logits:
-            with np.errstate(divide="ignore"):
-                self._threshold = float(np.log(threshold) - np.log1p(-np.float64(threshold)))
-        with np.errstate(invalid="ignore", over="ignore"):
-            # What is no number may spread over the whole mask: such masks have no box.
-            self._is_finite = np.isfinite(logits.sum((1, 2)))
-        if resize_logits:
-            self._tolerance *= max(1.0, float(np.abs(logits[self._is_finite]).max(initial=0)))
-        # No row or column of the probabilities has a larger one than these.
-        self._largest = tuple(self._bounds(axis) for axis in (2, 1))
-        # Rows of the probabilities around a row that a row of the result may also depend on.
-        margin = 1 - (-upsampling // stride)
-        self._windows = list(zip(*(self._lit(x, margin) for x in self._largest), strict=True))
+            finite = np.delete(logits, list(self._not_finite), axis=0)
+            lowest = self._threshold - _TOLERANCE * float(np.abs(finite).max(initial=1))
+        # Boxes x, y, width, height of logits near which a probability can exceed the threshold.
+        self._lit = [cv2.boundingRect(mask) for mask in (logits > lowest).view(np.uint8)]
+        for number in self._not_finite:  # what is no number may spread over the whole mask
+            self._lit[number] = (0, 0, *logits.shape[:0:-1])
         self._made: dict[int, _Part] = {}
 
     def quality(self) -> np.ndarray:
@@ -121,13 +105,11 @@ class BoxMasks:
         Returns:
             (N,), float32.
         """
-        values = np.zeros(len(self._logits), np.float32)
-        for number in range(len(values)):
-            if (window := self._window(number)) is None:
-                continue
-            foreground = window.values > self._threshold
-            values[number] = self._mean_probability(window.values, foreground)
-        return values
+        quality = np.zeros(len(self._logits), np.float32)
+        self._make(range(len(quality)))
+        for number, (_, _, values) in self._made.items():
+            quality[number] = self._mean_probability(values, values > self._threshold)
+        return quality
 
     def paste(
         self,
@@ -150,163 +132,142 @@ class BoxMasks:
         Returns:
             Those of them that have a pixel there, with tight boxes.
         """
-        # Most pixels are written once, below: zeros would be a second pass over all.
-        masks = np.empty((0 if encode else len(numbers), *output_size), dtype=bool)
-        shown, rles, boxes, quality = [], [], [], []
-        parts = self._parts(numbers, image_size, output_size, by_column=False)
-        for place, part in enumerate(parts):
+        shown, masks, boxes, quality = [], [], [], []
+        for place, part in enumerate(self._parts(numbers.tolist(), image_size, output_size)):
             if part is None:
                 continue
             top, left, values = part
-            height, width = values.shape
-            if encode:
-                pixels = values > self._threshold
-            else:
-                pixels = _clear_around(masks[len(shown)], top, left, height, width)
-                np.greater(values, self._threshold, out=pixels)
-            x, y, box_width, box_height = cv2.boundingRect(pixels.view(np.uint8))
-            if box_width == 0:
+            pixels = values > self._threshold
+            crop = MaskCrop.of(pixels, top, left)
+            if crop.pixels.size == 0:
                 continue
-            if encode:
-                columns = pixels[y : y + box_height, x : x + box_width].T
-                rle = encode_crop(top + y, left + x, columns, output_size)
-                rles.append({**rle, "counts": rle["counts"].decode("ascii")})
             shown.append(place)
-            x, y = left + x, top + y
-            boxes.append((x, y, x + box_width, y + box_height))
+            masks.append(_text_rle(crop, output_size) if encode else crop)
+            boxes.append(crop.box)
             quality.append(self._mean_probability(values, pixels) if with_quality else 1)
         return PastedMasks(
             np.array(shown, dtype=np.int64),
-            rles if encode else masks[: len(shown)],
+            masks if encode else MaskCrops(masks, output_size),
             np.array(boxes, dtype=np.float32).reshape(-1, 4),
             np.array(quality, dtype=np.float32),
         )
-
-    def crops(
-        self, numbers: np.ndarray, image_size: tuple[int, int], output_size: tuple[int, int]
-    ) -> Iterator[MaskCrop | None]:
-        """Masks one by one, for RLE; nothing of the size of the image is made.
-
-        Args:
-            numbers: (n,) int64, which masks.
-            image_size: (H, W) of the image inside the padded input.
-            output_size: (H, W) of the original image.
-
-        Yields:
-            For each of them its crop, or None if it has no pixel there.
-        """
-        for part in self._parts(numbers, image_size, output_size, by_column=True):
-            pixels = None if part is None else part.values > self._threshold
-            yield MaskCrop(part.top, part.left, pixels) if np.any(pixels) else None
 
     def _mean_probability(self, values: np.ndarray, pixels: np.ndarray) -> float:
         """The mean probability of some pixels of a part."""
         probs = sigmoid(values) if self._resizes_logits else values
         return cv2.mean(probs, np.ascontiguousarray(pixels).view(np.uint8))[0]
 
-    def _bounds(self, axis: int) -> np.ndarray:
-        """Bounds of the probabilities in each row (``axis`` 2) or column (1) of each mask."""
-        count, height, width = self._logits.shape
-        if count == 0:
-            return np.empty((0, self._upsampling * (height, width)[2 - axis]), np.float32)
-        if axis == 2:  # several times as fast along columns
-            largest = cv2.transpose(self._logits.reshape(-1, width)).max(0).reshape(-1, height)
-        else:
-            largest = self._logits.max(1)
-        largest[~self._is_finite] = 0
-        upsampled = cv2.resize(largest, None, None, self._upsampling, 1)
-        bounds, top = (upsampled, -_NEVER) if self._resizes_logits else (sigmoid(upsampled), 1)
-        bounds[~self._is_finite] = top
-        return bounds
+    def _make(self, numbers: Iterable[int]) -> None:
+        """Make the probabilities around the foreground of masks, where there is any.
 
-    def _lit(self, bounds: np.ndarray, margin: int = 0) -> list[tuple[int, int]]:
-        """First row that may be above the threshold, and the one after the last; 0, 0 for none."""
-        length = bounds.shape[1]
-        is_lit = bounds > self._threshold - self._tolerance
-        first = np.maximum(is_lit.argmax(1) - margin, 0)
-        end = np.minimum(length - is_lit[:, ::-1].argmax(1) + margin, length)
-        is_any = is_lit.any(1)
-        return list(zip((first * is_any).tolist(), (end * is_any).tolist(), strict=True))
-
-    def _window(self, number: int) -> _Part | None:
-        """The probabilities around the foreground of a mask; None if it has none."""
-        (top, bottom), (left, right) = self._windows[number]
-        if bottom == 0 or right == 0:
-            return None
-        if number not in self._made:
-            height, width = self._sources(top, bottom), self._sources(left, right)
-            values = self._values(self._logits[number, height, width], self._is_finite[number])
-            first_row = height.start * self._upsampling
-            first_column = width.start * self._upsampling
-            values = values[top - first_row : bottom - first_row]
-            values = np.ascontiguousarray(values[:, left - first_column : right - first_column])
+        What is there for interpolation, and what is wrong at a cut edge, is below the threshold.
+        """
+        height, width = self._logits.shape[1:]
+        factor = self._upsampling
+        # Rows of the probabilities around a row that a row of the result may also depend on.
+        margin = 1 - (-factor // self._stride)
+        margin = 1 - (-margin // factor)  # of logits
+        places, length = [], 0
+        for number in numbers:
+            x, y, columns, rows = self._lit[number]
+            if columns == 0 or number in self._made:
+                continue
+            top, left = max(y - margin, 0), max(x - margin, 0)
+            bottom, right = min(y + rows + margin, height), min(x + columns + margin, width)
+            size = factor * (bottom - top), factor * (right - left)
+            places.append((number, np.s_[top:bottom, left:right], size, length))
+            length += size[0] * size[1]
+        # One array, as a function of many small ones takes longer to call than to compute.
+        together = np.empty(length, np.float32)
+        for number, window, size, start in places:
+            logits = self._logits[number][window]
+            values = together[start : start + size[0] * size[1]].reshape(size)
+            if number in self._not_finite:
+                values[:] = bilinear_resize(logits, size)
+            else:
+                cv2.resize(logits, size[::-1], values)
+            top, left = (factor * axis.start for axis in window)
             self._made[number] = _Part(top, left, values)
-        return self._made[number]
-
-    def _values(self, logits: np.ndarray, is_finite: bool) -> np.ndarray:
-        """What is resized, from logits."""
-        if is_finite:
-            values = cv2.resize(logits, None, None, self._upsampling, self._upsampling)
-            return values if self._resizes_logits else sigmoid(values, out=values)
-        values = bilinear_resize(logits, tuple(side * self._upsampling for side in logits.shape))
         if not self._resizes_logits:
-            return np.nan_to_num(sigmoid(values), nan=_NEVER)
-        return np.nan_to_num(values, nan=_NEVER, posinf=-_NEVER, neginf=_NEVER)
-
-    def _sources(self, first: int, end: int) -> slice:
-        """The rows of the logits that rows ``first`` to ``end`` of the probabilities depend on."""
-        double = 2 * self._upsampling
-        # The neighbours of row i are those around (i + 0.5) / upsampling - 0.5.
-        before, last = ((2 * row + 1 - self._upsampling) // double for row in (first, end - 1))
-        return slice(max(before, 0), last + 2)
+            sigmoid(together, out=together)
+        if self._not_finite:
+            np.nan_to_num(together, copy=False, nan=_NEVER, posinf=-_NEVER, neginf=_NEVER)
 
     def _parts(
         self,
-        numbers: np.ndarray,
+        numbers: Sequence[int],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
-        *,
-        by_column: bool,
     ) -> Iterator[_Part | None]:
         """Probabilities in the original image around the foreground of masks.
 
-        They are transposed if they are wanted ``by_column``, and valid until the next one.
+        They are valid until the next one.
         """
-        rows, columns = (
-            _axis(*lengths, self._stride, self._upsampling)
-            for lengths in zip(self._logits.shape[1:], image_size, output_size, strict=True)
-        )
+        self._make(numbers)
         # Without a resize of the input one of the three steps is left.
         factor, rest = divmod(self._stride, self._upsampling)
         is_direct = tuple(image_size) == tuple(output_size) and rest == 0
-        heights = self._lit(rows.resize_all(self._largest[0]))
-        widths = self._lit(columns.resize_all(self._largest[1]))
-        for number in numbers.tolist():
-            (top, bottom), (left, right) = heights[number], widths[number]
-            if bottom == 0 or right == 0 or (window := self._window(number)) is None:
+        if not is_direct:
+            rows, columns = (
+                _axis(*lengths, self._stride, self._upsampling)
+                for lengths in zip(self._logits.shape[1:], image_size, output_size, strict=True)
+            )
+        for number in numbers:
+            if (window := self._made.get(number)) is None:
+                yield None
+                continue
+            x, y, width, height = self._lit[number]
+            lit = (
+                _enlarged(first, first + length, self._upsampling, self._upsampling * side)
+                for first, length, side in zip(
+                    (y, x), (height, width), self._logits.shape[1:], strict=True
+                )
+            )
+            if is_direct:
+                lit = (
+                    _enlarged(*ends, factor, side)
+                    for ends, side in zip(lit, output_size, strict=True)
+                )
+            else:
+                lit = (axis.reached(*ends) for axis, ends in zip((rows, columns), lit, strict=True))
+            (top, bottom), (left, right) = lit
+            if top >= bottom or left >= right:
                 yield None
             elif is_direct:
-                yield _enlarge(window, factor, heights[number], widths[number], by_column)
-            elif by_column:
-                values = _transpose(rows.resize(window.values, window.top, top, bottom))
-                yield _Part(top, left, columns.resize(values, window.left, left, right))
+                yield _enlarge(window, factor, (top, bottom), (left, right))
             else:
                 values = _transpose(window.values)
                 values = _transpose(columns.resize(values, window.left, left, right))
                 yield _Part(top, left, rows.resize(values, window.top, top, bottom))
 
 
-def _clear_around(mask: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """A part of a mask, outside of which it is made empty."""
-    rows = mask[top : top + height]
-    mask[:top] = mask[top + height :] = False
-    rows[:, :left] = rows[:, left + width :] = False
-    return rows[:, left : left + width]
+def _not_finite(logits: np.ndarray) -> list[int]:
+    """Numbers of the masks that hold what is no number."""
+    # In double precision, in which no sum of numbers overflows.
+    if not logits.size or math.isfinite(cv2.sumElems(logits.reshape(len(logits), -1))[0]):
+        return []
+    return np.flatnonzero(~np.isfinite(logits).all((1, 2))).tolist()
 
 
-def _enlarge(
-    window: _Part, factor: int, rows: tuple[int, int], columns: tuple[int, int], by_column: bool
-) -> _Part:
+def _logit(probability: float) -> float:
+    """Of which a probability is the sigmoid, with those of 0 and 1 for what is beyond."""
+    if probability <= 0 or probability >= 1:
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _enlarged(first: int, end: int, factor: int, length: int) -> tuple[int, int]:
+    """The rows that depend on some of a map, on one of a length that is larger by a factor."""
+    around = factor // 2
+    return max(factor * first - around, 0), min(factor * end + around, length)
+
+
+def _text_rle(crop: MaskCrop, size: tuple[int, int]) -> dict[str, Any]:
+    rle = encode_crop(crop.top, crop.left, crop.pixels.T, size)
+    return {**rle, "counts": rle["counts"].decode("ascii")}
+
+
+def _enlarge(window: _Part, factor: int, rows: tuple[int, int], columns: tuple[int, int]) -> _Part:
     """Some rows and columns of the probabilities, each side of which grows by a whole factor."""
     starts, slices, needed = (window.top, window.left), [], []
     for start, (first, end) in zip(starts, (rows, columns), strict=True):
@@ -314,8 +275,6 @@ def _enlarge(
         needed.append(slice(begin, -(-end // factor) + 1 - start))
         slices.append(slice(first - factor * (start + begin), end - factor * (start + begin)))
     values = window.values[tuple(needed)]
-    if by_column:
-        values, slices = _transpose(values), slices[::-1]
     size = tuple(side * factor for side in values.shape)
     values = cv2.resize(values, size[::-1], _scratch.take("resized", size, np.float32))
     return _Part(rows[0], columns[0], values[tuple(slices)])
@@ -339,10 +298,11 @@ class _Axis:
         matrix = resize_rows(np.eye(length, dtype=np.float32), padded_length)[:image_length]
         matrix = resize_rows(matrix, output_length)
 
-        self._length = output_length
         is_used = matrix > 0
-        starts = is_used.argmax(axis=1)[::_BLOCK]
+        starts = is_used.argmax(axis=1)
         ends = length - is_used[:, ::-1].argmax(axis=1)
+        self._starts, self._ends = starts.tolist(), ends.tolist()
+        starts = starts[::_BLOCK]
         ends = ends[np.minimum(np.arange(len(starts)) * _BLOCK + _BLOCK, output_length) - 1]
         neighbours = np.arange((ends - starts).max())
         self._neighbours = np.minimum(starts, length - len(neighbours))[:, None] + neighbours
@@ -352,9 +312,9 @@ class _Axis:
             padded.reshape(len(starts), _BLOCK, length), self._neighbours[:, None], axis=2
         )
 
-    def resize_all(self, vectors: np.ndarray) -> np.ndarray:
-        """All of the original image for (N, rows of the probabilities): (N, rows)."""
-        return self.resize(vectors.T, 0, 0, self._length).T
+    def reached(self, first: int, end: int) -> tuple[int, int]:
+        """The rows of the result that depend on some of the probabilities."""
+        return bisect_right(self._ends, first), bisect_left(self._starts, end)
 
     def resize(self, values: np.ndarray, origin: int, first: int, end: int) -> np.ndarray:
         """Some rows of the result.

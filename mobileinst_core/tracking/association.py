@@ -8,7 +8,7 @@ from mobileinst_core.blas import one_blas_thread
 
 from .assignment import linear_sum_assignment
 
-__all__ = ["Tracker", "associate", "in_track_order", "normalize"]
+__all__ = ["Tracker", "associate", "normalize"]
 
 # What `normalize` divides by at least, as torch.nn.functional.normalize does.
 _EPS = np.float32(1e-12)
@@ -44,46 +44,39 @@ class Tracker(Protocol):
 
 
 @one_blas_thread
-def associate(reference: np.ndarray | None, kernels: np.ndarray) -> np.ndarray:
+def associate(reference: np.ndarray | None, units: np.ndarray) -> np.ndarray:
     """For each track the query whose kernel is most like the track's, one-to-one.
 
     The sum of the cosine similarities is the largest possible (MobileInst, section 3.5, following
     MinVIS).
 
     Args:
-        reference: (N, D), finite, what kernels are compared with, in the order of the tracks; None
-            before the first key frame.
-        kernels: (N, D). What is no number is like nothing.
+        reference: (N, D), from `normalize`, what kernels are compared with, in the order of the
+            tracks; None before the first key frame.
+        units: (N, D), from `normalize`.
 
     Returns:
         (N,) int64, query of each track.
     """
     if reference is None:
-        return np.arange(len(kernels))
-    with np.errstate(invalid="ignore", over="ignore"):
-        # Zero kernels stay zero, so the similarity is always finite.
-        similarity = normalize(reference) @ normalize(kernels).T  # tracks, queries
-    similarity[np.isnan(similarity)] = 0
+        return np.arange(len(units))
+    similarity = reference @ units.T  # tracks, queries
     return linear_sum_assignment(similarity, maximize=True)[1]
 
 
-def in_track_order(kernels: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Kernels in the order of the tracks, with zeros for those that are not finite.
+def normalize(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kernels divided by their length, of which cosines are products.
 
     Args:
-        kernels: (N, D), of the queries.
-        order: (N,), query of each track.
+        kernels: (N, D).
 
     Returns:
-        The kernels and which of them were finite, (N,) bool.
+        (N, D), zeros for what has no length or is no number, which is like nothing; and which of
+        them are finite, (N,) bool.
     """
-    kernels = kernels[order]
-    is_finite = np.isfinite(kernels).all(axis=1)
-    kernels[~is_finite] = 0
-    return kernels, is_finite
-
-
-def normalize(x: np.ndarray) -> np.ndarray:
-    """Rows of (N, D) divided by their length."""
-    length = np.sqrt((x * x).sum(axis=1, keepdims=True))
-    return x / np.maximum(length, _EPS)
+    square = np.einsum("nd,nd->n", kernels, kernels)
+    is_finite = np.isfinite(square)
+    if not is_finite.all():
+        kernels = np.where(is_finite[:, None], kernels, np.float32(0))
+        square = np.where(is_finite, square, np.float32(0))
+    return kernels / np.sqrt(np.maximum(square, _EPS**2))[:, None], is_finite

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .association import associate, in_track_order, normalize
+from .association import associate, normalize
 
 __all__ = ["MovingAverage"]
 
@@ -42,16 +42,17 @@ class MovingAverage:
 
     def associate(self, kernels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
-        order = associate(self._reference, kernels)
-        kernels, is_finite = in_track_order(kernels, order)
+        units, is_finite = normalize(kernels)
+        reference = None if self._reference is None else normalize(self._reference)[0]
+        order = associate(reference, units)
+        units, is_finite = units[order], is_finite[order]
         if self._reference is None:
             # A track that no object has taken yet is compared with what its query was at first.
-            self._reference = kernels
+            self._reference = units
             self._is_set = np.zeros_like(is_finite)
         update = is_finite & (scores[order].max(axis=1) >= self.update_threshold)
-        kernels = normalize(kernels)
-        mixed = (1 - self.momentum) * self._reference + self.momentum * kernels
-        mixed = np.where(self._is_set[:, None], mixed, kernels)
+        mixed = (1 - self.momentum) * self._reference + self.momentum * units
+        mixed = np.where(self._is_set[:, None], mixed, units)
         self._is_set = self._is_set | update
         self._reference = np.where(update[:, None], mixed, self._reference)
         return order

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mobileinst_core.masks.crop_rle import encode_crop
 from mobileinst_core.options import check_option
 from mobileinst_core.postprocessing import LABEL_RULES, PostProcessing
 
@@ -256,10 +255,10 @@ class VideoTracks:
         for length, shown, logits in self._kept.of_track(track):
             rles: list[dict | None] = [None] * length
             masks = self._network.masks(logits, self.postprocessing)
-            crops = masks.crops(np.arange(len(shown)), image_size, output_size)
-            for number, crop in zip(shown.tolist(), crops, strict=True):
-                if crop is not None:
-                    rles[number] = encode_crop(*crop, output_size)
+            found = masks.paste(np.arange(len(shown)), image_size, output_size, encode=True)
+            for number, rle in zip(shown[found.shown].tolist(), found.masks, strict=True):
+                # With bytes, as pycocotools gives them.
+                rles[number] = {**rle, "counts": rle["counts"].encode("ascii")}
             yield rles
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .association import associate, in_track_order
+from .association import associate, normalize
 
 __all__ = ["PreviousKeyframe"]
 
@@ -19,16 +19,17 @@ class PreviousKeyframe:
 
     def reset(self) -> None:
         """Forget everything: the next key frame starts a new video."""
-        self._reference: np.ndarray | None = None  # tracks, channels
+        self._reference: np.ndarray | None = None  # tracks, channels: of length 1
 
     def associate(self, kernels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`; scores do not count."""
-        order = associate(self._reference, kernels)
-        kernels, is_finite = in_track_order(kernels, order)
-        if self._reference is not None:
+        units, is_finite = normalize(kernels)
+        order = associate(self._reference, units)
+        units, is_finite = units[order], is_finite[order]
+        if self._reference is not None and not is_finite.all():
             # A failed frame never enters.
-            kernels[~is_finite] = self._reference[~is_finite]
-        self._reference = kernels
+            units[~is_finite] = self._reference[~is_finite]
+        self._reference = units
         return order
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """Drawing of instances on frames with OpenCV, fast enough to keep up with the network."""
 
 import colorsys
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -124,21 +123,20 @@ class TrackVisualizer:
         return canvas
 
     def _draw_instances(self, canvas: np.ndarray, detections: Detections) -> None:
-        masks = detections.masks.view(np.uint8)
-        if masks.shape[1:] != canvas.shape[:2]:
+        if detections.image_size != canvas.shape[:2]:
             raise ValueError(
-                f"the masks are {masks.shape[1:]}, but the frame is {canvas.shape[:2]} "
+                f"the masks are {detections.image_size}, but the frame is {canvas.shape[:2]} "
                 "(height, width)."
             )
         colors = instance_colors(detections)
-        boxes = [_inside(box, canvas) for box in detections.boxes.tolist()]
-        crops = [mask[box.rows, box.columns] for mask, box in zip(masks, boxes, strict=True)]
+        crops = [crop.pixels.view(np.uint8) for crop in detections.crops]
+        boxes = [_Box(left, top, *reversed(pixels.shape)) for top, left, pixels in detections.crops]
         # Large objects first, so that small ones in front of them stay visible.
         areas = [cv2.countNonZero(crop) if crop.size else 0 for crop in crops]
         order = [i for i in np.argsort(areas)[::-1] if areas[i]]
         scratch = np.empty_like(canvas)
         for i in order:
-            self._paint_mask(canvas, masks[i], boxes[i], colors[i], scratch)
+            self._paint_mask(canvas, crops[i], boxes[i], colors[i], scratch)
         if self.show_labels:
             texts = label_texts(detections, self.class_names)
             taken: list[_Box] = []
@@ -149,30 +147,23 @@ class TrackVisualizer:
     def _paint_mask(
         self,
         canvas: np.ndarray,
-        mask: np.ndarray,
+        crop: np.ndarray,
         box: "_Box",
         color: tuple[int, int, int],
         scratch: np.ndarray,
     ) -> None:
-        """Blend one mask (H, W) 0/1 into the canvas, with an outline on its inner edge.
+        """Blend one mask, 0/1 inside its box, into the canvas, with an outline on its inner edge.
 
         ``scratch`` is an image to be used up: new memory would cost more than the drawing.
         """
-        thickness = _line_width(canvas)
-        x, y, width, height = box
-        # The margin gives the erosion background to eat from; the frame's border gives none.
-        top, left = max(y - thickness, 0), max(x - thickness, 0)
-        window = np.s_[top : y + height + thickness, left : x + width + thickness]
-        region, crop = canvas[window], mask[window]
+        region = canvas[box.rows, box.columns]
         levels = np.arange(256)[:, None]  # 256, 1
         table = (1.0 - self.alpha) * levels + self.alpha * np.array(color)  # 256, 3
-        blend = scratch[: region.shape[0], : region.shape[1]]
+        blend = scratch[: box.height, : box.width]
         cv2.LUT(region, table.round().astype(np.uint8)[None], blend)
         cv2.copyTo(blend, crop, region)
-        kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
-        edge = crop - cv2.erode(crop, kernel)
         cv2.rectangle(blend, (0, 0), blend.shape[1::-1], color, cv2.FILLED)
-        cv2.copyTo(blend, edge, region)
+        cv2.copyTo(blend, crop - _eroded(crop, box, canvas), region)
 
 
 class _Box(NamedTuple):
@@ -204,12 +195,16 @@ class _Box(NamedTuple):
         )
 
 
-def _inside(box: Sequence[float], canvas: np.ndarray) -> _Box:
-    """The pixels of a box x0, y0, x1, y1 inside a frame."""
+def _eroded(crop: np.ndarray, box: _Box, canvas: np.ndarray) -> np.ndarray:
+    """A mask without its edge; the frame's border makes none."""
     height, width = canvas.shape[:2]
-    x0, y0 = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
-    x1, y1 = min(math.ceil(box[2]), width), min(math.ceil(box[3]), height)
-    return _Box(x0, y0, max(x1 - x0, 0), max(y1 - y0, 0))
+    thickness = _line_width(canvas)
+    top, left = min(box.y, thickness), min(box.x, thickness)
+    bottom = min(height - box.y - box.height, thickness)
+    right = min(width - box.x - box.width, thickness)
+    padded = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+    kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
+    return cv2.erode(padded, kernel)[top : top + box.height, left : left + box.width]
 
 
 def _label_place(mask: np.ndarray) -> _Box:

@@ -31,8 +31,12 @@ def id_map(detections: Detections) -> np.ndarray:
     if largest > _MAX_ID:
         raise VideoIOError(f"identity {largest} does not fit into a 16-bit image.")
     identities = np.zeros(detections.image_size, np.uint16)
-    for index in np.argsort(detections.scores, kind="stable"):
-        identities[detections.masks[index]] = detections.ids[index]
+    order = np.argsort(detections.scores, kind="stable")
+    for identity, (top, left, pixels) in zip(
+        detections.ids[order], detections.crops[order], strict=True
+    ):
+        height, width = pixels.shape
+        identities[top : top + height, left : left + width][pixels] = identity
     return identities
 
 

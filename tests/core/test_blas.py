@@ -49,7 +49,6 @@ def _with_two_threads(function) -> None:
 )
 def test_products_take_one_thread(monkeypatch, product):
     monkeypatch.setattr(_Watched, "seen", [])
-    monkeypatch.setattr(association, "normalize", lambda x: x.view(_Watched))
     watched = _KERNELS.view(_Watched)
     _with_two_threads(lambda: product(watched))
     with ThreadPoolExecutor(1) as other:  # where the demo tracks

@@ -7,6 +7,7 @@ from naive_resize import naive_resize
 from reference_masks import maskness, paste_probabilities, reference_masks
 
 from mobileinst_core.masks.box_masks import BoxMasks
+from mobileinst_core.masks.rle import encode_mask
 
 THRESHOLD = 0.45
 # The map of logits, the image inside the padded input, and the original, at stride 8.
@@ -77,8 +78,9 @@ def check_same(
     np.testing.assert_allclose(quality, expected.quality, atol=tolerance, rtol=tolerance)
     assert pasted.shown.tolist() == expected.shown.tolist()
     # Rounding decides where a probability is as good as the threshold.
-    assert (pasted.masks != expected.masks).sum() <= differing * expected.masks.size
-    for mask, box in zip(pasted.masks, pasted.boxes, strict=True):
+    full = pasted.masks.full()
+    assert (full != expected.masks).sum() <= differing * expected.masks.size
+    for mask, box in zip(full, pasted.boxes, strict=True):
         rows, columns = np.nonzero(mask)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
@@ -101,20 +103,14 @@ def test_the_logits_may_have_any_stride_and_be_upsampled_by_any_factor(scale, pa
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_crops_are_the_masks(sizes):
+def test_encoded_masks_are_the_masks(sizes):
     map_size, *image_and_output = sizes
     logits = shapes(*map_size)
-    masks = box_masks(logits)
-    pasted = masks.paste(np.arange(len(logits)), *image_and_output)
-    full = dict(zip(pasted.shown.tolist(), pasted.masks, strict=True))
-    for number, crop in enumerate(masks.crops(np.arange(len(logits)), *image_and_output)):
-        if number not in full:
-            assert crop is None
-            continue
-        mask = np.zeros(image_and_output[1], bool)
-        width, height = crop.columns.shape
-        mask[crop.top : crop.top + height, crop.left : crop.left + width] = crop.columns.T
-        assert (mask != full[number]).sum() <= 1e-5 * mask.size
+    everything = np.arange(len(logits)), *image_and_output
+    pasted, encoded = (box_masks(logits).paste(*everything, encode=x) for x in (False, True))
+    assert encoded.shown.tolist() == pasted.shown.tolist()
+    assert np.array_equal(encoded.boxes, pasted.boxes)
+    assert encoded.masks == [encode_mask(mask) for mask in pasted.masks.full()]
 
 
 @pytest.mark.parametrize("threshold", [-0.5, 0.0, 1e-6, 0.2, 0.9, 1.0, 2.0])
@@ -138,7 +134,7 @@ def test_masks_are_asked_for_by_number_in_any_order():
     everything = masks.paste(np.arange(len(logits)), (90, 80), (120, 70))
     pasted = masks.paste(everything.shown[[5, 2, 2]], (90, 80), (120, 70))
     assert pasted.shown.tolist() == [0, 1, 2]
-    assert np.array_equal(pasted.masks, everything.masks[[5, 2, 2]])
+    assert np.array_equal(pasted.masks.full(), everything.masks.full()[[5, 2, 2]])
 
 
 def test_memory_that_was_used_before_leaves_no_trace(monkeypatch):
@@ -147,18 +143,18 @@ def test_memory_that_was_used_before_leaves_no_trace(monkeypatch):
 
     logits = shapes(16, 20)
     everything = np.arange(len(logits)), (101, 133), (270, 480)
-    expected = box_masks(logits).paste(*everything)
+    expected = box_masks(logits).paste(*everything).masks.full()
     monkeypatch.setattr("mobileinst_core.masks.box_masks.np.empty", used_before)
-    assert (box_masks(logits).paste(*everything).masks == expected.masks).all()
+    assert (box_masks(logits).paste(*everything).masks.full() == expected).all()
 
 
 def test_no_masks_are_an_empty_result():
     masks = box_masks(torch.zeros(0, 8, 8))
     assert masks.quality().shape == (0,)
     pasted = masks.paste(np.arange(0), (60, 50), (30, 40))
+    pasted = pasted._replace(masks=pasted.masks.full())
     assert [x.shape for x in pasted] == [(0,), (0, 30, 40), (0, 4), (0,)]
     assert [x.dtype for x in pasted] == [np.int64, bool, np.float32, np.float32]
-    assert list(masks.crops(np.arange(0), (60, 50), (30, 40))) == []
 
 
 def test_half_precision_is_resized_in_single_precision():
@@ -167,7 +163,7 @@ def test_half_precision_is_resized_in_single_precision():
     pasted = masks.paste(np.arange(len(logits)), (90, 80), (120, 70))
     expected = reference_masks(logits.float(), THRESHOLD, (90, 80), (120, 70))
     assert pasted.shown.tolist() == expected.shown.tolist()
-    assert (pasted.masks != expected.masks).mean() < 1e-4
+    assert (pasted.masks.full() != expected.masks).mean() < 1e-4
 
 
 @pytest.mark.parametrize("output_size", [(20, 27), (40, 55), (87, 31)])
@@ -176,7 +172,7 @@ def test_masks_are_those_of_resizing_pixel_by_pixel(output_size):
     # An image of 20x27 pixels in an input of 32x32.
     pasted = box_masks(torch.from_numpy(logits)).paste(np.arange(3), (20, 27), output_size)
     assert pasted.shown.tolist() == [0, 1, 2]
-    for mask, x in zip(pasted.masks, logits, strict=True):
+    for mask, x in zip(pasted.masks.full(), logits, strict=True):
         probs = 1 / (1 + np.exp(-naive_resize(x, (8, 8))))
         expected = naive_resize(naive_resize(probs, (32, 32))[:20, :27], output_size)
         clear = np.abs(expected - THRESHOLD) > 1e-5
@@ -189,7 +185,7 @@ def test_what_lies_in_the_padding_is_cut_off():
     logits[:, :, 5:] = 9.0  # right of pixel 40 of 64
     masks = box_masks(logits)
     assert len(masks.paste(np.arange(1), (64, 32), (64, 32)).shown) == 0
-    assert masks.paste(np.arange(1), (64, 64), (64, 64)).masks[0, :, 44:].all()
+    assert masks.paste(np.arange(1), (64, 64), (64, 64)).masks.full()[0, :, 44:].all()
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -208,7 +204,7 @@ def test_resized_logits_are_those_of_the_definition(name, threshold):
     shown = pasted.shown.tolist()
     certain = (expected & ~torch.from_numpy(undecided)).any(2).any(1).nonzero()[:, 0].tolist()
     assert set(certain) <= set(shown)
-    for mask, number, value in zip(pasted.masks, shown, pasted.quality, strict=True):
+    for mask, number, value in zip(pasted.masks.full(), shown, pasted.quality, strict=True):
         assert not (mask ^ expected[number].numpy())[~undecided[number]].any()
         if not undecided[number].any():
             assert value == pytest.approx(quality[number], abs=1e-5)
@@ -225,8 +221,8 @@ def test_logits_that_are_no_numbers_stay_in_their_mask(bad):
     found, expected = (
         m.paste(others, (96, 80), (120, 90), with_quality=True) for m in (masks, clean)
     )
-    for x, y in zip(found, expected, strict=True):
-        assert np.array_equal(x, y)
+    assert np.array_equal(found.masks.full(), expected.masks.full())
+    assert np.array_equal(found.quality, expected.quality)
     assert np.isfinite(
         masks.paste(np.array([1]), (96, 80), (96, 80), with_quality=True).quality
     ).all()

@@ -28,8 +28,8 @@ def through_a_file(state: dict) -> Mapping:
 
 
 def check_equal(shown: Detections, expected: Detections) -> None:
-    for name, value in vars(expected).items():
-        assert np.array_equal(getattr(shown, name), value), name
+    for name in ("masks", "boxes", "scores", "classes", "ids", "periods"):
+        assert np.array_equal(getattr(shown, name), getattr(expected, name)), name
 
 
 def random_network(
