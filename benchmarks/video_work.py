@@ -75,9 +75,7 @@ class FrameCost(NamedTuple):
         return (self.keyframe + (clip_len - 1) * self.reuse) / clip_len
 
 
-def shape_masks(
-    network: VideoNetwork, image: np.ndarray, *, objects: int | None = None
-) -> VideoNetwork:
+def shape_masks(network: VideoNetwork, image: np.ndarray) -> VideoNetwork:
     """A network with random weights whose masks have shapes, at the same cost.
 
     Without training all queries say nearly the same, and their masks cover all or nothing. Here
@@ -87,8 +85,6 @@ def shape_masks(
     Args:
         network: has a mask product of kernels and mask features.
         image: (3, H, W) in [0, 255].
-        objects: so many queries have a score of 0.9 and the others of 0; None = the network's
-            scores.
 
     Returns:
         The network with other key frames.
@@ -106,9 +102,6 @@ def shape_masks(
     def keyframe(frames: Sequence[Any]) -> dict[str, Any]:
         outputs = dict(network.keyframe(frames))
         outputs["kernels"] = np.broadcast_to(kernels, outputs["kernels"].shape)
-        if objects is not None:
-            outputs["scores"] = np.zeros_like(outputs["scores"])
-            outputs["scores"][:, :objects, 0] = 0.9
         return outputs
 
     return network._replace(keyframe=keyframe)

@@ -91,11 +91,12 @@ class TrackManager:
         self._visible = np.where(self._visible, best >= self.score_off, best >= self.score_on)
         fresh = self._visible & ~self._is_alive()
         newcomers = np.flatnonzero(fresh)
-        newcomers = newcomers[np.argsort(-best[newcomers], kind="stable")]
-        self._ids = self._ids.copy()
-        self._ids[newcomers] = np.arange(self._next_id, self._next_id + len(newcomers))
-        self._next_id += len(newcomers)
-        self._periods = np.where(fresh, 0, self._periods)
+        if len(newcomers):
+            newcomers = newcomers[np.argsort(-best[newcomers], kind="stable")]
+            self._ids = self._ids.copy()
+            self._ids[newcomers] = np.arange(self._next_id, self._next_id + len(newcomers))
+            self._next_id += len(newcomers)
+            self._periods = np.where(fresh, 0, self._periods)
         self._hidden = np.where(self._visible, 0, self._hidden + 1)
 
     def candidates(self, scores: np.ndarray) -> np.ndarray:
