@@ -124,7 +124,7 @@ def rank_parts(names: Sequence[str], edges: Mapping[str, set[str]]) -> list[list
 
 
 def draw(root: Path) -> Figure:
-    """The picture of the packages in a folder."""
+    """The image of the packages in a folder."""
     panels = [(name, *_panel(root / name)) for name in PACKAGES]
     widths = [max(len(row) for row in rows) for _, rows, _, _ in panels]
     tallest = max(len(rows) for _, rows, _, _ in panels)
@@ -182,7 +182,7 @@ def _panel(
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of the packages")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")

@@ -43,7 +43,7 @@ void LiveTracker::take_keyframe(KeyframeOutputs& outputs) {
     const std::vector<int> tracks = tracks_.candidates(scores);
     const Planes logits = mask_product(kernels_, tracks, outputs.mask_features);
     for_each_mask(logits, model_.mask_threshold, [&](int i, const Probabilities& probabilities) {
-      const float quality = maskness(probabilities, model_.mask_threshold);
+      const float quality = mask_score(probabilities, model_.mask_threshold);
       for (int k = 0; k < scores.columns; ++k) scores.row(tracks[i])[k] *= quality;
     });
   }

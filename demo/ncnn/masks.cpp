@@ -91,7 +91,7 @@ Probabilities::Probabilities(const float* logits, int logits_height, int logits_
   }
 }
 
-float maskness(const Probabilities& probabilities, float threshold) {
+float mask_score(const Probabilities& probabilities, float threshold) {
   double total = 0, area = 0;
   for (const float value : probabilities.values) {
     if (!(value > threshold)) continue;  // nor what is no number
@@ -101,10 +101,10 @@ float maskness(const Probabilities& probabilities, float threshold) {
   return static_cast<float>(total / (area + 1e-6));
 }
 
-std::vector<Taps> frame_taps(int frame_side, int picture_side, int stride4_side) {
+std::vector<Taps> frame_taps(int frame_side, int image_side, int stride4_side) {
   std::vector<Taps> taps(frame_side);
   for (int i = 0; i < frame_side; ++i) {
-    const Neighbours outer(position(i, static_cast<double>(picture_side) / frame_side), picture_side);
+    const Neighbours outer(position(i, static_cast<double>(image_side) / frame_side), image_side);
     const Neighbours first(position(outer.low, 0.25), stride4_side);
     const Neighbours second(position(outer.high, 0.25), stride4_side);
     const float weight = outer.weight;

@@ -22,7 +22,7 @@ struct Probabilities {
 };
 
 // Mean probability of the foreground, which is above the threshold; 0 without foreground.
-float maskness(const Probabilities& probabilities, float threshold);
+float mask_score(const Probabilities& probabilities, float threshold);
 
 // Where the pixels of a frame lie among probabilities at stride 4, on one axis. They are resized to the
 // network's input, cut off at the end of the image in it, and resized to the frame, both bilinearly:
@@ -31,7 +31,7 @@ struct Taps {
   std::array<int, 4> index;
   std::array<float, 4> weight;
 };
-std::vector<Taps> frame_taps(int frame_side, int picture_side, int stride4_side);
+std::vector<Taps> frame_taps(int frame_side, int image_side, int stride4_side);
 
 // A binary mask in the frame, of which only the pixels of its box are kept.
 struct Mask {

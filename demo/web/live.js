@@ -1,7 +1,7 @@
 // Live tracking: one frame in, its visible instances out.
 
 import { fittedSize, resize, toInput } from './image.js';
-import { frameTaps, maskProduct, maskness, pasteMask, probabilities } from './masks.js';
+import { frameTaps, maskProduct, maskScore, pasteMask, probabilities } from './masks.js';
 import { PreviousKeyframe, TrackManager } from './tracker.js';
 
 export class LiveTracker {
@@ -58,7 +58,7 @@ export class LiveTracker {
       scores = { ...scores, data: scores.data.slice() };
       // The mask score only lowers scores. Tracks that stay hidden anyway go without.
       for (const track of this.#tracks.candidates(scores)) {
-        const quality = maskness(this.#probabilities(track, features), mask);
+        const quality = maskScore(this.#probabilities(track, features), mask);
         for (let k = 0; k < scores.columns; ++k) scores.data[track * scores.columns + k] *= quality;
       }
     }

@@ -63,7 +63,7 @@ export function probabilities(logits, height, width, upsampling, threshold) {
 }
 
 // Mean probability of the foreground, which is above the threshold; 0 without foreground.
-export function maskness(probs, threshold) {
+export function maskScore(probs, threshold) {
   if (probs === null) return 0;
   let total = 0, area = 0;
   for (const value of probs.values) {

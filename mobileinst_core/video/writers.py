@@ -24,7 +24,7 @@ class _Encoder(NamedTuple):
 
 
 # Encoders per codec, of which the first that FFmpeg was built with is taken. Their options are for
-# speed: a video is encoded beside the network.
+# speed: a video is av_frame beside the network.
 CODECS = {
     "h264": (
         # Frames that wait for later ones would confuse the lengths of an mp4 file with gaps.
@@ -152,12 +152,12 @@ class VideoWriter:
 
     def _append(self, time: float | None) -> None:
         """Encode the current planes."""
-        picture = self._av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
-        picture.colorspace, picture.color_range = _BT601, _LIMITED_RANGE
-        picture.time_base = Fraction(1, _TICKS)
-        picture.pts = self._tick = self._next_tick(time)
-        picture.duration = self._step
-        self._encode(picture)
+        av_frame = self._av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
+        av_frame.colorspace, av_frame.color_range = _BT601, _LIMITED_RANGE
+        av_frame.time_base = Fraction(1, _TICKS)
+        av_frame.pts = self._tick = self._next_tick(time)
+        av_frame.duration = self._step
+        self._encode(av_frame)
         self.num_frames += 1
 
     def close(self) -> None:
@@ -205,10 +205,10 @@ class VideoWriter:
         wanted = self._tick + self._step if time is None else round(time * _TICKS)
         return max(wanted, self._tick + 1)
 
-    def _encode(self, picture: Any) -> None:
+    def _encode(self, av_frame: Any) -> None:
         """Encode a frame, or what is left for None."""
         with self._errors("write"):
-            for packet in self._stream.encode(picture):
+            for packet in self._stream.encode(av_frame):
                 self._container.mux(packet)
 
     def _release(self) -> bool:
