@@ -67,9 +67,6 @@ class Model(Protocol):
         """A tracker of whole videos."""
 
 
-VIDEO_OPTIONS += ("show", "mark_keyframes", "timings", "fps", "codec")
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the demo.
@@ -111,11 +108,7 @@ def open_model(args: argparse.Namespace) -> Model:
     """Open the exported folder or build the network that the command line names.
 
     Args:
-        args: the command line, with ``model``, ``runtime``, ``config_file``, ``clip_len`` and
-            ``opts``.
-
-    Returns:
-        The model.
+        args: with ``model``, ``runtime``, ``config_file``, ``clip_len`` and ``opts``.
 
     Raises:
         UserError: options contradict each other, the model cannot be used, or what it needs is not
@@ -299,14 +292,7 @@ def check_outputs(
 def track(
     reader: VideoReader, tracker: OnlineTracker, outputs: TrackOutputs, timer: StageTimer
 ) -> None:
-    """Track all frames of a reader, under a progress bar, until the end or the user's wish.
-
-    Args:
-        reader: gives the frames.
-        tracker: takes them.
-        outputs: where everything goes.
-        timer: measures.
-    """
+    """Track all frames of a reader, under a progress bar, until the end or the user's wish."""
     with (
         tqdm(total=reader.num_frames, unit="frame") as bar,
         tracked_frames(reader, tracker) as frames,

@@ -7,7 +7,7 @@ from mobileinst_core.arguments import positive_number, probability, whole_number
 from mobileinst_core.runtime.runners import RUNNERS
 from mobileinst_core.video.writers import CODECS
 
-__all__ = ["VIDEO_OPTIONS", "get_parser"]
+__all__ = ["VIDEO_OPTIONS", "add_exported_arguments", "get_parser"]
 
 
 def get_parser(description: str) -> argparse.ArgumentParser:
@@ -15,17 +15,7 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("--config-file", default="", metavar="FILE", help="the model's yaml, to run it in PyTorch")
-    add(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
-    )
-    add(
-        "--runtime",
-        choices=sorted(RUNNERS),
-        help="what to run --model with, by default what it was exported for",
-    )
+    add_exported_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input", nargs="+", metavar="IMAGE", help="image files, a folder of images or a glob"
@@ -66,8 +56,26 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_exported_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model`` and ``--runtime``, which stand for ``--config-file`` and MODEL.WEIGHTS."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=sorted(RUNNERS),
+        help="what to run --model with, by default what it was exported for",
+    )
+
+
 # Those that `_add_video_arguments` adds; they make no sense for single images.
-VIDEO_OPTIONS = ("clip_len", "start", "end", "stride", "save_json", "video_id", "save_masks")
+VIDEO_OPTIONS = (
+    *("clip_len", "start", "end", "stride", "save_json", "video_id", "save_masks"),
+    *("show", "mark_keyframes", "timings", "fps", "codec"),
+)
 
 
 def _add_video_arguments(group: argparse._ArgumentGroup) -> None:

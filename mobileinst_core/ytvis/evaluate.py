@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike
@@ -31,12 +31,13 @@ from .reading import collection_paused
 from .results import GroundTruth, Results, load_ground_truth, load_results
 from .submission import write_archive
 
-__all__ = ["VideoMetrics", "evaluate_ytvis", "main"]
+__all__ = ["VideoMetrics", "class_table", "evaluate_ytvis", "main"]
 
 logger = logging.getLogger(__name__)
 
-# Categories side by side in the table of results.
+# Classes side by side in the table of results.
 _TABLE_COLUMNS = 3
+_STYLE = {"tablefmt": "pipe", "floatfmt": ".3f", "numalign": "left"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,20 @@ class VideoMetrics:
 
     def table(self) -> str:
         """Both parts as text tables; of the classes those that occur."""
-        classes = [item for item in self.per_class.items() if not math.isnan(item[1])]
-        rows = [
-            list(chain.from_iterable(classes[start : start + _TABLE_COLUMNS]))
-            for start in range(0, len(classes), _TABLE_COLUMNS)
-        ]
-        headers = ["category", "AP"] * min(_TABLE_COLUMNS, len(classes))
-        style = {"tablefmt": "pipe", "floatfmt": ".3f", "numalign": "left"}
-        summary = tabulate([list(self.summary.values())], headers=list(self.summary), **style)
-        return f"{summary}\n\n{tabulate(rows, headers=headers, **style)}"
+        classes = {name: ap for name, ap in self.per_class.items() if not math.isnan(ap)}
+        summary = tabulate([list(self.summary.values())], headers=list(self.summary), **_STYLE)
+        return f"{summary}\n\n{class_table(classes)}"
+
+
+def class_table(per_class: Mapping[str, float]) -> str:
+    """AP by class name as a text table, several classes in a row."""
+    cells = list(chain.from_iterable(per_class.items()))
+    width = 2 * _TABLE_COLUMNS
+    return tabulate(
+        [cells[start : start + width] for start in range(0, len(cells), width)],
+        headers=["class", "AP"] * min(_TABLE_COLUMNS, len(per_class)),
+        **_STYLE,
+    )
 
 
 def evaluate_ytvis(

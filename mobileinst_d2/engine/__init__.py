@@ -1,8 +1,9 @@
 """Training and evaluation: what train_net.py, the demo and the tools start from."""
 
+from mobileinst_core.demo_arguments import add_exported_arguments
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 
-from .exported import add_exported_arguments, setup_cfg_of_model
+from .exported import setup_cfg_of_model
 from .launch import launch
 from .logs import set_up_run
 from .optimizer import build_optimizer

@@ -1,37 +1,17 @@
 """Exported models in place of networks, as command lines name them."""
 
 import argparse
-from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from mobileinst_d2.export import RUNNERS, read_manifest
+from mobileinst_d2.export import read_manifest
 
 from .setup import ConfigError, setup_cfg
 
-__all__ = ["add_exported_arguments", "setup_cfg_of_model"]
+__all__ = ["setup_cfg_of_model"]
 
 # Nothing of these can be changed in an exported model.
 _FIXED = ("MODEL.", "INPUT.")
-
-
-def add_exported_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` and ``--runtime``, which stand for ``--config-file`` and MODEL.WEIGHTS.
-
-    Args:
-        parser: has ``--config-file``.
-    """
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        help="a folder that tools/export.py made, in place of --config-file and MODEL.WEIGHTS",
-    )
-    parser.add_argument(
-        "--runtime",
-        choices=sorted(RUNNERS),
-        help="what to run --model with, by default what it was exported for",
-    )
 
 
 def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
@@ -42,7 +22,7 @@ def setup_cfg_of_model(args: argparse.Namespace) -> CfgNode:
 
     Args:
         args: the command line with ``config_file``, ``opts`` and those of
-            `add_exported_arguments`.
+            :func:`mobileinst_core.demo_arguments.add_exported_arguments`.
 
     Returns:
         The config, not frozen.

@@ -23,11 +23,11 @@ from detectron2.utils.logger import create_small_table
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from tabulate import tabulate
 
 from mobileinst_core.coco.records import load_ground_truth
 from mobileinst_core.errors import UserError
 from mobileinst_core.masks.crop_rle import encode_around_foreground
+from mobileinst_core.ytvis.evaluate import class_table
 from mobileinst_d2.data.datasets.registration import local_annotation_file
 
 try:
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 # The first of what COCOeval summarizes.
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-_CLASSES_PER_ROW = 3
 
 
 class COCOInstanceEvaluator(DatasetEvaluator):
@@ -202,7 +201,9 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         names = [category["name"] for category in self._truth["categories"]]
         if len(names) > 1:
             per_class = _ap_of_classes(evaluation, names)
-            logger.info("%s AP of classes:\n%s", task, _class_table(per_class, len(names)))
+            logger.info("%s AP of classes:\n%s", task, class_table(per_class))
+            if absent := len(names) - len(per_class):
+                logger.info("%d classes have no ground truth.", absent)
             metrics |= {f"AP-{name}": ap for name, ap in per_class.items()}
         return metrics
 
@@ -252,17 +253,3 @@ def _ap_of_classes(evaluation: COCOeval, names: Sequence[str]) -> dict[str, floa
         if precision.size:
             result[name] = float(precision.mean()) * 100
     return result
-
-
-def _class_table(per_class: dict[str, float], num_classes: int) -> str:
-    cells = list(itertools.chain.from_iterable(per_class.items()))
-    width = 2 * _CLASSES_PER_ROW
-    table = tabulate(
-        [cells[start : start + width] for start in range(0, len(cells), width)],
-        headers=["class", "AP"] * min(_CLASSES_PER_ROW, len(per_class)),
-        tablefmt="pipe",
-        floatfmt=".3f",
-        numalign="left",
-    )
-    absent = num_classes - len(per_class)
-    return f"{table}\n{absent} classes have no ground truth." if absent else table

@@ -151,11 +151,7 @@ def paths_of_holder(name: str) -> tuple[str, str] | None:
 
 
 def module_of(loader: Callable) -> str:
-    """The module of a registered function, also behind ``functools.partial``.
-
-    Args:
-        loader: from ``DatasetCatalog``.
-    """
+    """The module of a function of ``DatasetCatalog``, also behind ``functools.partial``."""
     while isinstance(loader, functools.partial):
         loader = loader.func
     return getattr(loader, "__module__", None) or type(loader).__module__

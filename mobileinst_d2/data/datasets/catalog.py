@@ -36,13 +36,10 @@ def is_video_dataset(name: str) -> bool:
 
 
 def load_videos(name: str) -> list[dict]:
-    """Load a video data set, whoever has registered it.
+    """Load a registered video data set, whoever has registered it.
 
     The records of other projects have another form than those of `load_ytvis_json`, so that their
     files are read instead.
-
-    Args:
-        name: a registered name.
 
     Returns:
         Video records, see `load_ytvis_json`.

@@ -19,15 +19,10 @@ _COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]
 
 
 def dataset_class_names(dataset_name: str) -> list[str]:
-    """Class names of a registered data set, which is loaded only if they are not known before.
+    """Class names of a registered data set in the order of the contiguous class indices.
 
-    Its records are then kept for the next one who loads them.
-
-    Args:
-        dataset_name: the registered name.
-
-    Returns:
-        The names in the order of the contiguous class indices.
+    It is loaded only if they are not known before, and its records are then kept for the next one
+    who loads them.
 
     Raises:
         ConfigError: if the data set has none.

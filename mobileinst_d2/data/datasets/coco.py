@@ -1,6 +1,5 @@
 """Registration and loading of COCO annotation files, whoever has registered them."""
 
-import functools
 import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -10,12 +9,7 @@ from mobileinst_core.coco.records import load_records
 from mobileinst_core.errors import UserError, naming
 
 from .builtin import module_of
-from .registration import (
-    check_same_registration,
-    local_annotation_file,
-    set_classes,
-    take_records,
-)
+from .registration import local_annotation_file, register_file, set_classes, take_records
 
 __all__ = ["load_coco_json", "load_images", "register_coco_json"]
 
@@ -38,13 +32,7 @@ def register_coco_json(
     Raises:
         ConfigError: if the name is registered with other paths.
     """
-    json_file, image_root = os.fspath(json_file), os.fspath(image_root)
-    fields = {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"}
-    if name in DatasetCatalog:
-        check_same_registration(name, fields)
-        return
-    DatasetCatalog.register(name, functools.partial(load_coco_json, json_file, image_root, name))
-    MetadataCatalog.get(name).set(**fields)
+    register_file(name, "coco", load_coco_json, json_file, image_root)
 
 
 def load_coco_json(
@@ -87,19 +75,13 @@ def load_coco_json(
 
 
 def load_images(name: str) -> list[dict]:
-    """Load a data set of images.
+    """Load a registered data set of images, with the errors of `load_coco_json`.
 
     COCO files that were registered with Detectron2's ``register_coco_instances``, as the public
     ones are, are read with `load_coco_json` too.
 
-    Args:
-        name: a registered name.
-
     Returns:
         Records in Detectron2's standard format.
-
-    Raises:
-        UserError: see `load_coco_json`.
     """
     records = take_records(name)
     if records is not None:

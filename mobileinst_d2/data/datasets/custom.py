@@ -25,9 +25,6 @@ def register_custom_datasets(cfg: CfgNode) -> None:
     from the annotation file. Files are not read, and may be absent, until a data set is used: a
     trained model runs on machines without the data. Repeating a registration does nothing.
 
-    Args:
-        cfg: the config.
-
     Raises:
         ConfigError: if an entry has unknown, missing or malformed values, or its name is taken by
             other data.

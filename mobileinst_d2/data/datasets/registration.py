@@ -1,7 +1,8 @@
 """What registrations of all formats share."""
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -10,10 +11,10 @@ from detectron2.utils.file_io import PathManager
 from mobileinst_core.errors import ConfigError, UserError
 
 __all__ = [
-    "check_same_registration",
     "drop_records",
     "keep_records",
     "local_annotation_file",
+    "register_file",
     "set_classes",
     "take_records",
 ]
@@ -23,24 +24,12 @@ _kept: dict[str, tuple[Any, list[dict]]] = {}
 
 
 def keep_records(name: str, records: list[dict]) -> None:
-    """Keep the records of a data set that was read for the names of its classes alone.
-
-    Args:
-        name: a registered name.
-        records: what was read, for the one who needs it next.
-    """
+    """Keep the records of a data set that was read for the names of its classes alone."""
     _kept[name] = _origin(name), records
 
 
 def take_records(name: str) -> list[dict] | None:
-    """The records that were kept, once.
-
-    Args:
-        name: a registered name.
-
-    Returns:
-        The records; None if there are none of this registration and of the file as it is now.
-    """
+    """The records that were kept, once; None if there are none of this registration and file."""
     if name not in _kept:
         return None
     origin, records = _kept.pop(name)
@@ -48,11 +37,7 @@ def take_records(name: str) -> list[dict] | None:
 
 
 def drop_records(names: Iterable[str]) -> None:
-    """Do not keep records any longer.
-
-    Args:
-        names: of data sets.
-    """
+    """Do not keep records of these data sets any longer."""
     for name in names:
         _kept.pop(name, None)
 
@@ -64,16 +49,37 @@ def _origin(name: str) -> tuple:
     return DatasetCatalog[name], status and (status.st_mtime_ns, status.st_size)
 
 
-def check_same_registration(name: str, fields: dict[str, str]) -> None:
-    """Check that a registered name means the same data.
+def register_file(
+    name: str,
+    kind: str,
+    load: Callable[[str, str, str], list[dict]],
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    **metadata: Any,
+) -> None:
+    """Register an annotation file; the same one again does nothing.
 
     Args:
-        name: a registered name.
-        fields: metadata that the registration must have.
+        name: name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        kind: of the evaluator, "coco" or "ytvis".
+        load: reads the file when the data set is used; takes the file, the folder and the name.
+        json_file: annotation file.
+        image_root: folder to which the file names in it are relative.
+        **metadata: further metadata.
 
     Raises:
-        ConfigError: if a field differs.
+        ConfigError: if the name means another file, folder or kind.
     """
+    paths = {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root)}
+    fields = {**paths, "evaluator_type": kind}
+    if name in DatasetCatalog:
+        _check_same(name, fields)
+        return
+    DatasetCatalog.register(name, functools.partial(load, *paths.values(), name))
+    MetadataCatalog.get(name).set(**fields, **metadata)
+
+
+def _check_same(name: str, fields: dict[str, str]) -> None:
     registered = MetadataCatalog.get(name).as_dict()
     for key, value in fields.items():
         if registered.get(key) != value:
@@ -90,9 +96,6 @@ def local_annotation_file(json_file: str | os.PathLike, dataset_name: str | None
     Args:
         json_file: a path, or an address that Detectron2's ``PathManager`` knows.
         dataset_name: named in the error.
-
-    Returns:
-        The path.
 
     Raises:
         UserError: there is no such file.

@@ -1,15 +1,12 @@
 """Registration of YouTube-VIS annotation files with Detectron2."""
 
-import functools
 import os
 from typing import Any
-
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_core.errors import naming
 from mobileinst_core.ytvis.records import load_records
 
-from .registration import check_same_registration, local_annotation_file, set_classes
+from .registration import local_annotation_file, register_file, set_classes
 
 __all__ = ["load_ytvis_json", "register_ytvis_instances"]
 
@@ -33,13 +30,7 @@ def register_ytvis_instances(
     Raises:
         ConfigError: if the name is registered with other paths.
     """
-    json_file, image_root = os.fspath(json_file), os.fspath(image_root)
-    paths = {"json_file": json_file, "image_root": image_root}
-    if name in DatasetCatalog:
-        check_same_registration(name, paths)
-        return
-    DatasetCatalog.register(name, functools.partial(load_ytvis_json, json_file, image_root, name))
-    MetadataCatalog.get(name).set(evaluator_type="ytvis", **paths, **metadata)
+    register_file(name, "ytvis", load_ytvis_json, json_file, image_root, **metadata)
 
 
 def load_ytvis_json(
