@@ -13,10 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .images import VideoIOError, write_image
+from mobileinst_core.command import command
+from mobileinst_core.errors import ConfigError
+
+from .images import write_image
 from .readers import VideoReader
 
-__all__ = ["contact_sheet", "main", "sample_frames", "write_contact_sheet"]
+__all__ = ["contact_sheet", "main", "sample_frames", "spread"]
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Numbers below a length at even distances, the first and the last among them; all of few."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
 
 
 def sample_frames(source: str | Path, count: int) -> list[np.ndarray]:
@@ -31,14 +39,14 @@ def sample_frames(source: str | Path, count: int) -> list[np.ndarray]:
 
     Raises:
         VideoIOError: the video cannot be read.
-        ValueError: ``count`` is not positive.
+        ConfigError: ``count`` is not positive.
     """
     if count < 1:
-        raise ValueError(f"count is {count}, but at least one frame must be taken.")
+        raise ConfigError(f"count is {count}, but at least one frame must be taken.")
     # Containers may declare a wrong number of frames, so they are counted.
     with VideoReader(source) as reader:
         total = sum(1 for _ in reader)
-    wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+    wanted = spread(total, count)
     with VideoReader(source) as reader:
         return [frame for index, frame in enumerate(reader) if index in wanted]
 
@@ -63,7 +71,7 @@ def contact_sheet(
     if not rows or not all(rows):
         raise ValueError("a contact sheet needs at least one image in every row.")
     if cell_width < 1 or gap < 0:
-        raise ValueError(f"cell_width {cell_width} must be positive and gap {gap} not negative.")
+        raise ConfigError(f"cell_width {cell_width} must be positive and gap {gap} not negative.")
     heights = [max(1, round(row[0].shape[0] * cell_width / row[0].shape[1])) for row in rows]
     columns = max(len(row) for row in rows)
     sheet_size = (sum(heights) + gap * (len(rows) + 1), columns * (cell_width + gap) + gap, 3)
@@ -78,38 +86,12 @@ def contact_sheet(
     return sheet
 
 
-def write_contact_sheet(
-    sources: Sequence[str | Path],
-    output: str | Path,
-    *,
-    frames: int = 5,
-    cell_width: int = 320,
-    overwrite: bool = False,
-) -> None:
-    """Write an image with one row of frames per video.
-
-    Args:
-        sources: video files or folders of frames.
-        output: the image to write, for example "sheet.png".
-        frames: frames per video, at even distances.
-        cell_width: width of one frame in the image, in pixels.
-        overwrite: replace an existing image.
-
-    Raises:
-        VideoIOError: a video cannot be read or the image cannot be written.
-    """
-    rows = [sample_frames(source, frames) for source in sources]
-    write_image(output, contact_sheet(rows, cell_width=cell_width), overwrite=overwrite)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
         argv: arguments after the program's name; by default those of the process.
-
-    Returns:
-        The exit status: 0, or 1 after an error, printed on stderr.
     """
     parser = argparse.ArgumentParser(description="Frames of videos in one image.")
     parser.add_argument("videos", nargs="+", help="video files or folders of frames, a row each")
@@ -118,18 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=320, help="width of one frame in pixels")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing image")
     args = parser.parse_args(argv)
-    try:
-        write_contact_sheet(
-            args.videos,
-            args.output,
-            frames=args.frames,
-            cell_width=args.width,
-            overwrite=args.overwrite,
-        )
-    except (VideoIOError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    rows = [sample_frames(source, args.frames) for source in args.videos]
+    write_image(args.output, contact_sheet(rows, cell_width=args.width), overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.masks.rle import to_rle
-from mobileinst_core.video.contact_sheet import contact_sheet
+from mobileinst_core.video.contact_sheet import contact_sheet, spread
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.images import read_image, write_image
 from mobileinst_core.video.writers import VideoWriter
@@ -83,10 +83,7 @@ class DataViewer:
             ImageReadError: a frame cannot be read.
         """
         video = self.videos[video_id]
-        wanted = range(video.length)
-        if count is not None and count < video.length:
-            wanted = np.linspace(0, video.length - 1, count).round().astype(int).tolist()
-        for number in wanted:
+        for number in range(video.length) if count is None else spread(video.length, count):
             path = self._root / video.file_names[number]
             size = video.height, video.width
             image = read_image(path, "BGR", size=size, allow_transposed=True)

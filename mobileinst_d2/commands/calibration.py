@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MapDataset
@@ -13,6 +12,7 @@ from torch.utils.data import ConcatDataset
 from tqdm import tqdm
 
 from mobileinst_core.errors import ConfigError
+from mobileinst_core.video.contact_sheet import spread
 from mobileinst_core.video.sources import open_source
 from mobileinst_d2.data.datasets import (
     is_registered,
@@ -58,7 +58,7 @@ def calibration_frames(cfg: CfgNode, source: str, count: int) -> list[torch.Tens
     prepare = build_frame_preparation(cfg)
     with closing(open_source(source)) as opened:
         length = sum(1 for _ in opened.frames())
-    chosen = set(_spread(length, count))
+    chosen = set(spread(length, count))
     with closing(open_source(source)) as opened:
         return [
             torch.from_numpy(prepare(frame.decode()))
@@ -110,9 +110,5 @@ def _of_dataset(cfg: CfgNode, name: str, count: int) -> list[torch.Tensor]:
     else:
         mapper = ImageMapper(cfg, is_train=False)
         frames = MapDataset(records, lambda record: mapper(record)["image"])
-    numbers = _spread(len(frames), count)
+    numbers = spread(len(frames), count)
     return [frames[number] for number in tqdm(numbers, desc="calibration images", unit="image")]
-
-
-def _spread(length: int, count: int) -> list[int]:
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
