@@ -27,7 +27,7 @@ def add_mobileinst_config(cfg: CN) -> None:
     Raises:
         ConfigError: if such a key has a value of another type than the one needed here.
     """
-    # Number of object classes. Stands once; checked against the dataset's metadata at start.
+    # Number of object classes, of all systems; checked against the dataset's metadata at start.
     cfg.MODEL.NUM_CLASSES = 80
     # Registered data set, such as coco_2017_train, whose classes MODEL.WEIGHTS was trained on: a
     # training starts with the rows of the class layer whose classes match. Empty = with none, if

@@ -1,23 +1,83 @@
-"""Between the tensors of Detectron2 and the arrays of mobileinst_core."""
+"""Mapped records, their batches, and the arrays of mobileinst_core as tensors of Detectron2."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2.structures import Boxes, Instances
+import torch.nn.functional as F
+from detectron2.structures import Boxes, ImageList, Instances
 
 from mobileinst_core.detections import Detections
 
-__all__ = ["to_array", "to_detections", "to_instances"]
+__all__ = [
+    "is_clip",
+    "pad_images",
+    "pad_to_size",
+    "per_frame",
+    "to_array",
+    "to_detections",
+    "to_instances",
+]
+
+# The least that a mobile backbone takes, in pixels.
+_MIN_SIDE = 64
+
+
+def is_clip(item: dict) -> bool:
+    """Whether a mapped record is of a clip, with lists over the frames, and not of an image."""
+    return not isinstance(item["image"], torch.Tensor)
+
+
+def per_frame(item: dict, key: str) -> list:
+    """What a mapped record has under a key for each frame of a clip, or for the one image."""
+    return item[key] if is_clip(item) else [item[key]]
+
+
+def pad_to_size(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Pad maps (..., h, w) with 0 to (..., H, W).
+
+    Raises:
+        ValueError: if they are larger.
+    """
+    height, width = x.shape[-2:]
+    if height > size[0] or width > size[1]:
+        raise ValueError(
+            f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}; the "
+            "mappers and FramePreparation resize it to INPUT.FIXED_SIZE_TEST"
+        )
+    return F.pad(x, (0, size[1] - width, 0, size[0] - height))
+
+
+def pad_images(
+    images: Sequence[torch.Tensor], divisor: int, size: tuple[int, int] | None = None
+) -> ImageList:
+    """Batch images of any sizes, padded with 0.
+
+    Args:
+        images: B images (3, h, w).
+        divisor: divides the sides of the batch, if ``size`` does not say them.
+        size: (H, W) of the batch; None = as small as can be, with sides of at least 64, the least
+            that a mobile backbone takes.
+
+    Returns:
+        (B, 3, H, W).
+
+    Raises:
+        ValueError: if an image is larger than ``size``.
+    """
+    sizes = [tuple(image.shape[-2:]) for image in images]
+    if size is None:
+        sides = (max(_MIN_SIDE, *lengths) for lengths in zip(*sizes, strict=True))
+        size = tuple(-(-side // divisor) * divisor for side in sides)
+    return ImageList(torch.stack([pad_to_size(image, size) for image in images]), sizes)
 
 
 def to_detections(instances: Instances) -> Detections:
-    """Copy the results of a network to arrays.
+    """Copy the results of a network, on any device, to arrays.
 
     Args:
-        instances: ``pred_masks``, ``pred_boxes``, ``scores`` and ``pred_classes``, on any device;
-            of tracked frames also ``ID``.
-
-    Returns:
-        The same instances.
+        instances: ``pred_masks``, ``pred_boxes``, ``scores`` and ``pred_classes``; of tracked
+            frames also ``ID``.
     """
     return Detections(
         masks=instances.pred_masks.cpu().numpy(),

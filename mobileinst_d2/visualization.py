@@ -30,10 +30,8 @@ def truth_detections(instances: Instances) -> Detections:
         The visible objects; identities count from 1.
     """
     if not instances.has("gt_masks"):
-        height, width = instances.image_size
-        masks, ids = np.zeros((0, height, width), bool), None
         return Detections(
-            masks=masks,
+            masks=np.zeros((0, *instances.image_size), bool),
             boxes=np.zeros((0, 4), np.float32),
             scores=np.zeros(0, np.float32),
             classes=np.zeros(0, np.int64),
@@ -81,11 +79,11 @@ def draw_predictions(
     *,
     image_format: str,
     min_score: float,
-    mark: str = "prediction",
 ) -> np.ndarray:
     """Draw what a network found, see `draw_truth`; instances below a score are left out."""
     detections = to_detections(instances)
-    visualizer = TrackVisualizer(class_names)
-    return visualizer.draw_instance_predictions(
-        to_frame(image, image_format), detections[detections.scores >= min_score], mark=mark
+    detections = detections[detections.scores >= min_score]
+    frame = to_frame(image, image_format)
+    return TrackVisualizer(class_names).draw_instance_predictions(
+        frame, detections, mark="prediction"
     )

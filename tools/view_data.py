@@ -102,11 +102,10 @@ def draw_files(args: argparse.Namespace) -> None:
 def draw_samples(args: argparse.Namespace) -> None:
     """Draw training samples as the network gets them."""
     # Nothing else here needs PyTorch.
-    import torch
-
     from mobileinst_d2.data import build_train_loader
     from mobileinst_d2.data.datasets.classes import dataset_class_names
     from mobileinst_d2.engine import setup_cfg
+    from mobileinst_d2.structures import per_frame
     from mobileinst_d2.visualization import draw_truth
 
     cfg = setup_cfg(args.config_file, [*args.opts, "DATALOADER.NUM_WORKERS", "0"])
@@ -114,9 +113,7 @@ def draw_samples(args: argparse.Namespace) -> None:
     batches = build_train_loader(cfg)
     rows = []
     for sample in itertools.islice(itertools.chain.from_iterable(batches), args.max):
-        is_clip = not isinstance(sample["image"], torch.Tensor)
-        images = sample["image"] if is_clip else [sample["image"]]
-        truths = sample["instances"] if is_clip else [sample["instances"]]
+        images, truths = per_frame(sample, "image"), per_frame(sample, "instances")
         rows.append(
             [
                 draw_truth(image, truth, names, image_format=cfg.INPUT.FORMAT, mark="")

@@ -78,11 +78,14 @@ def build_train_loader(cfg: CfgNode) -> ResumableLoader:
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     sizes = itertools.chain.from_iterable(part.sizes for part in parts)
     sampler = _sampler_factory(cfg, dataset, [len(part.dataset) for part in parts])
-    mapper = _build_mapper(cfg, names) if clips else ImageMapper(cfg, is_train=True)
-    if cfg.INPUT.COPY_PASTE != 0:
-        # One array in memory, for the loader and the mapper.
-        dataset = DatasetFromList(dataset, copy=False) if isinstance(dataset, list) else dataset
-        mapper = CopyPasteMapper(mapper, dataset, cfg.INPUT.COPY_PASTE)
+    try:
+        mapper = _build_mapper(cfg, names) if clips else ImageMapper(cfg, is_train=True)
+        if cfg.INPUT.COPY_PASTE != 0:
+            # One array in memory, for the loader and the mapper.
+            dataset = DatasetFromList(dataset, copy=False) if isinstance(dataset, list) else dataset
+            mapper = CopyPasteMapper(mapper, dataset, cfg.INPUT.COPY_PASTE)
+    except ValueError as error:  # the constructors name their arguments
+        raise ConfigError(f"INPUT has a value that training cannot use: {error}") from error
     return ResumableLoader(
         dataset,
         mapper,
@@ -126,11 +129,7 @@ class ClipDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, records: list[dict]) -> None:
-        """Build the index.
-
-        Args:
-            records: video records, each with at least one annotated frame.
-        """
+        """Build the index of video records, each with at least one annotated frame."""
         pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
         self._records = DatasetFromList(records, copy=False)
         self._index = np.array(pairs, dtype=np.int32)  # (N, 2): position of the video, frame number

@@ -11,6 +11,9 @@ from mobileinst_core.video.images import ImageReadError, ImageSizeError
 
 __all__ = ["BadRecordError", "BadRecords", "to_tensor"]
 
+# Failures in a row that are skipped.
+_MAX_CONSECUTIVE = 10
+
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """Convert (H, W, 3) uint8 to a tensor (3, H, W) uint8."""
@@ -31,13 +34,8 @@ class BadRecords:
     then the error is raised. The count is kept per loader process.
     """
 
-    def __init__(self, max_consecutive: int = 10) -> None:
-        """Start a count.
-
-        Args:
-            max_consecutive: failures in a row that are skipped.
-        """
-        self._max_consecutive = max_consecutive
+    def __init__(self) -> None:
+        """Start a count."""
         self._consecutive = 0
         self._logged: set[str] = set()
 
@@ -65,7 +63,7 @@ class BadRecords:
 
     def _report(self, error: UserError) -> None:
         self._consecutive += 1
-        if self._consecutive > self._max_consecutive:
+        if self._consecutive > _MAX_CONSECUTIVE:
             raise type(error)(
                 f"{self._consecutive} samples in a row cannot be used; are annotation file and "
                 f"image folder those of one dataset? The last: {error}"

@@ -18,13 +18,6 @@ _PREFIX = "model_best"
 def build_best_checkpointer(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
     """The hook that TEST.BEST_METRIC and TEST.EARLY_STOPPING ask for, if they do.
 
-    Args:
-        cfg: the config.
-        model: the network, also wrapped for several processes.
-
-    Returns:
-        One hook or none.
-
     Raises:
         ConfigError: if a training is to end early, and nothing says when.
     """

@@ -18,10 +18,6 @@ def compile_network(model: nn.Module, backend: str = "inductor") -> None:
     Each part, such as backbone and decoders, becomes a function of its own; the preparation of
     images and the losses stay as they are. Names of parameters do not change, so checkpoints fit.
     Batches of a second size are translated once more, for any size.
-
-    Args:
-        model: a meta-architecture.
-        backend: of ``torch.compile``.
     """
     names = []
     for name, module in model.named_children():

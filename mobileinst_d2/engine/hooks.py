@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
 from mobileinst_d2.modeling import InstanceSegmentor
+from mobileinst_d2.structures import per_frame
 from mobileinst_d2.visualization import draw_predictions, draw_truth
 
 __all__ = [
@@ -50,13 +51,8 @@ class RefitFoldedNorms(HookBase):
     is done where no batch norm is folded.
     """
 
-    def __init__(self, num_samples: int = 64) -> None:
-        """Set up.
-
-        Args:
-            num_samples: images, or clips, to take the statistics over.
-        """
-        self.num_samples = num_samples
+    # Images, or clips, to take the statistics over.
+    NUM_SAMPLES = 64
 
     def before_train(self) -> None:
         """Refit the batch norms at the beginning of a training; a resumed one has been so."""
@@ -70,7 +66,7 @@ class RefitFoldedNorms(HookBase):
             "%d batch norms have their statistics folded into the convolutions: re-estimating them "
             "over %d training samples.",
             len(layers),
-            self.num_samples,
+            self.NUM_SAMPLES,
         )
 
         @torch.no_grad()
@@ -79,7 +75,7 @@ class RefitFoldedNorms(HookBase):
             for batch in self.trainer.data_loader:
                 model(batch)
                 seen += len(batch) * comm.get_world_size()
-                if seen >= self.num_samples:
+                if seen >= self.NUM_SAMPLES:
                     break
 
         # The inputs of the other layers are right only where no layer normalises by its batch.
@@ -139,9 +135,7 @@ class DrawSamples(HookBase):
         if (self.trainer.iter + 1) % self.period or not self._last:
             return
         model, sample = self._model, self._last[0]
-        is_clip = not isinstance(sample["image"], torch.Tensor)
-        images = sample["image"] if is_clip else [sample["image"]]
-        truths = sample["instances"] if is_clip else [sample["instances"]]
+        images, truths = per_frame(sample, "image"), per_frame(sample, "instances")
         fixed_size, model.fixed_size = model.fixed_size, None  # training sizes differ from it
         model.eval()
         try:
@@ -170,15 +164,7 @@ class DrawSamples(HookBase):
 
 
 def build_draw_samples(cfg: CfgNode, model: torch.nn.Module) -> list[HookBase]:
-    """The hook that VIS_PERIOD asks for, if it does and the network can be drawn.
-
-    Args:
-        cfg: the config.
-        model: the network, also wrapped for several processes.
-
-    Returns:
-        One hook or none.
-    """
+    """The hook that VIS_PERIOD asks for, if it does and the network can be drawn; one or none."""
     if cfg.VIS_PERIOD <= 0 or not isinstance(getattr(model, "module", model), InstanceSegmentor):
         return []
     names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") or ()

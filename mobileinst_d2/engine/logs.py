@@ -31,11 +31,7 @@ def set_up_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     The loggers of this project go to the same places as Detectron2's. Files get no colour codes,
     nor does a terminal that is redirected to one. Environment, config and network, of hundreds of
     lines, are in ``log.txt``, and on the terminal only that they do, so that an error is not far
-    from what was typed.
-
-    Args:
-        cfg: the frozen config; its OUTPUT_DIR is made.
-        args: the parsed command line.
+    from what was typed. OUTPUT_DIR is made.
     """
     rank = comm.get_rank()
     for name in _NAMES:

@@ -61,10 +61,7 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> dict[str, Instances]:
-        """Predict an image, as Detectron2's ``DefaultPredictor`` does.
-
-        Args:
-            image: (H, W, 3), uint8, BGR.
+        """Predict an image (H, W, 3) uint8 in BGR, as Detectron2's ``DefaultPredictor`` does.
 
         Returns:
             ``instances``, best first, with masks of the image's size.
@@ -120,27 +117,15 @@ class Predictor:
 
 
 def open_predictor(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> Predictor:
-    """Load what a config file describes.
+    """Load what a config file describes, a yaml file or the name of a config, with overrides.
 
-    Args:
-        config_file: a yaml file, or the name of a config.
-        opts: overrides KEY, VALUE, ....
-
-    Returns:
-        See :func:`load_predictor`.
-
-    Raises:
-        ConfigError: see :func:`~mobileinst_d2.engine.setup.setup_cfg` and :func:`load_predictor`.
-        CheckpointError: see :func:`load_predictor`.
+    See :func:`~mobileinst_d2.engine.setup.setup_cfg` and :func:`load_predictor`.
     """
     return load_predictor(setup_cfg(config_file, opts))
 
 
 def load_predictor(cfg: CfgNode) -> Predictor:
     """Build the model of a config and load ``MODEL.WEIGHTS``.
-
-    Args:
-        cfg: the config.
 
     Returns:
         The predictor, which resizes as in evaluation; its ``model`` is in evaluation mode.

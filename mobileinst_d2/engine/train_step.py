@@ -41,9 +41,6 @@ class _FiniteCheck:
     def require_finite(self, loss_dict: Mapping[str, torch.Tensor]) -> None:
         """Stop all processes together if a loss or gradient of any of them is not finite.
 
-        Args:
-            loss_dict: scalar losses by name.
-
         Raises:
             FloatingPointError: names the iteration and the losses or the parameters.
         """

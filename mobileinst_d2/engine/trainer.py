@@ -244,9 +244,6 @@ class Trainer(DefaultTrainer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, also one of Detectron2's own trainers, which may hold less.
 
-        Args:
-            state_dict: what `state_dict` returned.
-
         Raises:
             CheckpointError: if the optimizer's state does not fit the model.
         """

@@ -44,10 +44,7 @@ _OF_NOBODY = (
 
 
 def check_unused_keys(cfg: CfgNode) -> None:
-    """Warn of keys of Detectron2 that are set and have no effect.
-
-    Args:
-        cfg: the full config.
+    """Warn of keys of Detectron2 that are set in a full config and have no effect.
 
     Raises:
         ConfigError: if one of them would change what is trained or measured.

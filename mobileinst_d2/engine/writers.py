@@ -52,11 +52,7 @@ class CSVWriter(_NewScalars):
     """
 
     def __init__(self, path: str) -> None:
-        """Open the table.
-
-        Args:
-            path: the file; its folder exists.
-        """
+        """Open the table in an existing folder."""
         super().__init__()
         self._path = path
         self._columns = ["iteration"]
@@ -90,11 +86,7 @@ class CSVWriter(_NewScalars):
 def write_null_for_nan(writer: JSONWriter) -> JSONWriter:
     """Let Detectron2's ``metrics.json`` have ``null`` for what is not finite: JSON has no NaN.
 
-    Args:
-        writer: Detectron2's writer; it is changed.
-
-    Returns:
-        The same writer.
+    The writer is changed, and returned.
     """
     writer._file_handle = _StrictLines(writer._file_handle)
     return writer
@@ -119,11 +111,7 @@ class WandbWriter(_NewScalars):
     """Weights & Biases. Its own environment variables choose project, name and mode."""
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Begin a run, or resume that of the same folder.
-
-        Args:
-            cfg: the config, which is logged with the run.
-        """
+        """Begin a run, or resume that of the same folder; the config is logged with it."""
         super().__init__()
         wandb = _import("wandb")
         name = os.path.basename(os.path.abspath(cfg.OUTPUT_DIR))
@@ -144,11 +132,7 @@ class MLflowWriter(_NewScalars):
     """MLflow. Its own environment variables choose server, experiment and run."""
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Begin a run.
-
-        Args:
-            cfg: the config, whose keys become parameters of the run.
-        """
+        """Begin a run, whose parameters are the keys of the config."""
         super().__init__()
         self._mlflow = _import("mlflow")
         self._mlflow.start_run(run_name=os.path.basename(os.path.abspath(cfg.OUTPUT_DIR)))
@@ -172,13 +156,7 @@ _TRACKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
 
 
 def build_writers(cfg: CfgNode) -> list[EventWriter]:
-    """The writers beside Detectron2's: ``metrics.csv``, and those of LOG_WRITERS.
-
-    Args:
-        cfg: the config.
-
-    Returns:
-        The writers, for the main process.
+    """The writers beside Detectron2's, for the main process: ``metrics.csv``, and LOG_WRITERS.
 
     Raises:
         ConfigError: if LOG_WRITERS has an unknown name, or a package is missing.

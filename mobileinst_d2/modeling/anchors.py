@@ -164,23 +164,11 @@ class AnchorMatcher:
     object's best and does not reassign an anchor to the object that claims it.
     """
 
-    def __init__(
-        self,
-        *,
-        positive_iou: float = 0.5,
-        negative_iou: float = 0.4,
-        crowd_overlap: float = 0.7,
-    ) -> None:
-        """Keep the thresholds.
-
-        Args:
-            positive_iou: overlap from which an anchor stands for its object.
-            negative_iou: overlap below which it is background; between the two nothing is learned.
-            crowd_overlap: share of an anchor inside a crowd above which it is no background.
-        """
-        self.positive_iou = positive_iou
-        self.negative_iou = negative_iou
-        self.crowd_overlap = crowd_overlap
+    # Overlap from which an anchor stands for its object, and below which it is background; between
+    # the two nothing is learned.
+    POSITIVE_IOU, NEGATIVE_IOU = 0.5, 0.4
+    # Share of an anchor inside a crowd above which it is no background.
+    CROWD_OVERLAP = 0.7
 
     @torch.no_grad()
     def __call__(
@@ -205,11 +193,11 @@ class AnchorMatcher:
         classes, objects = (labels.new_zeros(len(anchors)) for _ in range(2))
         if len(boxes):
             overlaps, objects = self._assign(pairwise_iou(Boxes(boxes), corners))
-            classes = (labels[objects] + 1).masked_fill(overlaps < self.positive_iou, -1)
-            classes = classes.masked_fill(overlaps < self.negative_iou, 0)
+            classes = (labels[objects] + 1).masked_fill(overlaps < self.POSITIVE_IOU, -1)
+            classes = classes.masked_fill(overlaps < self.NEGATIVE_IOU, 0)
         if len(crowd_boxes):
             inside = pairwise_ioa(Boxes(crowd_boxes), corners).amax(0)
-            classes = classes.masked_fill((classes <= 0) & (inside > self.crowd_overlap), -1)
+            classes = classes.masked_fill((classes <= 0) & (inside > self.CROWD_OVERLAP), -1)
         return AnchorTargets(classes, objects)
 
     @staticmethod

@@ -55,34 +55,26 @@ def pairwise_smooth_dice(probs: torch.Tensor, targets: torch.Tensor) -> torch.Te
 def pairwise_bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of every predicted mask with every target, mean over P.
 
-    Args:
-        logits: (N, P).
-        targets: (M, P), in [0, 1].
-
-    Returns:
-        (N, M).
+    Logits (N, P) and targets (M, P) in [0, 1] to (N, M).
     """
     ones, zeros = F.softplus(-logits), F.softplus(logits)
     return (ones @ targets.T + zeros @ (1 - targets).T) / logits.shape[1]
 
 
-def paired_iou(
-    probs: torch.Tensor, targets: torch.Tensor, threshold: float, target_threshold: float = 0.5
-) -> torch.Tensor:
+def paired_iou(probs: torch.Tensor, targets: torch.Tensor, threshold: float) -> torch.Tensor:
     """Intersection over union of binarised masks, without a gradient.
 
     Args:
         probs: (M, P), mask probabilities in [0, 1].
-        targets: (M, P), target masks in [0, 1].
+        targets: (M, P), target masks in [0, 1], whose pixels have a value above 0.5.
         threshold: predicted pixels have a probability of at least this.
-        target_threshold: target pixels have a value above this.
 
     Returns:
         (M,), in [0, 1].
     """
     with torch.no_grad():
         predicted = probs >= threshold
-        wanted = targets > target_threshold
+        wanted = targets > 0.5
         intersection = (predicted & wanted).sum(1)
         union = (predicted | wanted).sum(1)
         return intersection / (union + 1e-6)

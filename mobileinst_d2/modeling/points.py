@@ -5,6 +5,11 @@ import torch.nn.functional as F
 
 __all__ = ["sample_points", "uncertain_points"]
 
+# Undecided points are chosen among this many times as many as are wanted ...
+_OVERSAMPLING = 3
+# ... and are this part of them; the others are anywhere.
+_SHARE = 0.75
+
 
 def sample_points(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Values of maps at points, bilinear and 0 outside.
@@ -21,22 +26,18 @@ def sample_points(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def uncertain_points(
-    logits: torch.Tensor, count: int, *, oversampling: int = 3, share: float = 0.75
-) -> torch.Tensor:
+def uncertain_points(logits: torch.Tensor, count: int) -> torch.Tensor:
     """Random points, most of them where masks are undecided (PointRend, section 3.1).
 
     Args:
         logits: (M, h, w), mask logits.
         count: number P of points.
-        oversampling: undecided points are chosen among this many times P.
-        share: part of the points that is chosen so; the others are anywhere.
 
     Returns:
         (M, P, 2), in [0, 1].
     """
-    masks, chosen = len(logits), int(share * count)
-    drawn = torch.rand(masks, oversampling * count, 2, device=logits.device)
+    masks, chosen = len(logits), int(_SHARE * count)
+    drawn = torch.rand(masks, _OVERSAMPLING * count, 2, device=logits.device)
     values = sample_points(logits[:, None], drawn)[:, 0]
     index = values.abs().topk(chosen, dim=1, largest=False).indices
     undecided = drawn.gather(1, index[:, :, None].expand(-1, -1, 2))

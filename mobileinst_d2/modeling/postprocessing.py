@@ -20,14 +20,9 @@ __all__ = [
 
 
 def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-    """``M = K . X_mask`` (paper, eq. 1).
+    """Mask logits ``M = K . X_mask`` (paper, eq. 1).
 
-    Args:
-        kernels: (B, N, D).
-        mask_features: (B, D, h, w).
-
-    Returns:
-        (B, N, h, w), mask logits.
+    Kernels (B, N, D) and mask features (B, D, h, w) to (B, N, h, w).
     """
     return (kernels @ mask_features.flatten(2)).unflatten(2, mask_features.shape[-2:])
 
@@ -35,12 +30,7 @@ def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Te
 def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor) -> torch.Tensor:
     """``sqrt(class probability * objectness)`` (SparseInst, section 3.3).
 
-    Args:
-        class_logits: (..., N, K).
-        objectness_logits: (..., N).
-
-    Returns:
-        (..., N, K), in [0, 1].
+    Logits (..., N, K) of classes and (..., N) of objectness to (..., N, K) in [0, 1].
     """
     # The root of a product of sigmoids. Written with exponentials, small scores keep their digits
     # in other runtimes, whose sigmoids are off by 1e-8: the root of that is 1e-4.
@@ -49,15 +39,7 @@ def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor)
 
 
 def build_postprocessing(cfg: CfgNode) -> PostProcessing:
-    """The thresholds of a config.
-
-    Args:
-        cfg: reads ``TEST.SCORE_THRESHOLD``, ``TEST.MASK_THRESHOLD``, ``TEST.MASK_RESCORE``,
-            ``TEST.DETECTIONS_PER_IMAGE`` and ``TEST.PROCEDURE``.
-
-    Returns:
-        What chooses results, of images and of videos.
-    """
+    """What chooses results, of images and of videos, with the thresholds of ``cfg.TEST``."""
     return PostProcessing(
         score_threshold=cfg.TEST.SCORE_THRESHOLD,
         mask_threshold=cfg.TEST.MASK_THRESHOLD,
@@ -68,14 +50,7 @@ def build_postprocessing(cfg: CfgNode) -> PostProcessing:
 
 
 def build_prototype_postprocessing(cfg: CfgNode) -> PrototypePostProcessing:
-    """The thresholds of a config for systems that suppress boxes and mix prototypes.
-
-    Args:
-        cfg: reads the keys of :func:`build_postprocessing`, and ``TEST.NMS``.
-
-    Returns:
-        What chooses results.
-    """
+    """The same for systems that suppress boxes (``cfg.TEST.NMS``) and mix prototypes."""
     return PrototypePostProcessing(
         score_threshold=cfg.TEST.SCORE_THRESHOLD,
         mask_threshold=cfg.TEST.MASK_THRESHOLD,

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
+from mobileinst_d2.structures import pad_to_size
+
 from .layers import bilinear_resize
-from .padding import pad_to_size
 
 __all__ = ["BoxTargets", "FrameTargets", "prepare_box_targets", "prepare_targets"]
 

@@ -11,6 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.data import (
     build_test_loader,
     build_train_loader,
@@ -79,6 +80,13 @@ def test_a_seed_gives_the_same_batches(cfg, dataset):
         a.shape == b.shape and torch.equal(a, b)
         for a, b in zip(pixels(straight), pixels(other), strict=True)
     )
+
+
+@pytest.mark.parametrize(("key", "value"), [("COPY_PASTE", 1.5), ("SAMPLING_FRAME_NUM", 0)])
+def test_a_value_out_of_range_is_an_error_for_the_user(cfg, key, value):
+    cfg.INPUT[key] = value
+    with pytest.raises(ConfigError, match=f"INPUT has a value.* is {value}"):
+        build_train_loader(cfg)
 
 
 def test_pairs_differ_between_workers_and_epochs(cfg):

@@ -273,7 +273,7 @@ def test_malformed_masks_and_missing_annotations_name_the_image(record, caplog):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_frames": 0}, r"SAMPLING_FRAME_NUM.*0"),
+        ({"num_frames": 0}, "num_frames is 0"),
         ({"rotation": -1.0}, r"rotation.*-1"),
         ({"rotation": 181.0}, r"rotation.*181"),
         ({"min_window": 0.0}, r"min_window.*0"),

@@ -57,6 +57,8 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, _build_crop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if cfg.INPUT.ZOOM_OUT < 1:
+        raise ValueError(f"INPUT.ZOOM_OUT must be 1 at least, got {cfg.INPUT.ZOOM_OUT}")
     if cfg.INPUT.ZOOM_OUT != 1:
         background = float(np.mean(cfg.MODEL.PIXEL_MEAN))
         augmentations.insert(0, T.RandomApply(RandomZoomOut(cfg.INPUT.ZOOM_OUT, background)))
@@ -106,12 +108,7 @@ class RandomZoomOut(T.Augmentation):
         Args:
             max_ratio: largest side of the frame over that of the image in it; 1 at least.
             background: value of the frame, in [0, 255].
-
-        Raises:
-            ValueError: if ``max_ratio`` is below 1.
         """
-        if max_ratio < 1:
-            raise ValueError(f"INPUT.ZOOM_OUT must be 1 at least, got {max_ratio}")
         self.max_ratio = max_ratio
         self.background = background
 
@@ -137,17 +134,10 @@ def build_color_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentati
     """Random brightness, contrast and saturation within ``INPUT.COLOR_JITTER``, and SSD's colours.
 
     ``INPUT.COLOR_AUG_SSD`` turns those on: brightness by up to 32, contrast and saturation by 0.5
-    to 1.5, hue by up to 36 degrees, each of half of the images.
+    to 1.5, hue by up to 36 degrees, each of half of the images. In testing there are none.
 
     They are apart from the geometric ones since their transforms hold parts of the image they
     were drawn for, so they must never be applied to another frame.
-
-    Args:
-        cfg: the config.
-        is_train: whether for training; in testing there are none.
-
-    Returns:
-        augmentations in the order in which to apply them.
 
     Raises:
         ValueError: if ``INPUT.COLOR_JITTER`` is not in [0, 1).

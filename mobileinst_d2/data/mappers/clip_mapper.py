@@ -24,14 +24,7 @@ __all__ = ["ClipMapper", "ClipSampler", "visible_frames"]
 
 
 def visible_frames(record: dict) -> list[int]:
-    """Frames of a video record in which at least one non-crowd object is annotated.
-
-    Args:
-        record: video record with tracks.
-
-    Returns:
-        frame numbers in ascending order.
-    """
+    """Numbers of the frames of a video record that show a non-crowd object, in ascending order."""
     shown = np.zeros(record["length"], dtype=bool)
     for track in record["tracks"]:
         if not track["iscrowd"]:
@@ -70,13 +63,13 @@ class ClipSampler:
             ValueError: if the settings contradict each other.
         """
         if num_frames < 1:
-            raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
+            raise ValueError(f"num_frames is {num_frames}, at least 1")
         if min_distance < 1:
-            raise ValueError(f"min_distance must be at least 1, got {min_distance}")
+            raise ValueError(f"min_distance is {min_distance}, at least 1")
         if 0 < max_distance < min_distance:
             raise ValueError(
-                f"INPUT.SAMPLING_FRAME_RANGE ({max_distance}) must not be below the smallest "
-                f"distance ({min_distance}), or 0 for the whole video"
+                f"max_distance is {max_distance}, at least min_distance ({min_distance}), or 0 for "
+                "the whole video"
             )
         self.num_frames = num_frames
         self.min_distance = min_distance

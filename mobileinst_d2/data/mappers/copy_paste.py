@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from mobileinst_core.errors import ConfigError
+from mobileinst_d2.structures import is_clip, per_frame
 
 from .targets import make_clip_instances, make_instances
 
@@ -39,10 +39,10 @@ class CopyPasteMapper:
             probability: of pasting, in (0, 1].
 
         Raises:
-            ConfigError: if the probability is out of range.
+            ValueError: if the probability is out of range.
         """
         if not 0 < probability <= 1:
-            raise ConfigError(f"INPUT.COPY_PASTE must be in [0, 1], got {probability}")
+            raise ValueError(f"probability is {probability}, choose a number in (0, 1]")
         self.mapper = mapper
         self.records = records
         self.probability = probability
@@ -70,11 +70,8 @@ def paste_objects(sample: dict, other: dict) -> dict:
         ``sample`` with new ``image`` and ``instances``. Objects below the pasted ones lose the
         pixels that are covered, and are left out where none is left.
     """
-    is_clip = not isinstance(sample["image"], torch.Tensor)
-    images = sample["image"] if is_clip else [sample["image"]]
-    others = other["image"] if is_clip else [other["image"]]
-    instances = sample["instances"] if is_clip else [sample["instances"]]
-    pasted = other["instances"] if is_clip else [other["instances"]]
+    images, instances = per_frame(sample, "image"), per_frame(sample, "instances")
+    others, pasted = per_frame(other, "image"), per_frame(other, "instances")
     rows = _choose(len(pasted[0]))
     if not len(rows):
         return sample
@@ -86,7 +83,7 @@ def paste_objects(sample: dict, other: dict) -> dict:
         result.append(torch.where(covered, place(theirs, torch.zeros_like(image)), image))
         masks.append(torch.cat((own.gt_masks.tensor & ~covered, on_top)))
     classes = torch.cat((instances[0].gt_classes, pasted[0].gt_classes[rows])).tolist()
-    if not is_clip:
+    if not is_clip(sample):
         merged = make_instances(masks[0], classes)
         return {**sample, "image": result[0], "instances": merged[merged.gt_masks.nonempty()]}
     ids = _identities(instances)

@@ -57,7 +57,7 @@ class PseudoClipMapper:
             ValueError: if a setting is out of its range.
         """
         if num_frames < 1:
-            raise ValueError(f"INPUT.SAMPLING_FRAME_NUM must be at least 1, got {num_frames}")
+            raise ValueError(f"num_frames is {num_frames}, at least 1")
         if not 0 <= rotation <= 180:
             raise ValueError(f"rotation must be in [0, 180], got {rotation}")
         if not 0 < min_window <= 1:
@@ -136,11 +136,7 @@ class PseudoClipMapper:
         }
 
     def _draw_motion(self, size: tuple[int, int]) -> list[T.TransformList]:
-        """Turn and window of every frame, in the order of time.
-
-        Args:
-            size: (height, width) of the image in pixels.
-        """
+        """Turn and window of every frame of an image (height, width), in the order of time."""
         angles = np.sort(np.random.uniform(-self.rotation, self.rotation, self.num_frames))
         scale = np.random.uniform(self.min_window, 1)
         height, width = (max(1, round(scale * side)) for side in size)

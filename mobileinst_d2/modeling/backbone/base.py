@@ -66,7 +66,7 @@ class MobileBackbone(Backbone):
         """
         if not 0 <= freeze_at <= _MAX_FREEZE_AT:
             raise ValueError(
-                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}: choose 0 (nothing) to {_MAX_FREEZE_AT} "
+                f"freeze_at is {freeze_at}: choose 0 (nothing) to {_MAX_FREEZE_AT} "
                 "(up to stride 32)"
             )
         if freeze_at == 0:
@@ -129,11 +129,7 @@ class MobileBackbone(Backbone):
 
 
 def check_image_channels(name: str, input_shape: ShapeSpec) -> None:
-    """Make sure that a backbone is to be built for images of three channels.
-
-    Args:
-        name: the backbone, for the message.
-        input_shape: shape of its input.
+    """Make sure that a backbone, called ``name``, is to be built for images of three channels.
 
     Raises:
         ValueError: if the number of channels is another one.

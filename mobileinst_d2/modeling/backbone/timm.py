@@ -170,7 +170,7 @@ def _drop_stages_after(network: nn.Module, name: str) -> None:
 
 
 def _drop_last_convolution(network: nn.Module) -> int | None:
-    """Leave away the 1x1 convolution that comes before the classifier's pooling.
+    """Drop the 1x1 convolution that comes before the classifier's pooling.
 
     Returns:
         Channels of the last map then; None if the network has no such convolution.

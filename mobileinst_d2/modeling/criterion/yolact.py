@@ -27,7 +27,6 @@ class YOLACTCriterion(nn.Module):
     def __init__(
         self,
         *,
-        matcher: AnchorMatcher | None = None,
         class_weight: float = 1.0,
         box_weight: float = 1.5,
         mask_weight: float = 6.125,
@@ -36,14 +35,13 @@ class YOLACTCriterion(nn.Module):
         """Build the criterion.
 
         Args:
-            matcher: gives anchors their objects.
             class_weight: weight of ``loss_cls``.
             box_weight: weight of ``loss_box``.
             mask_weight: weight of ``loss_mask``.
             semantic_weight: weight of ``loss_sem``.
         """
         super().__init__()
-        self.matcher = matcher or AnchorMatcher()
+        self.matcher = AnchorMatcher()
         self.class_weight = class_weight
         self.box_weight = box_weight
         self.mask_weight = mask_weight

@@ -82,13 +82,7 @@ def activation_rank(logits: torch.Tensor) -> torch.Tensor:
     """What pixels are ranked by: their best class probability, and 1 more at a local maximum.
 
     A pixel is a local maximum if none of its 8 neighbours that have the same best class has a
-    higher probability of it.
-
-    Args:
-        logits: (B, K + 1, h, w), the last class is "no object".
-
-    Returns:
-        (B, h, w), from 0 to 2.
+    higher probability of it. (B, K + 1, h, w), the last class "no object", to (B, h, w).
     """
     probs = logits.float().softmax(dim=1)[:, :-1]
     best = probs.amax(dim=1)

@@ -1,25 +1,24 @@
 """Building blocks. They import PyTorch and Detectron2's layers; no config, no registry."""
 
-from .attention import MultiHeadAttention
+from .attention import DecoderLayer, FeedForward, MultiHeadAttention, mlp
 from .conv_norm import (
+    BATCH_NORMS,
+    NORMS,
+    BatchNorm2d,
     ConvNorm,
     InvertedResidual,
+    build_norm,
     conv3x3_norm,
     conv3x3_stack,
     init_conv,
     inverted_residuals,
     xavier_conv,
 )
-from .conv_transformer import ConvTransformer, attend_by_head
-from .decoder_layer import DecoderLayer, FeedForward, mlp
+from .conv_transformer import ConvTransformer, DropPath, SemanticInjection, attend_by_head
 from .deform_conv import DeformableConv2d
-from .drop_path import DropPath
-from .norm import BATCH_NORMS, NORMS, BatchNorm2d, build_norm
-from .pooling import AveragePool, BinAveragePool
+from .pooling import AveragePool, BinAveragePool, bilinear_resize
 from .position import CoordinateChannels, ResizedPosition, SinePosition, sine_position
 from .pyramid_pooling import PyramidPooling
-from .resize import bilinear_resize
-from .semantic_injection import SemanticInjection
 from .size_constant import SizeConstant, fix_size_constants
 
 __all__ = [

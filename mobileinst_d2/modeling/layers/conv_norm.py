@@ -1,4 +1,4 @@
-"""Convolution blocks that several networks share."""
+"""Normalisations by name, and convolution blocks that several networks share."""
 
 import itertools
 import math
@@ -6,13 +6,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from detectron2.layers import get_norm
 from torch import nn
 
-from .norm import build_norm
-
 __all__ = [
+    "BATCH_NORMS",
+    "NORMS",
+    "BatchNorm2d",
     "ConvNorm",
     "InvertedResidual",
+    "build_norm",
     "conv3x3_norm",
     "conv3x3_stack",
     "init_conv",
@@ -20,15 +24,40 @@ __all__ = [
     "xavier_conv",
 ]
 
+# Names for `build_norm`, as in Detectron2.
+BATCH_NORMS = ("BN", "SyncBN", "FrozenBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
+NORMS = ("", *BATCH_NORMS, "GN")
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that also trains on a single value per channel.
+
+    One image of 64x64 pixels has one position at stride 64: no variance can be taken over it, and
+    PyTorch raises. The running statistics are used then, and left as they are.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` (N, C, H, W)."""
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
+def build_norm(name: str, channels: int) -> nn.Module | None:
+    """Make the normalisation of a name in ``NORMS``; None for ""."""
+    if name == "BN":
+        return BatchNorm2d(channels)
+    return get_norm(name, channels)
+
 
 def init_conv(conv: nn.Conv2d) -> None:
     """Draw weights for a ReLU network: normal with variance 2 / fan-out; the bias becomes 0.
 
     The fan-out counts the outputs that an input has within its group. PyTorch's own
-    ``kaiming_normal_`` does not know of groups and starts depthwise convolutions near 0.
-
-    Args:
-        conv: a convolution with a square window.
+    ``kaiming_normal_`` does not know of groups and starts depthwise convolutions near 0. The window
+    is square.
     """
     fan_out = conv.kernel_size[0] ** 2 * conv.out_channels // conv.groups
     nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
@@ -41,14 +70,7 @@ def xavier_conv(
 ) -> nn.Conv2d:
     """A convolution with weights from Xavier's uniform distribution and a bias of 0.
 
-    Args:
-        in_channels: input channels.
-        out_channels: output channels.
-        kernel_size: odd size of the window; the padding keeps the size at stride 1.
-        stride: stride.
-
-    Returns:
-        The convolution.
+    The window is odd; the padding keeps the size at stride 1.
     """
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
     nn.init.xavier_uniform_(conv.weight)

@@ -1,14 +1,15 @@
-"""Transformer blocks of 1x1 convolutions, as TopFormer and SeaFormer have them."""
+"""Blocks of TopFormer and SeaFormer: transformers of 1x1 convolutions, semantics injection."""
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .conv_norm import ConvNorm, init_conv
-from .drop_path import DropPath
+from .pooling import bilinear_resize
 
-__all__ = ["ConvTransformer", "attend_by_head"]
+__all__ = ["ConvTransformer", "DropPath", "SemanticInjection", "attend_by_head"]
 
 
 def attend_by_head(
@@ -32,6 +33,32 @@ def attend_by_head(
         logits = logits * scale
     attention = logits.softmax(dim=3)
     return (v @ attention.transpose(2, 3)).flatten(1, 2)
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch per sample in training and scales what is left by 1 / (1 - p)."""
+
+    def __init__(self, probability: float = 0.0) -> None:
+        """Build the layer.
+
+        Args:
+            probability: chance in [0, 1) that the branch of a sample is dropped.
+
+        Raises:
+            ValueError: if ``probability`` is not in that range.
+        """
+        super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"the probability must be in [0, 1), got {probability}")
+        self.probability = probability
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop in training, pass on ``x`` (B, ...) otherwise."""
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        mask = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask / keep
 
 
 class _ConvMlp(nn.Module):
@@ -104,3 +131,31 @@ class ConvTransformer(nn.Module):
         for block in self.transformer_blocks:
             x = block(x)
         return x
+
+
+class SemanticInjection(nn.Module):
+    """``local(x) * up(hsigmoid(act(g))) + up(embed(g))``.
+
+    TopFormer's semantics injection module, and the semantic enhancer of MobileInst's mask decoder
+    (section 3.3).
+    """
+
+    def __init__(
+        self, local_channels: int, global_channels: int, out_channels: int, *, norm: str = "BN"
+    ) -> None:
+        """Build the three 1x1 convolutions, with this normalisation."""
+        super().__init__()
+        self.local_embedding = ConvNorm(local_channels, out_channels, norm=norm)
+        self.global_embedding = ConvNorm(global_channels, out_channels, norm=norm)
+        self.global_act = ConvNorm(global_channels, out_channels, norm=norm)
+
+    def forward(self, x_local: torch.Tensor, x_global: torch.Tensor) -> torch.Tensor:
+        """Inject the coarser (B, global_channels, h, w) into (B, local_channels, H, W).
+
+        Returns:
+            (B, out_channels, H, W).
+        """
+        size = x_local.shape[-2:]
+        gate = bilinear_resize(F.hardsigmoid(self.global_act(x_global)), size)
+        shift = bilinear_resize(self.global_embedding(x_global), size)
+        return self.local_embedding(x_local) * gate + shift

@@ -20,10 +20,7 @@ class DeformableConv2d(nn.Module):
     onnx_opset = 19
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """Make it of a convolution, whose weights it takes over.
-
-        Args:
-            conv: also with a ``norm``, as Detectron2's have.
+        """Make it of a convolution, whose weights and ``norm``, if it has one, it takes over.
 
         Raises:
             ValueError: if the convolution has groups.

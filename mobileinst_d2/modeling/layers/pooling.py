@@ -1,4 +1,4 @@
-"""Average pooling to a given size, also for runtimes that lack it."""
+"""Bilinear resizing, and average pooling to a given size, also for runtimes that lack it."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,12 @@ from torch import nn
 
 from .size_constant import SizeConstant
 
-__all__ = ["AveragePool", "BinAveragePool"]
+__all__ = ["AveragePool", "BinAveragePool", "bilinear_resize"]
+
+
+def bilinear_resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize to ``size`` (H, W), half-pixel centres; (B, C, h, w) -> (B, C, H, W)."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class AveragePool(nn.Module):
@@ -63,11 +68,7 @@ class BinAveragePool(SizeConstant):
     """
 
     def __init__(self, bins: int) -> None:
-        """Build the layer.
-
-        Args:
-            bins: rows, and columns, of the result.
-        """
+        """Build the layer, whose result has this many rows and columns."""
         super().__init__()
         self.bins = bins
         self.products_per_input = bins**2

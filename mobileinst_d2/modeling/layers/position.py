@@ -4,19 +4,17 @@ import math
 
 import torch
 
-from .resize import bilinear_resize
+from .pooling import bilinear_resize
 from .size_constant import SizeConstant
 
 __all__ = ["CoordinateChannels", "ResizedPosition", "SinePosition", "sine_position"]
 
+# Base of the geometric progression of wavelengths.
+_TEMPERATURE = 10000.0
+
 
 def sine_position(
-    height: int,
-    width: int,
-    dim: int,
-    *,
-    temperature: float = 10000.0,
-    device: torch.device | None = None,
+    height: int, width: int, dim: int, *, device: torch.device | None = None
 ) -> torch.Tensor:
     """Sine embedding of a grid, as in DETR and Mask2Former: half of the channels for y, half for x.
 
@@ -26,7 +24,6 @@ def sine_position(
         height: rows of the grid.
         width: columns of the grid.
         dim: channels; a multiple of 4.
-        temperature: base of the geometric progression of wavelengths.
         device: where to make it.
 
     Returns:
@@ -39,7 +36,7 @@ def sine_position(
         raise ValueError(f"the sine embedding needs a multiple of 4 channels, got {dim}")
     half = dim // 2
     exponent = torch.arange(0, half, 2, dtype=torch.float32, device=device) / half
-    frequency = temperature**-exponent  # half / 2
+    frequency = _TEMPERATURE**-exponent  # half / 2
 
     def embed(length: int) -> torch.Tensor:
         position = torch.arange(1, length + 1, dtype=torch.float32, device=device)

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from .conv_norm import ConvNorm
-from .pooling import BinAveragePool
-from .resize import bilinear_resize
+from .pooling import BinAveragePool, bilinear_resize
 
 __all__ = ["PyramidPooling"]
 

@@ -7,8 +7,7 @@ from .build import (
     feature_channels,
 )
 from .feature_pyramid import FeaturePyramid
-from .fpn_ppm import FPNPPMMaskDecoder
-from .instance_context import InstanceContextEncoder
+from .fpn_ppm import FPNPPMMaskDecoder, InstanceContextEncoder
 from .mask_branch import MaskBranch
 from .ppm_fpn import PPMFPN
 from .protonet import NUM_PROTOTYPES, Protonet

@@ -51,17 +51,10 @@ def build_mask_decoder(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mo
 
 
 def feature_channels(input_shape: dict[str, ShapeSpec], names: Sequence[str]) -> list[int]:
-    """Channels of the backbone's features.
-
-    Args:
-        input_shape: outputs of the backbone.
-        names: the features that a mask decoder reads.
-
-    Returns:
-        Their channels, in the order of the names.
+    """Channels of the features that a mask decoder reads, in the order of their names.
 
     Raises:
-        ValueError: if the backbone lacks one.
+        ValueError: if the backbone, whose outputs are ``input_shape``, lacks one.
     """
     missing = set(names) - set(input_shape)
     if missing:

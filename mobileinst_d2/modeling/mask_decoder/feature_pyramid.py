@@ -32,14 +32,7 @@ class FeaturePyramid(nn.Module):
         self.extra = nn.ModuleList(xavier_conv(dim, dim, 3, 2) for _ in range(num_extra))
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Make the levels.
-
-        Args:
-            features: the backbone's maps (B, C, h, w), fine to coarse.
-
-        Returns:
-            One level for each, and the further ones, (B, dim, h, w).
-        """
+        """The levels (B, dim, h, w) of maps (B, C, h, w), fine to coarse, and the further ones."""
         levels = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
         for i in reversed(range(len(levels) - 1)):
             # To the lateral's size: maps of 550 pixels are no multiples of each other.

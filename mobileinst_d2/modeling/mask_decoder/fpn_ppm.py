@@ -1,10 +1,11 @@
-"""SparseInst's encoder as a mask decoder: the baseline of the paper's Table 6."""
+"""SparseInst's encoder (section 3.2), also as a mask decoder: a baseline of the paper's Table 6."""
 
 from collections.abc import Collection, Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
+from fvcore.nn import weight_init
 from torch import nn
 
 from mobileinst_core.options import check_option
@@ -14,7 +15,7 @@ from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, s
 from .mask_branch import MaskBranch
 from .semantic_enhanced import PyramidRound
 
-__all__ = ["FPNPPM", "FPNPPMMaskDecoder"]
+__all__ = ["FPNPPM", "FPNPPMMaskDecoder", "InstanceContextEncoder"]
 
 
 class FPNPPM(nn.Module):
@@ -65,6 +66,23 @@ class FPNPPM(nn.Module):
         finest, *coarser = self.top_down(levels)
         size = finest.shape[-2:]
         return self.fusion(torch.cat((finest, *(bilinear_resize(x, size) for x in coarser)), dim=1))
+
+
+class InstanceContextEncoder(FPNPPM):
+    """Pyramid pooling and an FPN in one map at stride 8, without normalisation."""
+
+    def __init__(self, in_channels: Sequence[int], dim: int = 256) -> None:
+        """Build the encoder, and start it as the public code does.
+
+        Args:
+            in_channels: channels of the features, fine to coarse.
+            dim: channels of all that is inside, and of the output; pooled maps have a quarter.
+        """
+        super().__init__(in_channels, dim, ppm_dim=dim // 4, norm="", upsample="nearest")
+        for block in (*self.laterals, *self.top_down.convs):
+            weight_init.c2_xavier_fill(block.conv)
+        for block in (*self.ppm.branches, self.ppm.bottleneck):
+            block.conv.reset_parameters()
 
 
 @MASK_DECODER_REGISTRY.register()
@@ -143,12 +161,5 @@ class FPNPPMMaskDecoder(nn.Module):
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> MaskDecoderOutput:
-        """Decode.
-
-        Args:
-            features: the backbone's maps by name.
-
-        Returns:
-            Maps at the stride of the finest feature, 8.
-        """
+        """The backbone's maps by name to maps at the stride of the finest feature, 8."""
         return self.mask_branch(self.pyramid([features[name] for name in self.in_features]))

@@ -15,11 +15,7 @@ class Protonet(nn.Module):
     """From the finest level of the pyramid to prototypes of twice its size (YOLACT, figure 3)."""
 
     def __init__(self, dim: int = 256) -> None:
-        """Build the network.
-
-        Args:
-            dim: channels of the level, and of all convolutions.
-        """
+        """Build the network; ``dim`` are the channels of the level, and of all convolutions."""
         super().__init__()
         self.before = nn.ModuleList(xavier_conv(dim, dim, 3) for _ in range(3))
         self.after = xavier_conv(dim, dim, 3)

@@ -242,10 +242,7 @@ class SemanticEnhancedMaskDecoder(nn.Module):
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> MaskDecoderOutput:
-        """Decode.
-
-        Args:
-            features: the backbone's maps by name, of an input whose sides are multiples of 64.
+        """Decode the backbone's maps by name, of an input whose sides are multiples of 64.
 
         Returns:
             Maps at the stride of the finest feature, 8.

@@ -11,10 +11,10 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from mobileinst_core.postprocessing import PostProcessing
+from mobileinst_d2.structures import is_clip, pad_images, per_frame
 
 from ..deploy import ExportGraph, build_export_graphs
 from ..layers import bilinear_resize
-from ..padding import pad_images
 from ..postprocessing import build_postprocessing, mask_product, predict_instances
 from ..targets import FrameTargets, prepare_targets
 
@@ -116,14 +116,11 @@ class InstanceSegmentor(nn.Module, ABC):
     def forward_training(
         self, images: ImageList, batched_inputs: list[dict]
     ) -> dict[str, torch.Tensor]:
-        """Compute the losses.
+        """Compute the weighted scalar losses.
 
         Args:
             images: the batch, from :meth:`preprocess_image`.
             batched_inputs: see :meth:`forward`.
-
-        Returns:
-            Weighted scalar losses.
         """
 
     @property
@@ -154,7 +151,7 @@ class InstanceSegmentor(nn.Module, ABC):
         if self.training:
             return self.forward_training(self.preprocess_image(batched_inputs), batched_inputs)
         for item in batched_inputs:
-            if _is_clip(item):
+            if is_clip(item):
                 raise ValueError(
                     f"video {item.get('video_id')!r}: the model predicts single images; use "
                     "mobileinst_d2.tracking.VideoPredictor for videos"
@@ -180,34 +177,27 @@ class InstanceSegmentor(nn.Module, ABC):
         Raises:
             ValueError: if there is no image, or one is larger than the fixed size.
         """
-        return self._batch(
-            [frame for item in batched_inputs for frame in _per_frame(item, "image")]
-        )
+        return self._batch([frame for item in batched_inputs for frame in per_frame(item, "image")])
 
     def prepare_targets(
         self, batched_inputs: list[dict], images: ImageList, mask_size: Size
     ) -> list[FrameTargets]:
         """Ground truth of a batch, frames of clips in order, with masks of size (h, w)."""
-        instances = [x for item in batched_inputs for x in _per_frame(item, "instances")]
+        instances = [x for item in batched_inputs for x in per_frame(item, "instances")]
         padded_size = tuple(images.tensor.shape[-2:])
         return prepare_targets(instances, padded_size, mask_size, self.device)
 
     def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
         """What a loss of a batch is divided by, so that parts of it can be put together.
 
-        Args:
-            name: the loss.
-            batched_inputs: see :meth:`forward`.
-
-        Returns:
-            By default the number of objects in all images and frames.
+        By default the number of objects in all images and frames.
         """
         return sum(self.count_objects(batched_inputs))
 
     @staticmethod
     def count_objects(batched_inputs: list[dict]) -> list[int]:
         """How many objects are visible in each image, frames of clips in order."""
-        frames = [x for item in batched_inputs for x in _per_frame(item, "instances")]
+        frames = [x for item in batched_inputs for x in per_frame(item, "instances")]
         return [int((x.gt_ids != -1).sum()) if x.has("gt_ids") else len(x) for x in frames]
 
     def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
@@ -367,12 +357,3 @@ class VideoSegmentor(InstanceSegmentor):
 def _original_size(item: dict) -> Size:
     height, width = item["image"].shape[-2:]
     return item.get("height", height), item.get("width", width)
-
-
-def _is_clip(item: dict) -> bool:
-    return not isinstance(item["image"], torch.Tensor)
-
-
-def _per_frame(item: dict, key: str) -> list:
-    """The values of a clip's frames, or the one of an image."""
-    return item[key] if _is_clip(item) else [item[key]]

@@ -156,14 +156,7 @@ class FastInst(VideoSegmentor):
         return {"mask_features": last.mask_features}
 
     def raw_outputs(self, images: torch.Tensor) -> DualPathOutput:
-        """Run the network.
-
-        Args:
-            images: (B, 3, H, W), normalised.
-
-        Returns:
-            What the decoder gives.
-        """
+        """What the decoder gives for images (B, 3, H, W), normalised."""
         return self._decode(images, self._inside(images))
 
     def _decode(self, images: torch.Tensor, inside: torch.Tensor | None) -> DualPathOutput:

@@ -8,6 +8,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
+from mobileinst_d2.structures import is_clip, per_frame
+
 from ..criterion import MobileInstCriterion, PassedOutputs
 from ..instance_decoder import DualTransformerInstanceDecoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
@@ -97,7 +99,7 @@ class MobileInst(VideoSegmentor):
         """The number of objects; of passed queries, those in all frames of a clip but the first."""
         if not name.startswith("loss_passed"):
             return super().loss_normalizer(name, batched_inputs)
-        clips = [item for item in batched_inputs if not isinstance(item["image"], torch.Tensor)]
+        clips = filter(is_clip, batched_inputs)
         later = [{"image": item["image"][1:], "instances": item["instances"][1:]} for item in clips]
         return super().loss_normalizer(name, later)
 
@@ -163,7 +165,7 @@ def _passing_pairs(batched_inputs: list[dict]) -> list[tuple[int, int]]:
     pairs = []
     start = 0
     for item in batched_inputs:
-        length = 1 if isinstance(item["image"], torch.Tensor) else len(item["image"])
+        length = len(per_frame(item, "image"))
         pairs += [(first, first + 1) for first in range(start, start + length - 1)]
         start += length
     return pairs

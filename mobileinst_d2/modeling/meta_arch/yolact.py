@@ -63,16 +63,8 @@ class YOLACT(InstanceSegmentor):
             input_size: (H, W) of the network's input.
             min_box_size: side, in pixels of the input, that an object's box must have in training.
             **shared: see :class:`InstanceSegmentor`.
-
-        Raises:
-            ValueError: if a fixed size of the input is asked for in the way of other systems.
         """
         super().__init__(mask_stride=4, size_divisibility=1, **shared)
-        if self.fixed_size:
-            raise ValueError(
-                f"INPUT.FIXED_SIZE_TEST is {self.fixed_size}, but YOLACT stretches every image to "
-                "MODEL.YOLACT.INPUT_SIZE: set that one, and leave INPUT.FIXED_SIZE_TEST empty"
-            )
         self.backbone = backbone
         self.in_features = tuple(in_features)
         self.pyramid = pyramid
@@ -88,8 +80,13 @@ class YOLACT(InstanceSegmentor):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Keyword arguments from ``cfg``."""
+        """Keyword arguments from ``cfg``; ValueError if another system's fixed size is set."""
         keys = cfg.MODEL.YOLACT
+        if size := tuple(cfg.INPUT.FIXED_SIZE_TEST):
+            raise ValueError(
+                f"INPUT.FIXED_SIZE_TEST is {size}, but YOLACT stretches every image to "
+                "MODEL.YOLACT.INPUT_SIZE: set that one, and leave INPUT.FIXED_SIZE_TEST empty"
+            )
         backbone, in_features = build_feature_backbone(cfg)
         shapes = backbone.output_shape()
         dim, num_classes = keys.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES

@@ -171,7 +171,7 @@ def test_higher_numbers_freeze_more_and_never_the_layers_of_x6(build):
 
 @pytest.mark.parametrize("number", [-1, 6])
 def test_frozen_stages_are_counted_as_detectron2_does(build, number):
-    with pytest.raises(ValueError, match=r"FREEZE_AT is"):
+    with pytest.raises(ValueError, match=r"freeze_at is"):
         build(freeze_at=number)
 
 
