@@ -21,11 +21,7 @@ _AREA_SLACK = 16
 
 
 def check_category_names(categories: dict[int, str]) -> list[Finding]:
-    """Find names that several categories have.
-
-    Args:
-        categories: class names by category id.
-    """
+    """Find names that several categories, given by their ids, have."""
     findings = []
     for name, count in Counter(categories.values()).items():
         if name and count > 1:

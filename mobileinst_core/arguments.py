@@ -23,14 +23,7 @@ def positive_number(text: str) -> float:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """The type of arguments that are whole numbers.
-
-    Args:
-        least: the smallest one allowed.
-
-    Returns:
-        A function for argparse.
-    """
+    """The type of arguments that are whole numbers from ``least`` on, for argparse."""
 
     def parse(text: str) -> int:
         value = int(text)

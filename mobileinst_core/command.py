@@ -26,11 +26,9 @@ def command(main: Callable[_P, int | None]) -> Callable[_P, int]:
     A `UserError`, and an ``OSError`` such as a full disk, becomes one message on standard error.
     Everything else is a mistake of this project and keeps its traceback.
 
-    Args:
-        main: does the work; None counts as 0.
-
     Returns:
-        The function, which returns what ``main`` does, 1 after an error and 130 after Ctrl-C.
+        The function, which returns what ``main`` does (0 for None), 1 after an error and 130 after
+        Ctrl-C.
     """
 
     @functools.wraps(main)

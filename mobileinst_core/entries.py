@@ -62,14 +62,7 @@ def stop_at_error(finding: Finding) -> None:
 
 @contextmanager
 def naming_annotations(json_file: str | os.PathLike) -> Iterator[None]:
-    """Let user errors name the annotation file that they are about, and what lists all of them.
-
-    Args:
-        json_file: the file.
-
-    Raises:
-        UserError: one was raised inside.
-    """
+    """Let user errors inside name the annotation file, and what lists all that is wrong with it."""
     try:
         yield
     except UserError as error:
@@ -81,10 +74,6 @@ def naming_annotations(json_file: str | os.PathLike) -> Iterator[None]:
 
 def read_categories(entries: Any, report: Report) -> dict[int, str]:
     """The categories of a YouTube-VIS or COCO file.
-
-    Args:
-        entries: the part of the file.
-        report: takes what is wrong.
 
     Returns:
         Class names by category id, in ascending order of the id; "" for a category without a name.
@@ -105,14 +94,7 @@ def read_categories(entries: Any, report: Report) -> dict[int, str]:
 def entries_by_id(entries: Any, what: str, group: str, report: Report) -> dict[int, dict]:
     """The usable entries of a list by their ``id``, in the order of the file.
 
-    Args:
-        entries: see :func:`numbered_entries`, as for the rest.
-        what: the name of one entry in messages.
-        group: see :class:`Finding`.
-        report: takes what is wrong.
-
-    Returns:
-        The first entry of each id.
+    Of each id the first; see :func:`numbered_entries`.
     """
     numbered = numbered_entries(entries, what, group, report)
     return {key: entry for _, key, entry in numbered if key is not None}
@@ -159,7 +141,7 @@ def numbered_entries(
 
 
 def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: Report) -> bool:
-    """Check that an entry is a mapping with some keys.
+    """Whether an entry is a mapping with some keys; if not, that is reported.
 
     Args:
         entry: part of a file.
@@ -167,9 +149,6 @@ def has_keys(entry: Any, keys: tuple[str, ...], what: str, group: str, report: R
         what: the entry's name in messages.
         group: see :class:`Finding`.
         report: takes what is wrong.
-
-    Returns:
-        Whether it is.
     """
     if not isinstance(entry, dict):
         report(Finding(group, f"{what} must be a mapping, got {type(entry).__name__}"))

@@ -16,13 +16,10 @@ class UserError(Exception):
 
 @contextmanager
 def naming(place: str | os.PathLike) -> Iterator[None]:
-    """Let the messages of user errors begin with the place that they are about.
+    """Let the messages of user errors inside begin with the place that they are about.
 
     Args:
         place: a file or a part of one.
-
-    Raises:
-        UserError: one was raised inside.
     """
     try:
         yield

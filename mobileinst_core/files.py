@@ -15,32 +15,12 @@ __all__ = ["parse_json", "read_bytes", "read_json", "replacing", "write_json"]
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: it cannot be read, or is not JSON.
-    """
+    """Read a JSON file; UserError if it cannot be read, or is not JSON."""
     return parse_json(read_bytes(path), path)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """Read a file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """Read a file; UserError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -48,14 +28,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def parse_json(content: bytes, path: str | os.PathLike) -> Any:
-    """Parse the content of a JSON file.
-
-    Args:
-        content: the bytes of the file.
-        path: the file, for the error.
-
-    Returns:
-        What they mean.
+    """Parse the bytes of a JSON file, which errors call ``path``.
 
     Raises:
         UserError: they are not JSON.
@@ -72,13 +45,9 @@ def parse_json(content: bytes, path: str | os.PathLike) -> Any:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write a JSON file, without spaces, and its folder if that is missing.
+    """Write what JSON can hold to a file, without spaces, and its folder if that is missing.
 
     A file that was there stays whole until the new one is complete.
-
-    Args:
-        path: the file; replaced if it exists.
-        content: what JSON can hold.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

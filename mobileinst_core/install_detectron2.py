@@ -93,10 +93,7 @@ def run_pip(*arguments: str, **variables: str) -> bool:
         **variables: environment variables to add.
 
     Returns:
-        Whether pip succeeded.
-
-    Raises:
-        UserError: this Python has no pip.
+        Whether pip succeeded; UserError if this Python has none.
     """
     if not _has("pip"):
         raise UserError(
@@ -120,10 +117,7 @@ def fetch_archive(name: str, version: str, sha256: str) -> bytes:
         sha256: of the archive, in hexadecimal.
 
     Returns:
-        Its content.
-
-    Raises:
-        UserError: pip cannot get exactly this archive.
+        Its content; UserError if pip cannot get exactly this archive.
     """
     with tempfile.TemporaryDirectory() as folder:
         backend = Path(folder, "backend", "setuptools")
@@ -182,16 +176,13 @@ def build_source(content: bytes, folder: Path) -> None:
 
 
 def apply_patch(folder: Path, patch: dict[str, dict[str, str]]) -> None:
-    """Replace fragments of files, and say so at the end of each file.
+    """Replace fragments of the files in a folder, and say so at the end of each file.
 
     The note is what the Apache License 2.0, section 4(b), asks for.
 
     Args:
         folder: where the files are.
-        patch: by file, fragments and what takes their place.
-
-    Raises:
-        UserError: a fragment does not occur.
+        patch: by file, fragments and what takes their place; UserError if one does not occur.
     """
     for path, replacements in patch.items():
         text = (folder / path).read_text(encoding="utf-8")

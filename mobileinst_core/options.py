@@ -8,15 +8,12 @@ __all__ = ["check_option"]
 
 
 def check_option(name: str, value: str, options: Iterable[str]) -> None:
-    """Make sure that a value is one of the known ones.
+    """Make sure that a value is one of the known ones; ConfigError with all of them if not.
 
     Args:
         name: of the argument or config key, for the message.
         value: its value.
         options: the known values.
-
-    Raises:
-        ConfigError: naming argument, value and the known values.
     """
     options = list(options)
     if value not in options:

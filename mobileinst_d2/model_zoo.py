@@ -37,10 +37,7 @@ def get_config_file(name: str) -> str:
             ``mobileinst/mobileinst_topformer-b_coco.yaml``.
 
     Returns:
-        Its path.
-
-    Raises:
-        ConfigError: there is none of this name; the message has the closest ones.
+        Its path; ConfigError with the closest names if there is none.
     """
     if name in config_names():
         return str(_folder() / name)
@@ -48,17 +45,10 @@ def get_config_file(name: str) -> str:
 
 
 def get_config(name: str) -> CfgNode:
-    """The content of a config of the package, on top of all defaults.
+    """The content of a config of the package, on top of all defaults, not frozen.
 
-    Args:
-        name: see `get_config_file`.
-
-    Returns:
-        The config, not frozen. There are no trained weights for download: ``MODEL.WEIGHTS`` is what
-        the file says.
-
-    Raises:
-        ConfigError: there is none of this name.
+    There are no trained weights for download: ``MODEL.WEIGHTS`` is what the file says. See
+    `get_config_file` for the name.
     """
     path = get_config_file(name)
     cfg = get_cfg()
@@ -68,17 +58,7 @@ def get_config(name: str) -> CfgNode:
 
 
 def find_config_file(path_or_name: str | os.PathLike) -> str:
-    """Find a config by its path, or by its name if there is no such file.
-
-    Args:
-        path_or_name: what a user gave.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: there is neither; the message has the closest names.
-    """
+    """Find a config by its path, or by its name if there is no such file; else ConfigError."""
     text = os.fspath(path_or_name)
     if os.path.isfile(text):
         return text

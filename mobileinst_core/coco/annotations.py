@@ -103,12 +103,7 @@ class CocoFile:
     """
 
     def __init__(self, content: Any, report: Report = stop_at_error) -> None:
-        """Read everything but the annotations.
-
-        Args:
-            content: the content of the JSON file.
-            report: takes what is wrong.
-        """
+        """Read everything but the annotations of the content of the JSON file."""
         self._report = report
         self.categories: dict[int, str] = {}
         self.images: dict[int, Image | None] = {}

@@ -146,16 +146,9 @@ def read_image(
 
 
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of an image file, turned as its orientation tag says.
+    """Height and width of an image file in pixels, turned as its orientation tag says.
 
-    Args:
-        path: an image file, of which mostly the header alone is read.
-
-    Returns:
-        Height and width in pixels.
-
-    Raises:
-        ImageReadError: the file is missing or no image.
+    Mostly the header alone is read; ImageReadError if the file is missing or no image.
     """
     try:
         with open(path, "rb") as file, Image.open(file) as image:

@@ -94,11 +94,7 @@ class TrackOutputs:
             return self.window is None or self.window.show(drawn)
 
     def finish(self, reader: VideoReader) -> None:
-        """Account for frames that the reader skipped at the end.
-
-        Args:
-            reader: the source, at its end.
-        """
+        """Account for frames that the reader, which is at its end, skipped there."""
         if self.results:
             self.results.fill(reader.position)
         if self.video and reader.position > self._position:

@@ -46,13 +46,7 @@ class Pixels(NamedTuple):
 
 
 def decode(image: Image.Image) -> Pixels:
-    """Decode an image.
-
-    Args:
-        image: opened, not yet decoded.
-
-    Returns:
-        Its pixels.
+    """Decode an image that was opened only.
 
     Raises:
         ValueError: the range of the pixels is not known; the message says what they are.
@@ -71,11 +65,7 @@ def decode(image: Image.Image) -> Pixels:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width of an image as it is to be displayed, if possible from its header alone.
-
-    Args:
-        image: opened, not yet decoded.
-    """
+    """Height and width of an opened image as it is displayed, if possible from its header alone."""
     exchange = _orientation_of(image) in _EXCHANGE_SIDES
     if image.format == _TURNED_BY_PILLOW:
         # Versions of Pillow differ in when they exchange the sides.

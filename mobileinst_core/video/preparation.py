@@ -33,13 +33,7 @@ class FramePreparation:
     channels: str = "RGB"
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Resize a frame and order its channels.
-
-        Args:
-            frame: (H, W, 3), uint8, BGR.
-
-        Returns:
-            (3, h, w), uint8.
+        """Resize a frame and order its channels: (H, W, 3) uint8 in BGR to (3, h, w) uint8.
 
         Raises:
             ValueError: it is no such frame.
@@ -69,15 +63,7 @@ def _check_frame(frame: np.ndarray) -> None:
 
 
 def size_to_fit(size: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
-    """The largest size (H, W) within limits, with the aspect ratio kept.
-
-    Args:
-        size: (H, W) of an image.
-        limits: (H, W).
-
-    Returns:
-        (h, w), each at least 1.
-    """
+    """The largest size (h, w) of the aspect ratio of ``size`` within limits, at least 1x1."""
     scale = min(limit / side for limit, side in zip(limits, size, strict=True))
     # A side of very long images would vanish.
     height, width = (max(1, round(side * scale)) for side in size)

@@ -20,11 +20,7 @@ class ImageSource:
     fps = fallback_fps = 10.0
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Keep the names; nothing is read.
-
-        Args:
-            paths: image files in order.
-        """
+        """Keep the names of image files, in order; nothing is read."""
         self.label = str(paths[0].parent)
         self.name = source_name(paths[0].resolve().parent.name)
         self.num_frames = len(paths)

@@ -38,11 +38,7 @@ class StageTimer:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Measure a block.
-
-        Args:
-            stage: what it does.
-        """
+        """Measure a block as a part of a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -72,9 +68,6 @@ class StageTimer:
 
         Args:
             drawing: stages that only serve to watch the results.
-
-        Returns:
-            Text of several lines.
         """
         medians = self.medians()
         if not medians:

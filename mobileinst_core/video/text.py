@@ -43,14 +43,11 @@ class TextSize(NamedTuple):
 
 
 def text_size(text: str, scale: float) -> TextSize:
-    """Measure a text.
+    """Measure one line of text.
 
     Args:
-        text: one line.
+        text: the line.
         scale: 1 = letters of about 22 pixels, as with OpenCV.
-
-    Returns:
-        Its size.
     """
     return _face(text).size(text, scale)
 

@@ -38,14 +38,7 @@ class VideoFileSource:
     live = False
 
     def __init__(self, path: str) -> None:
-        """Open it.
-
-        Args:
-            path: an existing file.
-
-        Raises:
-            VideoIOError: it is damaged, or holds no video.
-        """
+        """Open an existing file; VideoIOError if it is damaged, or holds no video."""
         # It takes 20 MiB, which cameras and folders of images do not need.
         import av
 

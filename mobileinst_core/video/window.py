@@ -18,10 +18,7 @@ class Window:
     """An OpenCV window that is there, or says at once why it cannot be."""
 
     def __init__(self, title: str) -> None:
-        """Open a window.
-
-        Args:
-            title: in its title bar.
+        """Open a window of this title.
 
         Raises:
             VideoIOError: there is no display, or OpenCV was built without windows.

@@ -87,12 +87,7 @@ class AnnotationFile:
     """
 
     def __init__(self, content: Any, report: Report = stop_at_error) -> None:
-        """Read everything but the tracks.
-
-        Args:
-            content: the content of the JSON file.
-            report: takes what is wrong.
-        """
+        """Read everything but the tracks of the content of the JSON file."""
         self._report = report
         self.categories: dict[int, str] = {}
         self.videos: dict[int, Video | None] = {}

@@ -90,15 +90,7 @@ class TrackEval:
     """
 
     def __init__(self, truth: GroundTruth, results: Results) -> None:
-        """Evaluate.
-
-        Args:
-            truth: the annotated tracks.
-            results: the predicted tracks.
-
-        Raises:
-            UserError: a predicted mask is malformed.
-        """
+        """Evaluate predictions; UserError if a predicted mask is malformed."""
         annotated = defaultdict(list)
         for track in truth.tracks:
             annotated[track.video_id].append(track)

@@ -26,7 +26,7 @@ SERVERS = {
 
 
 def write_submission(results: list[dict[str, Any]], output_dir: str | PathLike[str]) -> Path:
-    """Write ``results.json``, and ``results.zip`` for an evaluation server.
+    """Write ``results.json``, and ``results.zip`` for an evaluation server, into a folder.
 
     Files of an earlier run stay whole until the new ones are complete.
 
@@ -49,9 +49,6 @@ def write_archive(results: list[dict[str, Any]], path: str | PathLike[str]) -> P
     Args:
         results: entries of the results format.
         path: the archive; replaced if it exists. Its folder is created if absent.
-
-    Returns:
-        The path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,9 +63,6 @@ def measure_cost(model: InstanceSegmentor, size: tuple[int, int]) -> ModelCost:
     Args:
         model: the model, which is put into evaluation mode for the count.
         size: (H, W) of the padded input.
-
-    Returns:
-        Total and breakdown.
     """
     was_training = model.training
     model.eval()
@@ -89,15 +86,7 @@ def measure_cost(model: InstanceSegmentor, size: tuple[int, int]) -> ModelCost:
 
 
 def count_macs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> int:
-    """Count one call of any module.
-
-    Args:
-        module: in evaluation mode.
-        inputs: its arguments.
-
-    Returns:
-        Multiply-accumulates.
-    """
+    """Multiply-accumulates of one call of a module, in evaluation mode, with these arguments."""
     return int(_analyse(module, tuple(inputs))[""])
 
 

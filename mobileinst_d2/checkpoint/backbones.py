@@ -36,13 +36,7 @@ _MIN_SHARE = 0.5
 def start_network(cfg: CfgNode, model: nn.Module) -> None:
     """Load what the backbone of a new model starts from, and say which parts start at random.
 
-    Args:
-        cfg: see `load_pretrained_backbone`.
-        model: a meta-architecture.
-
-    Raises:
-        FileNotFoundError: see `load_pretrained_backbone`.
-        CheckpointError: likewise.
+    See `load_pretrained_backbone`, also for errors.
     """
     has_backbone = hasattr(model, "backbone")
     loaded = has_backbone and load_pretrained_backbone(cfg, model)
@@ -114,8 +108,7 @@ def find_backbone_module(model: nn.Module) -> nn.Module:
 def load_timm_weights(backbone: TimmBackbone) -> None:
     """Load the weights that timm publishes for a network, from its cache or from the network.
 
-    Args:
-        backbone: the backbone; its name may end in the tag of certain weights.
+    The backbone's name may end in the tag of certain weights.
 
     Raises:
         CheckpointError: if timm has none, or they cannot be had.
@@ -166,7 +159,7 @@ def load_backbone_weights(backbone: nn.Module, path: str) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file cannot be read, or is of another network or another size.
+        CheckpointError: if it cannot be read, or is of another network or another size.
     """
     try:
         content = read_checkpoint(path)
@@ -176,12 +169,7 @@ def load_backbone_weights(backbone: nn.Module, path: str) -> None:
 
 
 def load_backbone_content(backbone: nn.Module, content: Any, path: str) -> None:
-    """Load what `read_checkpoint` returned into a backbone, and log what was loaded.
-
-    Args:
-        backbone: the backbone.
-        content: content of the file.
-        path: its name, for messages.
+    """Load what `read_checkpoint` returned for a path into a backbone, and log what was loaded.
 
     Raises:
         CheckpointError: if fewer than half of the backbone's tensors are in the file with the

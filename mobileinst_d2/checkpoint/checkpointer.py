@@ -102,11 +102,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the file to resume from.
-
-        Args:
-            last_filename_basename: file name inside the output directory.
-        """
+        """Name the file in the output directory to resume from."""
         path = os.path.join(self.save_dir, "last_checkpoint")
         self._write(path, lambda file: file.write(last_filename_basename.encode()))
 

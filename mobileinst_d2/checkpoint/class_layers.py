@@ -83,14 +83,10 @@ def adapt_class_layers(cfg: CfgNode, model: nn.Module, tensors: Tensors) -> Tens
 
 
 def match_classes(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
-    """Which class of a checkpoint each class of a data set can start from.
+    """Which class of a checkpoint each class of a data set can start from, by their names.
 
     They are those of `corresponding_classes`; where these bring several classes together, the one
     with the most similar name is taken.
-
-    Args:
-        old: class names of the checkpoint.
-        new: class names of the data set.
 
     Returns:
         From indices into ``new`` to indices into ``old``; classes without a match are left out.

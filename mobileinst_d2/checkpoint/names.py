@@ -170,12 +170,6 @@ def find_backbone(tensors: Mapping[str, torch.Tensor]) -> BackbonePart:
     Known are the layouts of TopFormer (also the earliest), SeaFormer, torchvision's and timm's
     MobileNetV2 and timm's MobileNetV4, inside any model: any prefix of the network's own
     names is stripped.
-
-    Args:
-        tensors: tensors by name.
-
-    Returns:
-        The backbone and what else there is.
     """
     names = current_names(tensors)
     for network, known in NETWORKS.items():

@@ -74,14 +74,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     """Look at the data and plan the training.
 
-    Args:
-        args: the command line, see `parse_args`.
-
     Returns:
-        Arguments for `train.invoke_main`, and the plan.
-
-    Raises:
-        UserError: a file or an option cannot be used.
+        Arguments for `train.invoke_main`, and the plan; UserError if a file or an option cannot be
+        used.
     """
     sets = {_TRAIN: args.train}
     content = _read(args.train[0])

@@ -40,14 +40,7 @@ mobileinst/mobileinst_topformer-b_coco.yaml.
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Build the config, the output directory and the loggers.
-
-    Args:
-        args: the parsed command line.
-
-    Returns:
-        The frozen config.
-    """
+    """Build the frozen config, the output directory and the loggers."""
     cfg = setup_cfg_of_model(args)
     cfg.freeze()
     if args.config_file:
@@ -57,15 +50,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
-    """Evaluate MODEL.WEIGHTS, the last checkpoint or an exported model on DATASETS.TEST.
-
-    Args:
-        cfg: the config.
-        args: the parsed command line.
-
-    Returns:
-        The metrics.
-    """
+    """Evaluate MODEL.WEIGHTS, the last checkpoint or an exported model on DATASETS.TEST."""
     if not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST names no data set to evaluate on.")
     model = Trainer.load_model(cfg, resume=args.resume, folder=args.model, runtime=args.runtime)
@@ -76,14 +61,7 @@ def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
 
 
 def main(args: argparse.Namespace) -> OrderedDict | None:
-    """Run one process of the job.
-
-    Args:
-        args: the parsed command line.
-
-    Returns:
-        The metrics if there are any.
-    """
+    """Run one process of the job; returns the metrics if there are any."""
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args)

@@ -71,11 +71,7 @@ class Quantizer:
         self.float_weights: list[str] | None = None
 
     def __call__(self, folder: Path, graph: Mapping[str, Any]) -> None:
-        """Replace a graph by one in int8.
-
-        Args:
-            folder: where its file is.
-            graph: what ``export_module`` returned for ONNX.
+        """Replace a graph, as ``export_module`` returned it for ONNX, by one in int8.
 
         Raises:
             ExportError: the quantiser fails.

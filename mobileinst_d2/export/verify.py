@@ -184,14 +184,7 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def sample_image(size: tuple[int, int]) -> np.ndarray:
-    """An image with coarse and fine structure, the same in each call.
-
-    Args:
-        size: (H, W).
-
-    Returns:
-        (1, 3, H, W).
-    """
+    """An image (1, 3, H, W) with coarse and fine structure, the same in each call."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 5, 7, generator=generator)
     smooth = F.interpolate(coarse, size=tuple(size), mode="bicubic")

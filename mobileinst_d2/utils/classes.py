@@ -22,7 +22,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Stands next to the weights, so that a model can be shown and exported without its dataset.
+# Next to the weights, so that a model can be shown and exported without its dataset.
 METADATA_FILE = "metadata.json"
 
 

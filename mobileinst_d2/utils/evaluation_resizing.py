@@ -14,13 +14,7 @@ __all__ = ["ResizeToFit", "build_frame_preparation", "build_test_augmentations",
 
 
 def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
-    """Read ``INPUT.FIXED_SIZE_TEST``.
-
-    Args:
-        cfg: the config.
-
-    Returns:
-        (H, W), or None where the input's size follows from the image's.
+    """``INPUT.FIXED_SIZE_TEST`` as (H, W); None where the input's size follows from the image's.
 
     Raises:
         ConfigError: if it is neither empty nor two positive whole numbers.
@@ -37,16 +31,9 @@ def fixed_test_size(cfg: CfgNode) -> tuple[int, int] | None:
 
 
 def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    """The resizing of evaluation, demo and live tracking.
+    """The resizing of evaluation, demo and live tracking, which is not random.
 
-    Args:
-        cfg: the config; reads ``INPUT.FIXED_SIZE_TEST``, ``MIN_SIZE_TEST`` and ``MAX_SIZE_TEST``.
-
-    Returns:
-        augmentations that are not random, in the order in which to apply them.
-
-    Raises:
-        ConfigError: see :func:`fixed_test_size`.
+    ConfigError as of :func:`fixed_test_size`.
     """
     size = fixed_test_size(cfg)
     if size is not None:
@@ -55,17 +42,7 @@ def build_test_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def build_frame_preparation(cfg: CfgNode) -> FramePreparation:
-    """The same for a frame as OpenCV reads it, without Detectron2's transforms.
-
-    Args:
-        cfg: the config; reads ``INPUT.FORMAT`` too.
-
-    Returns:
-        What makes the network's images of frames.
-
-    Raises:
-        ValueError: see :func:`fixed_test_size`.
-    """
+    """The same for a frame as OpenCV reads it, without Detectron2's transforms."""
     return FramePreparation(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
@@ -78,21 +55,10 @@ class ResizeToFit(T.Augmentation):
     """Makes an image as large as fits into a frame, with its aspect ratio."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        """Keep the size.
-
-        Args:
-            size: (H, W) of the frame.
-        """
+        """Keep the size (H, W) of the frame."""
         self.size = size
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """The resizing of one image, (h, w, 3), with bilinear interpolation.
-
-        Args:
-            image: the image.
-
-        Returns:
-            The transform.
-        """
+        """The bilinear resizing of one image, (h, w, 3)."""
         size = image.shape[:2]
         return ResizeTransform(*size, *size_to_fit(size, self.size))

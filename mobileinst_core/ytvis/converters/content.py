@@ -95,12 +95,5 @@ def build_content(
 
 
 def number_classes(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Entries of a list of categories, numbered from 1.
-
-    Args:
-        names: class names in the order wanted.
-
-    Returns:
-        Entries with ``id`` and ``name``.
-    """
+    """Entries of a list of categories, ``id`` and ``name``, numbered from 1 in this order."""
     return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]

@@ -116,13 +116,7 @@ def tune_ncnn(folder: Path, graph: Graph) -> None:
 
 
 def hint_layers(path: Path, names: Collection[str], bits: int) -> None:
-    """Set bits of the parameter 31 of layers.
-
-    Args:
-        path: a .param file, which is changed.
-        names: of the layers.
-        bits: to set; others stay.
-    """
+    """Set bits of the parameter 31 of layers in a .param file; other bits stay."""
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines[2:], 2):
         words = line.split()
