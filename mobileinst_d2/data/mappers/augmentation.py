@@ -1,6 +1,7 @@
 """Augmentations from the config, the same for images and for clips."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,12 @@ from ...utils.resize_transform import ResizeShortestEdge, ResizeTransform
 from ..reading import to_tensor
 from .targets import transform_masks
 
-__all__ = ["ClipAugmentation", "build_color_augmentations", "build_geometric_augmentations"]
+__all__ = [
+    "ClipAugmentation",
+    "build_augmentations",
+    "build_color_augmentations",
+    "build_geometric_augmentations",
+]
 
 # Names used by the Mask2Former family, where "by clip" had to be said; here a clip always
 # shares its geometric transform.
@@ -27,6 +33,15 @@ _FLIPS = {"flip_by_clip": "horizontal"}
 _DETR_SIZES = (400, 500, 600)
 # Draws of the transforms after the first, if a crop has removed every object from every frame.
 _REDRAWS = 3
+
+
+def build_augmentations(cfg: CfgNode, is_train: bool) -> dict[str, Any]:
+    """The arguments of a mapper that say in which channels and how images come to the network."""
+    return {
+        "image_format": cfg.INPUT.FORMAT,
+        "augmentations": build_geometric_augmentations(cfg, is_train),
+        "color_augmentations": build_color_augmentations(cfg, is_train),
+    }
 
 
 def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:

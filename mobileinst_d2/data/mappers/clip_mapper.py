@@ -13,11 +13,7 @@ from mobileinst_core.video.images import read_image
 
 from ..lazy_frames import LazyFrames
 from ..reading import BadRecordError, BadRecords
-from .augmentation import (
-    ClipAugmentation,
-    build_color_augmentations,
-    build_geometric_augmentations,
-)
+from .augmentation import ClipAugmentation, build_augmentations
 from .targets import decode_masks, make_clip_instances
 
 __all__ = ["ClipMapper", "ClipSampler", "visible_frames"]
@@ -161,9 +157,7 @@ class ClipMapper:
         )
         return {
             "is_train": is_train,
-            "image_format": cfg.INPUT.FORMAT,
-            "augmentations": build_geometric_augmentations(cfg, is_train),
-            "color_augmentations": build_color_augmentations(cfg, is_train),
+            **build_augmentations(cfg, is_train),
             "sampler": sampler,
         }
 

@@ -8,11 +8,10 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import read_image
 
-from ..reading import BadRecordError, BadRecords, to_tensor
-from .augmentation import build_color_augmentations, build_geometric_augmentations
+from ..reading import BadRecords, to_tensor
+from .augmentation import build_augmentations
 from .targets import (
-    annotations_with_masks,
-    decode_masks,
+    decode_annotations,
     make_instances,
     transform_crowd_boxes,
     transform_masks,
@@ -64,9 +63,7 @@ class ImageMapper:
         """Read the constructor's arguments from the config."""
         return {
             "is_train": is_train,
-            "image_format": cfg.INPUT.FORMAT,
-            "augmentations": build_geometric_augmentations(cfg, is_train),
-            "color_augmentations": build_color_augmentations(cfg, is_train),
+            **build_augmentations(cfg, is_train),
         }
 
     def __call__(self, record: dict) -> dict | None:
@@ -112,11 +109,7 @@ class ImageMapper:
         size: tuple[int, int],
         output_size: tuple[int, int],
     ):
-        annotations = annotations_with_masks(record)
-        try:
-            masks = decode_masks([a["segmentation"] for a in annotations], size)
-        except ValueError as error:
-            raise BadRecordError(f"Annotations of {record['file_name']}: {error}") from error
+        annotations, masks = decode_annotations(record, size)
         masks = transform_masks(masks, transforms, output_size=output_size)
         instances = make_instances(masks, [a["category_id"] for a in annotations])
         return instances[instances.gt_masks.nonempty()]

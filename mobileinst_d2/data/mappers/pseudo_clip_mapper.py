@@ -9,13 +9,9 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import read_image
 
-from ..reading import BadRecordError, BadRecords
-from .augmentation import (
-    ClipAugmentation,
-    build_color_augmentations,
-    build_geometric_augmentations,
-)
-from .targets import annotations_with_masks, decode_masks, make_clip_instances
+from ..reading import BadRecords
+from .augmentation import ClipAugmentation, build_augmentations
+from .targets import decode_annotations, make_clip_instances
 
 __all__ = ["PseudoClipMapper"]
 
@@ -81,11 +77,9 @@ class PseudoClipMapper:
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Read the constructor's arguments from the config."""
         return {
-            "image_format": cfg.INPUT.FORMAT,
+            **build_augmentations(cfg, is_train=True),
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
-            "augmentations": build_geometric_augmentations(cfg, is_train=True),
-            "color_augmentations": build_color_augmentations(cfg, is_train=True),
         }
 
     def __call__(self, record: dict) -> dict | None:
@@ -109,11 +103,7 @@ class PseudoClipMapper:
         size = (record["height"], record["width"]) if "height" in record else None
         image = read_image(record["file_name"], self.image_format, size=size)
         size = image.shape[:2]
-        annotations = annotations_with_masks(record)
-        try:
-            masks = decode_masks([a["segmentation"] for a in annotations], size)
-        except ValueError as error:
-            raise BadRecordError(f"Annotations of {record['file_name']}: {error}") from error
+        annotations, masks = decode_annotations(record, size)
         count = self.num_frames
         frames = np.random.permutation(count) if self.shuffle else np.arange(count)
 

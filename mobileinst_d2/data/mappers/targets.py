@@ -13,8 +13,10 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.rle import MaskError, to_rle
 
+from ..reading import BadRecordError
+
 __all__ = [
-    "annotations_with_masks",
+    "decode_annotations",
     "decode_masks",
     "make_clip_instances",
     "make_instances",
@@ -23,16 +25,20 @@ __all__ = [
 ]
 
 
-def annotations_with_masks(record: dict) -> list[dict]:
-    """Annotations of an image record to train on.
+def decode_annotations(
+    record: dict, size: tuple[int, int]
+) -> tuple[list[dict], list[np.ndarray | None]]:
+    """Annotations of an image record to train on, and their masks.
 
     Args:
         record: a record in Detectron2's standard format.
+        size: (height, width) of the image in pixels.
 
     Returns:
-        Those that are no crowd and have a mask; a warning tells of others.
+        Those that are no crowd and have a mask, see `decode_masks`; a warning tells of others.
 
     Raises:
+        BadRecordError: if a mask is malformed.
         ValueError: if the record has no annotations at all.
     """
     if "annotations" not in record:
@@ -45,7 +51,11 @@ def annotations_with_masks(record: dict) -> list[dict]:
             logging.WARNING,
             f"Annotations without a mask are left out; the first is of {record['file_name']}.",
         )
-    return [a for a in annotations if "segmentation" in a]
+    annotations = [a for a in annotations if "segmentation" in a]
+    try:
+        return annotations, decode_masks([a["segmentation"] for a in annotations], size)
+    except ValueError as error:
+        raise BadRecordError(f"Annotations of {record['file_name']}: {error}") from error
 
 
 def decode_masks(segmentations: Sequence[Any], size: tuple[int, int]) -> list[np.ndarray | None]:
