@@ -1,6 +1,6 @@
 """What of an ONNX graph becomes integers, and the form in which a runtime is fast with them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,9 @@ def centre_pixels(model: Any, names: Collection[str]) -> dict[str, list[dict]]:
     That then reads ``pixel - zero``, one zero for all channels, which integers hold exactly. How
     the means differ from it is in the weights of a fourth channel, constant in the image and zero
     around it, where the convolution pads. Integer kernels take channels in fours: with three, ONNX
-    Runtime copies each window of pixels first, and needs ten times as long.
+    Runtime copies each window of pixels first, and needs ten times as long. A convolution of stride
+    2 becomes one of stride 1 on squares of 2x2 pixels, with 16 channels: fewer and longer products,
+    in 0.7 of the time.
 
     Args:
         model: an ONNX model, changed in place. One that does not begin with the normalisation and a
@@ -98,7 +100,6 @@ def centre_pixels(model: Any, names: Collection[str]) -> dict[str, list[dict]]:
     constant = int(np.clip(np.ceil(3 * np.abs(mean - zero).max()), 1, 255 - zero))
     shift = (weights * (mean - zero)).sum(axis=1, keepdims=True) / constant
     weights = np.concatenate([weights, -shift], axis=1).astype(np.float32)
-    tensors[conv.input[1]].CopyFrom(numpy_helper.from_array(weights, conv.input[1]))
     amounts = np.array([0, 0, 0, 0, 0, 1, 0, 0])
     for name, value in (
         (f"{_CENTRED}_zero", np.float32(zero)),
@@ -107,20 +108,69 @@ def centre_pixels(model: Any, names: Collection[str]) -> dict[str, list[dict]]:
     ):
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     subtracted = f"{_CENTRED}_pixels"
+    inputs = [subtracted, f"{_CENTRED}_amounts", f"{_CENTRED}_constant"]
     nodes = [
         helper.make_node("Sub", [steps[0].input[0], f"{_CENTRED}_zero"], [subtracted], subtracted),
-        helper.make_node(
-            "Pad",
-            [subtracted, f"{_CENTRED}_amounts", f"{_CENTRED}_constant"],
-            [_CENTRED],
-            _CENTRED,
-        ),
+        helper.make_node("Pad", inputs, [_CENTRED], f"{_CENTRED}_padded"),
     ]
+    squares = _on_squares(weights, conv, graph.input[0].type.tensor_type.shape.dim[2:])
+    if squares is not None:
+        weights, attributes = squares
+        del conv.attribute[:]
+        conv.attribute.extend(helper.make_attribute(*x) for x in attributes.items())
+        nodes[-1].output[0] = f"{_CENTRED}_four_channels"
+        inputs = [nodes[-1].output[0]]
+        nodes.append(
+            helper.make_node("SpaceToDepth", inputs, [_CENTRED], f"{_CENTRED}_squares", blocksize=2)
+        )
+    tensors[conv.input[1]].CopyFrom(numpy_helper.from_array(weights, conv.input[1]))
     conv.input[0] = _CENTRED
     nodes += [node for node in graph.node if node not in steps]
     _set_nodes(graph, nodes)
     model.CopyFrom(onnx.shape_inference.infer_shapes(model))
     return {_CENTRED: [{"scale": np.array(1, np.float32), "zero_point": np.array(zero, np.uint8)}]}
+
+
+def _on_squares(
+    weights: np.ndarray, conv: Any, sides: Sequence[Any]
+) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """A convolution of stride 2 as one of stride 1 on what ``SpaceToDepth`` makes of its input.
+
+    Args:
+        weights: (O, C, k, k).
+        conv: the node.
+        sides: dimensions of its input.
+
+    Returns:
+        The weights (O, 4C, K, K) and the attributes; None for another convolution, or sides that
+        are not even.
+    """
+    from onnx import helper
+
+    attributes = {x.name: helper.get_attribute_value(x) for x in conv.attribute}
+    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
+    size = weights.shape[2]
+    if (
+        attributes.get("strides") != [2, 2]
+        or attributes.get("dilations", [1, 1]) != [1, 1]
+        or attributes.get("group", 1) != 1
+        or weights.shape[3] != size
+        or (top, bottom) != (left, right)
+        or any(side.dim_value == 0 or side.dim_value % 2 for side in sides)
+    ):
+        return None
+    first, last = -top // 2, (size - 1 - top) // 2  # squares above and below that of a result
+    after = last + 1 + (top + bottom - size) // 2
+    if after < 0:
+        return None
+    count = last - first + 1
+    squares = np.zeros((len(weights), 2, 2, weights.shape[1], count, count), np.float32)
+    for y, x in np.ndindex(size, size):
+        (row, inner_row), (column, inner_column) = (divmod(i - top, 2) for i in (y, x))
+        squares[:, inner_row, inner_column, :, row - first, column - first] = weights[:, :, y, x]
+    pads = [-first, -first, after, after]
+    attributes = {"kernel_shape": [count, count], "strides": [1, 1], "pads": pads}
+    return squares.reshape(len(weights), -1, count, count), attributes
 
 
 def _normalisation(graph: Any) -> list[Any] | None:
@@ -147,7 +197,7 @@ def quantize_pixels(model: Any) -> None:
 
     graph = model.graph
     named = {node.name: node for node in graph.node}
-    pad = named.get(_CENTRED)
+    pad = named.get(f"{_CENTRED}_padded")
     if pad is None:
         return
     (rounding,) = (node for node in graph.node if _CENTRED in node.input)
@@ -161,14 +211,16 @@ def quantize_pixels(model: Any) -> None:
     inputs = [subtraction.input[0], scale, f"{_PIXELS}_zero"]
     # With its own zero the rounding subtracts nothing; the convolution reads it with the other one.
     pixels = helper.make_node("QuantizeLinear", inputs, [_PIXELS], _PIXELS)
-    padded = helper.make_node(
-        "Pad",
-        [_PIXELS, pad.input[1], f"{_PIXELS}_constant"],
-        list(rounding.output),
-        f"{_PIXELS}_padded",
-    )
-    others = [node for node in graph.node if node not in (subtraction, pad, rounding)]
-    _set_nodes(graph, [pixels, padded, *others])
+    inputs = [_PIXELS, pad.input[1], f"{_PIXELS}_constant"]
+    last = padded = helper.make_node("Pad", inputs, [f"{_PIXELS}_padded"], f"{_PIXELS}_padded")
+    first = [pixels, padded]
+    if squares := named.get(f"{_CENTRED}_squares"):
+        squares.input[0] = padded.output[0]
+        first.append(last := squares)
+    last.output[0] = rounding.output[0]
+    replaced = (subtraction, pad, rounding, *first)
+    others = [node for node in graph.node if node not in replaced]
+    _set_nodes(graph, [*first, *others])
 
 
 def _set_nodes(graph: Any, nodes: Collection[Any]) -> None:

@@ -97,7 +97,7 @@ def test_the_normalisation_moves_into_the_first_convolution(block, graph, tmp_pa
     assert (values["scale"], values["zero_point"]) == (1, 114)
     assert "Div" not in {node.op_type for node in model.graph.node}
     sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    assert [sizes[weight][1] for weight in convolution_weights(model)] == [4, 16, 16]
+    assert [sizes[weight][1] for weight in convolution_weights(model)] == [16, 16, 16]
     # At the border too, where the convolution pads normalised values with zeros.
     with torch.no_grad():
         expected = block(IMAGES[0]).numpy()
@@ -123,3 +123,25 @@ def test_a_first_convolution_in_fp32_keeps_its_normalisation(graph, tmp_path):
     kinds = [node.op_type for node in quantised(tmp_path, graph, ["stem.weight"]).node]
     assert {"Sub", "Div"} <= set(kinds)
     assert "Pad" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "side", "channels"),
+    [(7, 2, 3, 32, 16), (2, 2, 0, 32, 16), (4, 2, 1, 32, 16), (3, 2, 1, 33, 4), (3, 1, 1, 32, 4)],
+)
+def test_any_first_convolution_stays_what_it_is(kernel, stride, padding, side, channels, tmp_path):
+    torch.manual_seed(1)
+    block = Block().eval()
+    stem = block.stem = nn.Conv2d(3, 16, kernel, stride, padding)
+    block.forward = lambda image: stem((image - block.mean) / block.std).relu()
+    image = 255 * torch.rand(1, 3, side, side)
+    graph = export_module("onnx", block, image, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    assert centre_pixels(model, integer_nodes(model, []))
+    (weight,) = convolution_weights(model)
+    assert {x.name: x.dims[1] for x in model.graph.initializer if x.name == weight} == {
+        weight: channels
+    }
+    onnx.save(model, tmp_path / "net.onnx")
+    found = OnnxRunner(tmp_path, graph)(image.numpy())["output"]
+    np.testing.assert_allclose(found, block(image).detach().numpy(), atol=1e-5)
