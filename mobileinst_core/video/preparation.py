@@ -109,6 +109,8 @@ def pad_image(image: np.ndarray, size: tuple[int, int], pad_value: Sequence[floa
             f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}: resize it"
         )
     batch = np.empty((1, len(pad_value), *size), np.float32)
-    batch[:] = np.asarray(pad_value, np.float32)[:, None, None]
     batch[0, :, :height, :width] = np.asarray(image)
+    padding = np.asarray(pad_value, np.float32)[:, None, None]
+    batch[0, :, height:] = padding
+    batch[0, :, :height, width:] = padding
     return batch
