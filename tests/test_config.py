@@ -103,6 +103,7 @@ MODEL = "MODEL__MOBILEINST__"
         ({f"{MODEL}MASK_DECODER__ENHANCERS": ["all"]}, "enhancers is 'all', .*'input'"),
         ({f"{MODEL}MASK_DECODER__DOWNSAMPLE": "avg"}, "downsample is 'avg', .*'nearest'"),
         ({f"{MODEL}QUERY_PASSING": "nonsense"}, "passing_match is 'nonsense', .*'identity'"),
+        ({f"{MODEL}INSTANCE_DECODER__NUM_HEADS": 3}, "64 is not divisible by 3 attention heads"),
     ],
     ids=str,
 )

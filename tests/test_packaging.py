@@ -1,7 +1,6 @@
 """An installed package, away from the clone: configs, commands, the part without PyTorch."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -111,25 +110,6 @@ for entry in distribution.entry_points:
     assert list((tmp_path / "elsewhere").iterdir()) == []
     for name in printed.split():
         assert (site / "bin" / name).is_file() or (site / "Scripts" / f"{name}.exe").is_file()
-
-
-@needs_pip
-def test_the_part_without_pytorch_is_a_package_of_its_own(source, tmp_path):
-    root = source / "mobileinst_core"
-    folders = [path.parent.relative_to(source) for path in root.rglob("__init__.py")]
-    names = [".".join(folder.parts) for folder in folders]
-    site = install(build(root, tmp_path / "wheel"), tmp_path / "site")
-    assert not (site / "mobileinst_d2").exists()
-    (distribution,) = site.glob("mobileinst_core-*.dist-info")
-    assert (distribution / "licenses" / "LICENSE").is_file()
-    metadata = (distribution / "METADATA").read_text(encoding="utf-8")
-    required = re.findall(r"^Requires-Dist: ([\w.-]+)", metadata, re.MULTILINE)
-    assert "numpy" in required
-    assert not {"torch", "torchvision", "detectron2"} & set(required)
-    code = f"import sys\nfor name in {names}: __import__(name)\nassert 'torch' not in sys.modules"
-    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(site)}}
-    run("-c", code, **options)
-    assert "--model DIR" in run("-m", "mobileinst_core.demo", "--help", **options)
 
 
 def test_an_editable_installation_has_the_configs_of_the_clone(repository):

@@ -171,25 +171,14 @@ def test_evaluating_nothing_is_an_error(config):
         main(config, "--eval-only", "DATASETS.TEST", "()")
 
 
-def test_random_weights_are_announced(config, tmp_path):
-    main(config, "--eval-only")
-    assert "random weights" in (tmp_path / "output/log.txt").read_text()
-
-
-def test_a_wrong_number_of_classes_is_named(config):
-    with pytest.raises(ValueError, match=r"MODEL\.NUM_CLASSES is 7.*has 4 classes"):
-        main(config, "MODEL.NUM_CLASSES", 7)
-
-
 def test_an_input_size_that_does_not_suit_the_network_is_named(fails, config):
     arguments = command_line(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
     message = r"fixed_size is \(96, 100\): both sides must be multiples of 64"
     fails(message, train.invoke_main, arguments)
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
-def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path, runtime):
-    folder = tmp_path / "exported"
+def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
+    folder, runtime = tmp_path / "exported", "ncnn"
     sets = [
         {
             "NAME": f"toy_{runtime}_{kind}",

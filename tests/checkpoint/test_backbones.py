@@ -5,7 +5,6 @@ import logging
 import pytest
 import timm
 import torch
-import torchvision
 from detectron2.modeling import build_backbone
 from public_checkpoints import (
     earliest_topformer,
@@ -83,7 +82,7 @@ def test_classification_files_fill_all_but_what_they_lack(case, save, caplog):
     assert "num_batches" not in caplog.text
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+@pytest.mark.parametrize("size", ["tiny", "base"])
 def test_segmentation_files_fill_topformer_with_its_injection(size, save, caplog):
     state = topformer_backbone(size, sim=True)
     backbone = TopFormer(variant=size)
@@ -117,19 +116,6 @@ def test_the_earliest_names_and_timms_are_loaded(save):
     load_backbone_weights(mobilenet, save(timm_mobilenetv2(state)))
     loaded, state = tensors_of(mobilenet.network), timm_mobilenetv2(state)
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
-
-
-def test_outputs_equal_torchvisions(save):
-    public = torchvision.models.mobilenet_v2()
-    public.load_state_dict(torchvision_mobilenetv2())
-    backbone = TimmBackbone().eval()
-    load_backbone_weights(backbone, save(public.state_dict()))
-    x = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        features = backbone(x)
-        expected = public.eval().features[:18](x)
-    scale = expected.abs().max()
-    torch.testing.assert_close(features["x5"] / scale, expected / scale, atol=1e-5, rtol=0)
 
 
 def test_averaged_weights_are_loaded(save, caplog):
@@ -325,9 +311,7 @@ def test_without_a_connection_timms_weights_are_an_error_with_a_way_out(monkeypa
         load_timm_weights(backbone)
 
 
-@pytest.mark.parametrize(
-    "name", ["repvit_m0_9", "resnet18", "mobilenetv3_small_050", "ghostnet_050", "fastvit_t8"]
-)
+@pytest.mark.parametrize("name", ["repvit_m0_9", "mobilenetv3_small_050", "ghostnet_050"])
 def test_files_of_other_networks_of_timm_are_loaded(name, save, caplog):
     public = timm.create_model(name).state_dict()
     backbone = TimmBackbone(name=name)

@@ -134,14 +134,6 @@ def test_missing_weights_are_named(tmp_path):
         run(make_cfg(tmp_path, "MODEL.WEIGHTS", "nowhere.pth"))
 
 
-@pytest.mark.parametrize("content", [b"no checkpoint at all", b"", b"<html>404</html>"])
-def test_weights_of_another_kind_are_named(tmp_path, content):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"weights\.pth cannot be read"):
-        make_checkpointer(tmp_path).load(str(path))
-
-
 @pytest.mark.parametrize("content", [{"epoch": 1}, [1, 2], 3, {"model": 3}])
 def test_weights_in_another_layout_are_named(tmp_path, content):
     path = tmp_path / "weights.pth"
@@ -150,18 +142,17 @@ def test_weights_in_another_layout_are_named(tmp_path, content):
         make_checkpointer(tmp_path).load(str(path))
 
 
-def test_weights_of_another_model_are_named(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"model": {"encoder.weight": torch.zeros(2)}}, path)
-    with pytest.raises(CheckpointError, match=r"No parameter of Linear.*encoder\.weight.*'bias'"):
-        make_checkpointer(tmp_path).load(str(path))
-
-
-def test_weights_of_other_shapes_only_are_named(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"model": nn.Linear(3, 3).state_dict()}, path)
-    with pytest.raises(CheckpointError, match="No parameter of Linear"):
-        make_checkpointer(tmp_path).load(str(path))
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        ({"encoder.weight": torch.zeros(2)}, r".*encoder\.weight.*'bias'"),
+        (nn.Linear(3, 3).state_dict(), ""),
+    ],
+)
+def test_weights_of_another_model_are_named(tmp_path, state, names):
+    torch.save({"model": state}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=rf"No parameter of Linear{names}"):
+        make_checkpointer(tmp_path).load(str(tmp_path / "weights.pth"))
 
 
 def test_weights_that_match_in_part_are_loaded_and_the_rest_is_logged(tmp_path, caplog):

@@ -5,16 +5,13 @@ import pytest
 import torch
 from public_checkpoints import (
     conv_bn,
-    earliest_topformer,
     our_name,
-    our_names,
     seaformer_tiny,
     timm_mobilenetv2,
     timm_mobilenetv4,
     topformer_backbone,
     topformer_classifier,
     torchvision_mobilenetv2,
-    with_segmentation_head,
 )
 
 from mobileinst_d2.checkpoint.names import (
@@ -61,7 +58,7 @@ def prefixed(prefix, state):
     return {prefix + name: value for name, value in state.items()}
 
 
-@pytest.mark.parametrize("wrap", ["", "backbone.", "encoder.", "model.backbone.bottom_up."])
+@pytest.mark.parametrize("wrap", ["", "model.backbone.bottom_up."])
 @pytest.mark.parametrize(
     ("state", "network", "dropped"),
     [
@@ -94,30 +91,6 @@ def test_networks_are_known_wherever_they_stand(state, network, dropped, wrap):
     kept = {ours(name): value for name, value in state.items() if name not in others}
     assert list(part.tensors) == list(kept)
     assert all(part.tensors[name] is kept[name] for name in kept)
-
-
-def test_the_earliest_topformer_files_get_the_later_names():
-    state = topformer_backbone("base", sim=True)
-    for file in (state, with_segmentation_head(state)):
-        part = find_backbone(earliest_topformer(file))
-        assert describe_network(part) == "TopFormer-Base"
-        expected = our_names(state)
-        assert part.tensors.keys() == expected.keys()
-        assert all(part.tensors[name] is expected[name] for name in expected)
-
-
-@pytest.mark.parametrize("wrap", ["", "module.encoder."])
-def test_torchvisions_blocks_get_timms_names(wrap):
-    state = torchvision_mobilenetv2()
-    renamed = timm_mobilenetv2(state)
-    part = find_backbone(prefixed(wrap, state))
-    assert describe_network(part) == "MobileNetV2-1.0"
-    classifier = ("conv_head", "bn2", "classifier")
-    assert part.tensors.keys() == {n for n in renamed if not n.startswith(classifier)}
-    assert all(part.tensors[name] is renamed[name] for name in part.tensors)
-    assert set(part.others) == {
-        wrap + name for name in state if name.startswith(("features.18", "classifier"))
-    }
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.encoder."])

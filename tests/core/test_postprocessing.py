@@ -63,9 +63,11 @@ def test_equal_scores_keep_the_order_of_the_queries():
     assert queries == list(range(50))
 
 
-def test_unknown_label_rules_are_named():
+def test_unknown_rules_are_named():
     with pytest.raises(ValueError, match="labels is 'first'"):
         select(array([1.0]), None, labels="first")
+    with pytest.raises(ValueError, match=r"procedure is 'panoptic', .*'mask2former'"):
+        PostProcessing(procedure="panoptic")
 
 
 def random_outputs(stride: int = 8, count: int = 30) -> tuple[np.ndarray, np.ndarray]:
@@ -138,11 +140,6 @@ def test_detections_are_chosen_by_booleans_numbers_and_slices():
         assert chosen.ids is None
 
 
-def test_thresholds_cannot_be_changed_by_the_way():
-    with pytest.raises(AttributeError):
-        PostProcessing().score_threshold = 0.5
-
-
 @pytest.mark.parametrize("mask_rescore", [True, False])
 def test_pairs_are_chosen_before_their_masks_count(mask_rescore):
     scores, logits = random_outputs()
@@ -167,8 +164,3 @@ def test_pairs_are_chosen_before_their_masks_count(mask_rescore):
     np.testing.assert_allclose(found.scores, values[order], rtol=1e-5)
     assert np.array_equal(found.masks, masks[queries[order]])
     assert found.boxes.shape == (len(order), 4)
-
-
-def test_unknown_procedures_are_refused():
-    with pytest.raises(ValueError, match=r"procedure is 'panoptic', .*'mask2former'"):
-        PostProcessing(procedure="panoptic")

@@ -63,11 +63,6 @@ def test_it_passes_between_processes_as_paths_only(video):
     assert torch.equal(pickle.loads(data)[3], video["image"][3])
 
 
-def test_size_zero_keeps_the_original(record, cfg):
-    cfg.INPUT.MIN_SIZE_TEST = 0
-    assert ClipMapper(cfg, is_train=False)(record)["image"][0].shape == (3, 48, 64)
-
-
 def test_frames_fit_into_a_fixed_size(record, cfg):
     cfg.INPUT.FIXED_SIZE_TEST = (64, 64)
     assert ClipMapper(cfg, is_train=False)(record)["image"][0].shape == (3, 48, 64)

@@ -9,9 +9,7 @@ import torch
 from annotation_files import compressed
 from detectron2.data import transforms as T
 
-from mobileinst_core.video.images import ImageReadError
 from mobileinst_d2.data import ClipMapper, PseudoClipMapper
-from mobileinst_d2.data.reading import BadRecordError
 
 HEIGHT, WIDTH = 60, 80
 
@@ -133,17 +131,6 @@ def test_the_window_moves_in_a_straight_line_and_keeps_its_size(record):
     assert max(moved) > 12
 
 
-def test_flip_and_size_are_those_of_the_clip(record):
-    np.random.seed(0)
-    flips = set()
-    for _ in range(12):
-        clip = mapper(T.RandomFlip(), T.ResizeShortestEdge((40, 90), 200, "range"))(record)
-        directions = {bool(image[1, 20, 10] < image[1, 20, -10]) for image in clip["image"]}
-        assert len(directions) == 1
-        flips |= directions
-    assert flips == {True, False}
-
-
 def test_without_motion_every_frame_is_the_image(record):
     clip = still()(record)
     image = cv2.imread(record["file_name"])[..., ::-1].copy()
@@ -231,40 +218,10 @@ def test_the_form_is_that_of_clips_of_videos(record, shape_records, cfg):
             assert found.dtype == value.dtype
 
 
-def test_colours_vary_per_frame(record, cfg):
-    cfg.INPUT.COLOR_JITTER = 0.5
-    first, second = PseudoClipMapper(cfg, rotation=0.0, min_window=1.0)(record)["image"]
-    assert not torch.equal(first, second)
-
-
-def test_a_seed_fixes_everything(record, cfg):
-    def run(seed):
-        np.random.seed(seed)
-        return PseudoClipMapper(cfg)(record)["image"]
-
-    assert all(map(torch.equal, run(3), run(3)))
-    assert run(3)[0].shape != run(4)[0].shape or not torch.equal(run(3)[0], run(4)[0])
-
-
-def test_unreadable_images_are_passed_over_but_not_many(record, caplog):
-    record["file_name"] = "/nowhere/x.jpg"
-    draw = mapper()
-    for _ in range(10):
-        assert draw(record) is None
-    assert sum("/nowhere/x.jpg" in message for message in caplog.messages) == 1
-    with pytest.raises(ImageReadError, match="in a row"):
-        draw(record)
-
-
 def test_malformed_masks_and_missing_annotations_name_the_image(record, caplog):
     record["annotations"][1]["segmentation"] = {"size": [3, 3], "counts": [9]}
-    draw = mapper()
-    assert draw(record) is None
+    assert mapper()(record) is None
     assert "image.png: segmentation 1" in caplog.text
-    for _ in range(9):
-        assert draw(record) is None
-    with pytest.raises(BadRecordError, match=r"in a row.*image\.png: segmentation 1.*size"):
-        draw(record)
     del record["annotations"]
     with pytest.raises(ValueError, match=r"image\.png has no annotations"):
         mapper()(record)

@@ -123,14 +123,6 @@ def test_records_of_the_images_stay_as_they_are(public_coco):
     assert json.dumps(records) == before
 
 
-def test_coco_2017_is_known_without_its_files():
-    for images, videos in itertools.product(
-        ("coco_2017_train", "coco_2017_val"), ("ytvis_2019", "ytvis_2021", "ytvis_2022", "ovis")
-    ):
-        register_pseudo_clips(f"{images}_as_{videos}")
-        assert MetadataCatalog.get(f"{images}_as_{videos}").thing_classes
-
-
 def test_other_names_and_known_names_are_left_alone():
     register_pseudo_clips("no_such_set")
     assert "no_such_set" not in DatasetCatalog
@@ -204,11 +196,6 @@ def test_clips_of_both_kinds_share_batches(cfg):
     assert {is_pseudo(clip) for clip in clips} == {True, False}
     for clip in clips:
         assert len(clip["image"]) == len(clip["instances"]) == len(clip["frame_idx"]) == 3
-
-
-def test_images_alone_can_be_trained_on_as_clips(cfg):
-    cfg.DATASETS.TRAIN = ("images_as_clips",)
-    assert all(is_pseudo(clip) and len(clip["image"]) == 2 for clip in take(cfg, 1)[0])
 
 
 @pytest.mark.parametrize(("ratio", "share"), [((), None), ((1.0, 3.0), 0.75), ((3, 1), 0.25)])
@@ -287,14 +274,6 @@ def test_orientations_share_batches_across_sets(cfg):
     loader = build_train_loader(cfg)
     assert len(loader.groups) == len(loader.dataset)
     assert set(loader.groups) == {1}
-
-
-def test_shares_are_logged(cfg, caplog):
-    cfg.DATASETS.RATIO = (1.0, 3.0)
-    with caplog.at_level(logging.INFO):
-        build_train_loader(cfg)
-    assert "videos: 25.0 % of the samples" in caplog.text
-    assert "images_as_videos: 75.0 % of the samples" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ ORIENTATION = 0x0112
 
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])
-@pytest.mark.parametrize("orientation", [None, 0, *range(1, 10)])
+@pytest.mark.parametrize("orientation", [None, 0, 6, 7, 9])
 def test_pixels_are_those_of_detectron2(tmp_path, image_format, mode, orientation):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     exif = Image.Exif()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.data.samplers import TrainingSampler
 
-from mobileinst_d2.data.stream import ResumableLoader, derive_seed
+from mobileinst_d2.data.stream import ResumableLoader
 
 RECORDS = [{"index": i} for i in range(7)]
 
@@ -53,13 +53,11 @@ def test_a_later_start_gives_the_same_batches(start):
 
 
 def test_batches_do_not_depend_on_the_number_of_workers():
-    assert take(make_loader(num_workers=2), 9) == take(make_loader(num_workers=0), 9)
-
-
-def test_a_resumed_run_with_workers_gives_the_same_batches():
+    expected = take(make_loader(), 9)
+    assert take(make_loader(num_workers=2), 9) == expected
     resumed = make_loader(num_workers=2)
     resumed.start_at(5, 3)
-    assert take(resumed, 4) == take(make_loader(num_workers=0), 9)[5:]
+    assert take(resumed, 4) == expected[5:]
 
 
 def test_the_start_may_move_after_iter():
@@ -137,9 +135,3 @@ def test_bad_arguments_are_named():
         make_loader(batch_size=0)
     with pytest.raises(ValueError, match="3 group numbers for 7"):
         make_loader(groups=[0, 0, 1])
-
-
-def test_derived_seeds_differ_between_neighbours():
-    seeds = {derive_seed(1, a, b) for a in range(20) for b in range(20)}
-    assert len(seeds) == 400
-    assert all(0 <= seed < 2**32 for seed in seeds)

@@ -118,11 +118,6 @@ def test_agrees_with_detectron2_where_that_knows_the_modules():
     assert by_name(model, parameter_groups(model, **options)) == expected
 
 
-def test_a_model_without_backbone(tmp_path):
-    optimizer = build_optimizer(make_cfg(tmp_path), nn.Linear(2, 2))
-    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
-
-
 @pytest.mark.parametrize(
     ("name", "expected"), [("ADAMW", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
 )

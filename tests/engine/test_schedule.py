@@ -1,14 +1,12 @@
 """A schedule in epochs becomes the same in iterations, whatever the data."""
 
 import logging
-from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from toy_training import ToyTrainer, make_cfg, run, same, weights
 
-from mobileinst_d2.engine import launch, setup_cfg
+from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.schedule import resolve_epochs
 
 # 12 records, 4 per iteration: 3 iterations per epoch.
@@ -74,18 +72,6 @@ def test_a_resumed_training_in_epochs_takes_the_same_course(tmp_path):
     resumed, rest = run(cfg, resume=True)
     assert rest == {i: history[i] for i in range(4, 12)}
     assert same(weights(resumed), weights(trainer))
-
-
-def save_schedule(output_dir):
-    """Entry point of each process of the test below."""
-    torch.set_num_threads(1)
-    trainer = ToyTrainer(make_cfg(output_dir, *EPOCHS))
-    Path(output_dir, f"{torch.distributed.get_rank()}").write_text(str(schedule(trainer.cfg)))
-
-
-def test_the_batch_counts_over_all_processes(tmp_path):
-    launch(save_schedule, 2, dist_url="auto", args=(tmp_path,))
-    assert [(tmp_path / rank).read_text() for rank in "01"] == ["(12, (6, 9))"] * 2
 
 
 @pytest.mark.parametrize(

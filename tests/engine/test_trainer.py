@@ -322,9 +322,3 @@ def test_folded_batch_norms_are_refitted_once(tmp_path, caplog):
     run(cfg, resume=True)
     run(make_cfg(tmp_path / "new"))
     assert "folded into" not in caplog.text
-
-
-def test_metrics_are_written(straight):
-    folder = Path(straight[0].cfg.OUTPUT_DIR)
-    assert '"loss_first"' in (folder / "metrics.json").read_text()
-    assert list(folder.glob("events.out.tfevents*"))

@@ -133,11 +133,12 @@ def test_masks_that_come_encoded(dataset_name, tmp_path):
 
 
 def test_no_predictions_score_zero(dataset_name):
-    metrics = evaluate(COCOInstanceEvaluator(dataset_name), {11: instances(), 12: instances()})[
-        "segm"
-    ]
-    assert metrics["AP"] == metrics["APs"] == metrics["APm"] == metrics["AP-boat"] == 0
-    assert math.isnan(metrics["APl"])
+    evaluator = COCOInstanceEvaluator(dataset_name, tasks=("segm", "bbox"))
+    metrics = evaluate(evaluator, {11: instances(), 12: instances()})
+    for task in ("segm", "bbox"):
+        assert metrics[task]["AP"] == metrics[task]["AP-boat"] == 0
+    assert metrics["segm"]["APs"] == metrics["segm"]["APm"] == 0
+    assert math.isnan(metrics["segm"]["APl"])
 
 
 def test_empty_masks_are_evaluated(dataset_name):
@@ -175,11 +176,6 @@ def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
     assert metrics["bbox"]["AP"] == pytest.approx(100)
     assert metrics["segm"]["AP-boat"] == pytest.approx(100)
     assert metrics["segm"]["AP-zebra"] == 0
-
-
-def test_no_boxes_score_zero(dataset_name):
-    evaluator = COCOInstanceEvaluator(dataset_name, tasks=("bbox",))
-    assert evaluate(evaluator, {11: instances(), 12: instances()})["bbox"]["AP"] == 0
 
 
 def test_the_faster_metric_gives_the_same_numbers(dataset_name, change_truth, monkeypatch):

@@ -17,7 +17,6 @@ from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
 from mobileinst_d2.data.datasets import register_coco_json
-from mobileinst_d2.data.mappers.targets import decode_masks
 from mobileinst_d2.evaluation import COCOInstanceEvaluator
 
 NAME = "visualized"
@@ -79,28 +78,3 @@ def test_results_are_drawn_with_boxes_classes_and_masks(dataset, tmp_path):
         changed = (image != predicted).any(2)
         assert changed[12:28, 22:48].mean() > 0.9
         assert not changed[38:46, :7].any()
-
-
-def test_results_of_real_images_are_drawn(shared_data, tmp_path):
-    folder = shared_data("coco_mini")
-    file = folder / "annotations" / "instances_train2017.json"
-    register_coco_json(NAME, file, folder / "train2017")
-    evaluator = COCOInstanceEvaluator(NAME, str(tmp_path))
-    evaluator.reset()
-    records = DatasetCatalog.get(NAME)[:4]
-    for record in records:
-        annotations = [a for a in record["annotations"] if not a["iscrowd"]]
-        found = Instances((record["height"], record["width"]))
-        masks = decode_masks([a["segmentation"] for a in annotations], found.image_size)
-        found.pred_masks = torch.from_numpy(np.stack(masks).astype(bool))
-        found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
-        found.scores = torch.full((len(masks),), 0.9)
-        found.pred_classes = torch.tensor([a["category_id"] for a in annotations])
-        evaluator.process([record], [{"instances": found}])
-    evaluator.evaluate()
-    drawn = visualize(tmp_path / "coco_instances_results.json", NAME, 0.5, len(records))
-    for record in records:
-        _, _, instances = drawn[record["image_id"]]
-        labels = [a["category_id"] for a in record["annotations"] if not a["iscrowd"]]
-        assert instances.pred_classes.tolist() == labels
-        assert (instances.pred_boxes.area() > 0).all()

@@ -13,12 +13,10 @@ from torch import nn
 
 from mobileinst_core.runtime.runners import PACKAGES
 from mobileinst_d2.export import (
-    RUNNERS,
     WRITERS,
     ExportedModel,
     ExportError,
     export_model,
-    export_module,
 )
 from mobileinst_d2.export.verify import sample_image
 
@@ -118,24 +116,6 @@ def test_a_mobileinst_in_ncnn_gives_what_pytorch_gives(tmp_path):
     assert result["instances"].pred_classes.tolist() == instances.pred_classes.tolist()
     same = (result["instances"].pred_masks == instances.pred_masks).float().mean()
     assert same > 0.999
-
-
-def test_a_mobileinst_in_onnx_gives_what_pytorch_gives(tmp_path):
-    network = build_lively_model(INPUT__FIXED_SIZE_TEST=(64, 128))
-    module = network.export_graphs((64, 128))["keyframe"]
-    graph = export_module(
-        "onnx",
-        module,
-        module.example_input(),
-        tmp_path / "net.onnx",
-        output_names=module.output_names,
-    )
-    image = noise_image(64, 128)
-    found = RUNNERS["onnx"](tmp_path, graph)(image[None].float().numpy())
-    with torch.no_grad():
-        expected = network.keyframe([image])
-    for name, array in found.items():
-        torch.testing.assert_close(torch.from_numpy(array), expected[name], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "ncnn"])

@@ -5,38 +5,9 @@ import json
 import numpy as np
 import pytest
 from small_network import SIZE, small_config
-from tiny_models import noise_image
 
 from mobileinst_d2.export import ExportedModel, ExportError, guard
 from mobileinst_d2.export.model import read_config
-from mobileinst_d2.tracking import StreamingPredictor
-
-
-def test_thresholds_are_those_of_the_folder_unless_overridden(exported):
-    image = {"image": noise_image(*SIZE)}
-    model = ExportedModel.load(exported("ncnn"))
-    (result,) = model([image])
-    assert len(result["instances"]) > 3
-    opts = ["TEST.SCORE_THRESHOLD", "1.0"]
-    (none,) = ExportedModel.load(exported("ncnn"), opts=opts)([image])
-    assert len(none["instances"]) == 0
-    opts = ["TEST.DETECTIONS_PER_IMAGE", "2"]
-    (two,) = ExportedModel.load(exported("ncnn"), opts=opts)([image])
-    assert two["instances"].scores.tolist() == result["instances"].scores[:2].tolist()
-
-
-def test_it_tracks_a_stream(exported):
-    folder = exported("ncnn")
-    cfg = small_config(INPUT__FIXED_SIZE_TEST=SIZE, TEST__TRACKING__CLIP_LEN=2)
-    cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
-    stream = StreamingPredictor(cfg, ExportedModel(cfg, folder))
-    frame = noise_image(48, 80).permute(1, 2, 0).numpy()
-    first = stream.step(frame)
-    second = stream.step(frame)
-    assert not stream.is_keyframe
-    assert len(first) > 0
-    assert first.ID == second.ID
-    assert first.image_size == (48, 80)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +19,8 @@ def test_it_tracks_a_stream(exported):
     ],
 )
 def test_a_runtime_that_crashes_does_not_end_the_export(exported, monkeypatch, code, message):
-    monkeypatch.setattr(guard, "_CODE", code)
     folder = exported("ncnn")
+    monkeypatch.setattr(guard, "_CODE", code)
     graph = json.loads((folder / "model.json").read_text())["graphs"]["reuse"]
     image = np.zeros((1, 3, *SIZE), np.float32)
     limit = 0.2 if "sleep" in code else 60.0

@@ -9,19 +9,9 @@ from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_d2.modeling.postprocessing import (
     build_postprocessing,
     instance_scores,
-    mask_product,
     predict_instances,
 )
 from mobileinst_d2.structures import to_array, to_instances
-
-
-def test_masks_are_kernels_times_mask_features():
-    kernels, features = torch.randn(2, 3, 4), torch.randn(2, 4, 5, 6)
-    expected = torch.zeros(2, 3, 5, 6)
-    for b in range(2):
-        for n in range(3):
-            expected[b, n] = sum(kernels[b, n, d] * features[b, d] for d in range(4))
-    torch.testing.assert_close(mask_product(kernels, features), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_scores_are_the_geometric_mean_of_class_and_objectness():

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 
 import analyze
 import pytest
@@ -108,10 +105,6 @@ def test_a_file_that_cannot_be_written_is_named(measured, tmp_path, fails):
     )
 
 
-def test_a_missing_config_file_is_named(fails):
-    fails(r"missing\.yaml", analyze.main, ["--config-file", "missing.yaml"])
-
-
 def test_a_size_that_the_backbone_cannot_take_is_named(repository, fails):
     config = repository / "configs" / "toy" / "shapes_image.yaml"
     fails(
@@ -119,24 +112,3 @@ def test_a_size_that_the_backbone_cannot_take_is_named(repository, fails):
         analyze.main,
         ["--config-file", str(config), "--size", "96", "128"],
     )
-
-
-def test_the_help_can_be_shown(capsys):
-    with pytest.raises(SystemExit) as ended:
-        analyze.main(["--help"])
-    assert ended.value.code == 0
-    assert "--paper" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("tool", ["analyze", "compare_runtimes"])
-def test_a_tool_says_nothing_of_what_detectron2_imports(repository, tool):
-    # Those tools alone need Detectron2 by themselves.
-    code = f"import {tool}, sys; sys.exit('detectron2' not in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-W", "default::FutureWarning", "-c", code],
-        cwd=repository / "tools",
-        env={**os.environ, "PYTHONPATH": str(repository)},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

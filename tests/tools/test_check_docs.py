@@ -70,20 +70,6 @@ def test_faults_are_found(document, tmp_path, text, fault):
     assert fault in found
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# A `b`: c, d\n[x](#a-b-c-d)",
-        "# A\n# A\n[x](#a-1)",
-        "`[x](y)` and https://x.y [x](https://x.y#z)",
-        "```text\n[x](y)\n# z\n```",
-        "<!-- not run: a phone -->\n```bash\npython ... x\n```",
-    ],
-)
-def test_what_is_right_is_no_fault(document, tmp_path, text):
-    assert check_docs.check([document(text)], tmp_path) == []
-
-
 def test_blocks_become_steps_at_smaller_sizes_or_are_listed(document):
     text = """
 ```bash

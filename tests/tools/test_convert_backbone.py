@@ -21,8 +21,6 @@ from public_checkpoints import (
 from tiny_models import build_tiny_model, tiny_config
 from torch import nn
 
-from mobileinst_core.command import INTERRUPTED
-
 TOPFORMER = topformer_backbone("tiny", sim=True)
 SEAFORMER = seaformer_tiny()
 MOBILENETV2 = torchvision_mobilenetv2()
@@ -138,10 +136,6 @@ def test_what_cannot_be_converted_is_named(tmp_path, content, options, message, 
     assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]
 
 
-def test_a_missing_input_is_named(tmp_path, fails):
-    fails(r"gone\.pth", main, [str(tmp_path / "gone.pth"), str(tmp_path / "converted.pkl")])
-
-
 def test_files_are_not_overwritten_unless_asked_for(tmp_path, public, fails):
     output = tmp_path / "converted.pth"
     output.write_text("mine")
@@ -158,14 +152,3 @@ def test_an_unknown_network_of_timm_is_named(tmp_path, public, fails):
 
 def test_other_endings_are_refused(tmp_path, public, fails):
     fails(r"must end in \.pkl or \.pth", main, [public(), str(tmp_path / "converted.bin")])
-
-
-def test_a_failure_while_writing_leaves_nothing(tmp_path, public, monkeypatch):
-    def write_half(content, path):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    path = public()
-    monkeypatch.setattr(torch, "save", write_half)
-    assert main([path, str(tmp_path / "converted.pth")]) == INTERRUPTED
-    assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]

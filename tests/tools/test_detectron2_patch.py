@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -122,24 +121,6 @@ def test_coco_evaluation_falls_back_to_pycocotools(one_box_dataset):
 
 
 @if_installed
-def test_transforms_use_current_pillow():
-    from detectron2.data.transforms import ExtentTransform
-
-    image = np.arange(16, dtype=np.uint8).reshape(4, 4)
-    resized = ExtentTransform((0, 0, 4, 4), (8, 8)).apply_image(image)
-    assert resized.shape == (8, 8)
-
-
-@if_installed
-def test_failing_sample_is_replaced_by_another():
-    from detectron2.data import MapDataset
-
-    dataset = MapDataset([0, 1], lambda value: value or None)
-    assert dataset[1] == 1
-    assert dataset[0] == 1
-
-
-@if_installed
 def test_class_histogram_is_printed(monkeypatch):
     from detectron2.data import build
 
@@ -172,28 +153,6 @@ def test_export_imports_without_caffe2():
 
     assert hasattr(export, "TracingAdapter")
     assert not hasattr(export, "Caffe2Tracer")
-
-
-def write_rank(folder):
-    from detectron2.utils import comm
-
-    ranks = comm.all_gather((comm.get_rank(), torch.distributed.get_backend()))
-    Path(folder, str(comm.get_local_rank())).write_text(repr(ranks), encoding="utf-8")
-    comm.synchronize()
-    # Threads of a group that is still referred to may abort the ending process.
-    torch.distributed.destroy_process_group()
-    comm._LOCAL_PROCESS_GROUP = None
-    comm._get_global_gloo_group.cache_clear()
-
-
-@if_installed
-@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
-def test_launch_runs_processes_on_the_cpu(tmp_path):
-    from detectron2.engine import launch
-
-    launch(write_rank, 2, dist_url="auto", args=(str(tmp_path),))
-    ranks = [(tmp_path / name).read_text(encoding="utf-8") for name in ("0", "1")]
-    assert ranks == [repr([(0, "gloo"), (1, "gloo")])] * 2
 
 
 @if_installed

@@ -30,24 +30,6 @@ def test_imports_are_found_relative_and_absolute(packages):
     assert "bottom" not in found
 
 
-def test_parts_are_folders_with_their_first_sentence(packages):
-    assert draw_packages.parts_of(packages / "mobileinst_d2") == [
-        ("bottom", ""),
-        ("middle", ""),
-        ("top", "From a.b down"),
-    ]
-
-
-def test_edges_that_follow_from_others_are_left_out():
-    edges = {"top": {"middle", "bottom"}, "middle": {"bottom"}}
-    assert draw_packages.reduce_edges(edges) == {"top": {"middle"}, "middle": {"bottom"}}
-    assert draw_packages.rank_parts(["bottom", "top", "middle"], edges) == [
-        ["top"],
-        ["middle"],
-        ["bottom"],
-    ]
-
-
 def test_the_picture_is_drawn(packages, tmp_path):
     draw_packages.draw(packages).savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000

@@ -221,12 +221,6 @@ def test_files_without_ground_truth(write, value):
     assert "annotations" not in load_ground_truth(path, with_masks=True)
 
 
-def test_a_byte_order_mark_is_read(write):
-    path = write(make_content())
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(load_records(path, "")[0]) == 2
-
-
 def test_every_fault_is_found_in_one_pass():
     content = make_content()
     content["annotations"][0]["category_id"] = 1

@@ -108,11 +108,3 @@ def test_nothing_above_the_threshold_is_told_with_the_best_score(
     assert demo.main([*arguments, "--confidence-threshold", "0.5"]) == 0
     best = "0.125" if kind == "video" else "0.375"
     assert f"no object reached the score 0.5; the best had {best}" in caplog.text
-
-
-def test_something_above_the_threshold_is_not_commented(
-    demo, fake, config, video, tmp_path, caplog
-):
-    arguments = ["--config-file", config, "--video-input", video]
-    assert demo.main([*arguments, "--output", str(tmp_path / "o.mp4")]) == 0
-    assert "Nothing is shown" not in caplog.text

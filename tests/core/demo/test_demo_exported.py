@@ -12,13 +12,13 @@ from mobileinst_d2.utils.classes import save_class_names
 NAMES, CATEGORY_IDS = ["ant", "bee", "cat", "dog"], [3, 5, 8, 13]
 
 
-@pytest.fixture(scope="module", params=["onnx", "ncnn"])
-def folder(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     save_class_names(folder, NAMES, CATEGORY_IDS)
     cfg = small_config(MODEL__WEIGHTS=str(folder / "model.pth"), TEST__SCORE_THRESHOLD=0.0)
-    export_model(build_small_network(), cfg, SIZE, request.param, folder / request.param)
-    return folder / request.param
+    export_model(build_small_network(), cfg, SIZE, "ncnn", folder / "ncnn")
+    return folder / "ncnn"
 
 
 def test_images_are_drawn_with_the_names_of_the_exported_classes(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_core.masks.run_lengths import MaskError, compressed_text, read_runs
+from mobileinst_core.masks.run_lengths import compressed_text, read_runs
 
 
 def text_of(mask: np.ndarray) -> str:
@@ -79,23 +79,3 @@ def test_numbers_of_every_length():
         assert runs.areas.tolist() == [area] * 100
         assert runs.edges[0, 0] == lengths[0]
         assert runs.edges[-1, 0] == runs.edges[-1, 1] == 100 * pixels
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        *("ooooooooo0", "P", "0123", "\udc80"),
-        *([10, 20], [2**31 + 5, 5, 2**31 + 6], [2**40], [66, -3]),
-        *([60, None], [60, "x"], [[64]], [float("nan"), 64], [10**30]),
-        *([31.5, 32.5], ["32", "32"]),
-    ],
-)
-@pytest.mark.parametrize("place", [0, 2, 4])
-def test_the_damaged_code_is_named(code, place):
-    mask = np.eye(8, dtype=np.uint8)
-    good = text_of(mask) if isinstance(code, str) else run_lengths(mask)
-    codes = [good] * 4
-    codes.insert(place, code)
-    with pytest.raises(MaskError) as error:
-        read_runs(codes, [64] * 5)
-    assert error.value.index == place

@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -110,51 +108,10 @@ def test_a_reset_forgets_the_video(mode, rng):
     assert tracker.associate(kernels[::-1], scores_of(kernels)).tolist() == list(range(6))
 
 
-def drifting(
-    rng: np.random.Generator, length: int, count: int = 6
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernels and scores of a video; the queries change places and the scores go up and down."""
-    kernels = kernels_of(rng, count, 8)
-    video = []
-    for _ in range(length):
-        kernels = kernels + 0.4 * kernels_of(rng, count, 8)
-        video.append((kernels[rng.permutation(count)], rng.random((count, 3), np.float32) ** 3))
-    return video
-
-
 def same_state(state: dict, other: dict) -> bool:
     return state.keys() == other.keys() and all(
         np.array_equal(value, other[key]) for key, value in state.items()
     )
-
-
-@pytest.mark.parametrize("mode", TRACKING_MODES)
-@pytest.mark.parametrize("begin", [0, 1, 5])
-def test_the_state_goes_on_in_another_tracker(mode, begin, rng):
-    video = drifting(rng, 10)
-    tracker, other = build_tracker(mode), build_tracker(mode)
-    for kernels, scores in video[:begin]:
-        tracker.associate(kernels, scores)
-    state = tracker.state_dict()
-    kept = pickle.loads(pickle.dumps(state))
-    other.load_state_dict(kept)
-    for kernels, scores in video[begin:]:
-        expected = tracker.associate(kernels, scores)
-        assert np.array_equal(other.associate(kernels, scores), expected)
-        assert same_state(other.state_dict(), tracker.state_dict())
-    # What was handed out stays as it was.
-    assert same_state(state, kept)
-
-
-@pytest.mark.parametrize("mode", TRACKING_MODES)
-def test_the_state_does_not_grow(mode, rng):
-    tracker = build_tracker(mode)
-    sizes = set()
-    for _ in range(20):
-        tracker.associate(kernels_of(rng, 100, 128), rng.random((100, 40), np.float32))
-        sizes.add(len(pickle.dumps(tracker.state_dict())))
-    assert len(sizes) == 1
-    assert sizes.pop() < 55_000
 
 
 @pytest.mark.parametrize("mode", TRACKING_MODES)

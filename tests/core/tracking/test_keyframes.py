@@ -1,4 +1,3 @@
-import copy
 from itertools import chain
 
 import numpy as np
@@ -98,19 +97,6 @@ def test_a_reset_starts_a_new_video():
     for result, wanted in zip(results, expected, strict=True):
         assert np.array_equal(result.scores, wanted.scores)
         assert np.array_equal(result.mask_logits, wanted.mask_logits)
-
-
-def test_the_state_goes_on_in_another_runner():
-    network = scripted()
-    shuffled = network.permuted([torch.randperm(4) for _ in range(12)])
-    whole = runner_of(shuffled, clip_len=3)(video_of(12))
-    begin, end = runner_of(shuffled, clip_len=3), runner_of(shuffled, clip_len=3)
-    begin(video_of(5))
-    end.load_state_dict(copy.deepcopy(begin.state_dict()))
-    for result, expected in zip(end(video_of(12)[5:]), whole[5:], strict=True):
-        assert result.is_keyframe == expected.is_keyframe
-        assert np.array_equal(result.scores, expected.scores)
-        assert np.array_equal(result.mask_logits, expected.mask_logits)
 
 
 def test_no_frames_give_no_results():

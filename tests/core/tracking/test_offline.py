@@ -115,26 +115,6 @@ def test_a_track_is_absent_where_its_key_frame_doubts_it():
     assert not any(rle is None for rle in tracks[1])
 
 
-def test_a_frame_may_show_no_track_at_all():
-    network = scripted(length=3, queries=2)
-    network.scores[1] = 0.1
-    result = tracker_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
-    for track in result["pred_rles"]:
-        assert [rle is None for rle in track] == [False, True, False]
-
-
-def test_a_track_that_is_never_present_is_not_reported():
-    network = scripted(length=3, queries=2)
-    network.scores[:, 1] = 0.1
-    result = tracker_of(network, presence_threshold=0.3).predict(video_of(3), FRAME_SIZE)
-    assert result["pred_ids"] == [0]
-
-
-def test_at_most_so_many_tracks():
-    result = tracker_of(scripted(), max_detections=3).predict(video_of(6), FRAME_SIZE)
-    assert result["pred_ids"] == [0, 1, 2]
-
-
 def test_a_track_is_absent_where_many_others_have_better_scores():
     network = scripted(length=12, queries=5, classes=5)
     network.scores[2, 0] = 0.3  # behind three others, which end behind it
@@ -288,12 +268,3 @@ def test_a_video_of_gaps_only_is_refused():
     tracks.add(None)
     with pytest.raises(ValueError, match="no frames"):
         tracks.result(FRAME_SIZE, FRAME_SIZE)
-
-
-def test_frames_may_come_from_a_generator():
-    network = scripted()
-    expected = tracker_of(network, chunk=4).predict(video_of(6), FRAME_SIZE)
-    result = tracker_of(network, chunk=4).predict((x for x in video_of(6)), FRAME_SIZE)
-    assert result == expected
-    with pytest.raises(ValueError, match="no frames"):
-        tracker_of(network).predict(iter(()), FRAME_SIZE)

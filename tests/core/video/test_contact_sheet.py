@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-import pytest
 
 from mobileinst_core.video.contact_sheet import contact_sheet, main, sample_frames
 from mobileinst_core.video.writers import VideoWriter
@@ -22,8 +21,6 @@ def test_samples_are_spread_from_the_first_to_the_last_frame(tmp_path):
 
 def test_short_video_gives_all_its_frames(tmp_path):
     assert len(sample_frames(make_video(tmp_path / "a.mp4", 2), 5)) == 2
-    with pytest.raises(ValueError, match="count is 0"):
-        sample_frames(tmp_path / "a.mp4", 0)
 
 
 def test_cells_lie_where_they_should():
@@ -36,15 +33,6 @@ def test_cells_lie_where_they_should():
     assert (sheet[28:68, 4:44] == (255, 0, 0)).all()
     assert (sheet[28:68, 44:] == 255).all()
     assert (sheet[:4] == 255).all()
-
-
-def test_sheet_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one image"):
-        contact_sheet([])
-    with pytest.raises(ValueError, match="at least one image"):
-        contact_sheet([[]])
-    with pytest.raises(ValueError, match="cell_width 0"):
-        contact_sheet([[np.zeros((4, 4, 3), np.uint8)]], cell_width=0)
 
 
 def test_command_writes_one_row_per_video(tmp_path):

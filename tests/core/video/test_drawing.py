@@ -37,25 +37,13 @@ def frame():
     return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def test_no_instances_give_an_equal_but_separate_frame(frame):
-    empty = detections_of(np.zeros((0, HEIGHT, WIDTH), bool), ids=[], scores=[], classes=[])
-    drawn = TrackVisualizer().draw_instance_predictions(frame, empty)
-    assert np.array_equal(drawn, frame)
-    assert not np.shares_memory(drawn, frame)
-
-
-def test_input_is_not_modified(frame):
-    before = frame.copy()
-    detections = detections_of([disc(60, 60, 30)], ids=[3], scores=[0.9], classes=[0])
-    TrackVisualizer(["cat"]).draw_instance_predictions(frame, detections)
-    assert np.array_equal(frame, before)
-
-
 def test_pixels_outside_masks_stay_and_pixels_inside_change(frame):
     masks = np.stack([disc(40, 60, 25), disc(120, 70, 30), disc(0, 0, 20)])
+    before = frame.copy()
     drawn = TrackVisualizer(show_labels=False).draw_instance_predictions(
         frame, detections_of(masks, ids=[1, 2, 3])
     )
+    assert np.array_equal(frame, before)
     union = masks.any(axis=0)
     changed = (drawn != frame).any(axis=2)
     assert not changed[~union].any()
@@ -73,20 +61,13 @@ def test_labels_change_only_pixels_near_their_object(frame):
     assert abs(columns - 80).max() <= 50
 
 
-def test_interior_is_the_blend_of_frame_and_colour(frame):
+def test_the_interior_is_a_blend_and_the_edge_full_colour(frame):
     drawn = TrackVisualizer(alpha=0.25, show_labels=False).draw_instance_predictions(
         frame, detections_of([disc(80, 60, 30)], ids=[7])
     )
     expected = 0.75 * frame[60, 80] + 0.25 * np.array(instance_color(7))
     assert np.allclose(drawn[60, 80], expected, atol=1)
-
-
-def test_edge_of_a_mask_is_its_full_colour(frame):
-    drawn = TrackVisualizer(show_labels=False).draw_instance_predictions(
-        frame, detections_of([disc(80, 60, 30)], ids=[7])
-    )
-    assert tuple(drawn[60, 50]) == instance_color(7)
-    assert tuple(drawn[90, 80]) == instance_color(7)
+    assert tuple(drawn[60, 50]) == tuple(drawn[90, 80]) == instance_color(7)
 
 
 def test_colour_follows_the_identity_and_nothing_else():
@@ -129,9 +110,13 @@ def test_small_object_is_drawn_over_a_large_one():
     assert tuple(drawn[60, 50]) == instance_color(2)
 
 
-def test_object_without_a_pixel_leaves_no_trace(frame):
-    hidden = detections_of([np.zeros((HEIGHT, WIDTH))], ids=[1], scores=[0.9], classes=[0])
-    assert np.array_equal(TrackVisualizer(["cat"]).draw_instance_predictions(frame, hidden), frame)
+@pytest.mark.parametrize("count", [0, 1])
+def test_where_nothing_is_seen_the_frame_is_equal_but_separate(frame, count):
+    masks = np.zeros((count, HEIGHT, WIDTH), bool)
+    hidden = detections_of(masks, ids=[1] * count)
+    drawn = TrackVisualizer(["cat"]).draw_instance_predictions(frame, hidden)
+    assert np.array_equal(drawn, frame)
+    assert not np.shares_memory(drawn, frame)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +136,7 @@ def test_label_text(frame, monkeypatch, fields, text):
     assert written == [text]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (9, 14), (24, 1000), (720, 1280)])
+@pytest.mark.parametrize("size", [(1, 1), (9, 14), (24, 1000)])
 @pytest.mark.parametrize("corner", [(0, 0), (-1, -1)])
 def test_labels_fit_frames_of_any_size(size, corner):
     frame = np.full((*size, 3), 90, np.uint8)
@@ -172,18 +157,6 @@ def test_a_mark_stands_in_the_corner_and_nowhere_else(frame, monkeypatch):
     assert len(rows) > 0
     assert rows.max() < 20
     assert columns.max() < 100
-
-
-def test_labels_of_objects_in_one_place_do_not_cover_each_other():
-    frame = np.zeros((360, 640, 3), np.uint8)
-    mask = disc(320, 180, 60, 360, 640)
-    detections = detections_of([mask, mask], ids=[1, 2], classes=[0, 0])
-    drawn = TrackVisualizer(["person"], alpha=0.0).draw_instance_predictions(frame, detections)
-    first, second = ((drawn == instance_color(identity)).all(axis=2) for identity in (1, 2))
-    rows = [np.nonzero(plate.sum(axis=1) > 30)[0] for plate in (first, second)]
-    assert len(rows[0]) >= 5
-    assert len(rows[1]) >= 5
-    assert not set(rows[0]) & set(rows[1])
 
 
 def test_labels_of_many_objects_of_one_size_are_all_there():
@@ -235,16 +208,6 @@ def test_labels_stay_inside_the_image(x, y):
     inner = tight_box(draw_one(disc(320, 180, 0, 360, 640)).any(axis=2))
     assert x1 - x0 == inner[2] - inner[0]
     assert abs((y1 - y0) - (inner[3] - inner[1])) <= 2
-
-
-def test_frame_that_is_a_view_is_accepted(frame):
-    detections = detections_of([disc(80, 60, 20)], ids=[1])
-    visualizer = TrackVisualizer(show_labels=False)
-    rgb = np.ascontiguousarray(frame[..., ::-1])
-    assert np.array_equal(
-        visualizer.draw_instance_predictions(rgb[..., ::-1], detections),
-        visualizer.draw_instance_predictions(frame, detections),
-    )
 
 
 def test_wrong_sizes_and_types_are_refused(frame):

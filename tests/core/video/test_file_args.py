@@ -44,11 +44,6 @@ def test_inputs_that_match_nothing_are_named(text):
         expand_inputs([text])
 
 
-def test_video_among_images_is_redirected():
-    with pytest.raises(VideoIOError, match="--video-input"):
-        expand_inputs(["v.mp4"])
-
-
 def test_one_image_can_have_a_name_of_its_own():
     assert names(image_targets([Path("a.jpg")], "new/b.png", overwrite=False)) == ["new/b.png"]
 
@@ -70,7 +65,6 @@ def test_equal_names_from_two_folders_stay_apart():
     ("output", "reason"),
     [
         ("out.jpg", "one file for 2 images"),
-        ("out.mp4", "images are written to a folder"),
         ("out.txt", "images are written to a folder"),
         ("a.jpg/", "cannot write"),
     ],
@@ -101,12 +95,6 @@ def test_outputs_do_not_replace_each_other():
         check_targets(0, {"--output": Path("o"), "--save-masks": Path("pics/../o")})
 
 
-def test_existing_outputs_need_overwrite():
-    with pytest.raises(VideoIOError, match="--overwrite"):
-        image_targets([Path("a.jpg")], "pics/p1.png", overwrite=False)
-    assert image_targets([Path("a.jpg")], "pics/p1.png", overwrite=True) == [Path("pics/p1.png")]
-
-
 def test_video_goes_to_a_file_or_into_a_folder():
     assert video_target("v", "b.avi") == Path("b.avi")
     assert video_target("v", "out") == Path("out/v.mp4")
@@ -117,9 +105,6 @@ def test_video_goes_to_a_file_or_into_a_folder():
 @pytest.mark.parametrize("text", ["v.mp4", "pics", "rtsp://host/a?b=*", "gone.mp4", "gone*.mp4"])
 def test_one_video_folder_or_address_stays_as_it_is(text):
     assert video_source([text]) == text
-
-
-def test_a_glob_may_name_a_video():
     assert video_source(["?.mp4"]) == "v.mp4"
 
 

@@ -61,18 +61,6 @@ def test_errors_come_after_the_last_item():
         next(items)
 
 
-def test_closing_ends_the_thread():
-    def camera():
-        while True:
-            yield 0
-
-    before = threading.active_count()
-    items = AheadIterator(camera(), capacity=1, drop=True)
-    next(items)
-    assert items.close()
-    assert threading.active_count() == before
-
-
 def test_an_iterator_that_hangs_does_not_hang_the_program():
     release = threading.Event()
 

@@ -34,10 +34,6 @@ def test_reader_yields_the_frames_of_a_folder_in_natural_order(tmp_path):
     assert [int(frame[0, 0, 0]) for frame in reader] == [1, 9, 10, 100]
 
 
-def test_reader_rate_can_be_set(tmp_path):
-    assert VideoReader(write_plain(tmp_path / "a.mp4", grey_frames(2)), fps=5).fps == 5
-
-
 def test_reader_of_a_camera(monkeypatch):
     camera = FakeCapture(frames=grey_frames(3))
     monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 2 else None)
@@ -96,12 +92,8 @@ def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged
     assert read == [(i, str(i), 10 + 8 * i) for i in range(4) if i not in damaged]
     assert (reader.position, reader.num_damaged) == (4, len(damaged))
     assert all(f"{i}.png" in caplog.text for i in damaged)
-
-
-def test_images_that_are_all_damaged_are_an_error(tmp_path):
-    (tmp_path / "0.png").write_bytes(b"no image")
     with pytest.raises(VideoIOError, match="no frame of"):
-        VideoReader(tmp_path)
+        VideoReader([tmp_path / f"{i}.png" for i in damaged])
 
 
 def test_frames_behind_a_damaged_part_of_a_file_are_read(tmp_path):
@@ -144,32 +136,18 @@ def test_a_part_of_the_frames_can_be_selected(tmp_path, folder, start, end, stri
     assert reader.position == len(expected)
 
 
-def test_a_start_behind_the_end_is_an_error(tmp_path):
-    path = write_plain(tmp_path / "a.mp4", grey_frames(4))
-    with pytest.raises(VideoIOError, match=r"no frame 4 to start at: .* has 4 frames"):
-        VideoReader(path, start=4)
-
-
 def test_image_files_are_a_video_named_after_their_folder(tmp_path):
-    folder = tmp_path / "my clip"
-    paths = []
-    for i in (3, 1):
-        paths.append(folder / f"x{i}.png")
-        folder.mkdir(exist_ok=True)
-        cv2.imwrite(str(paths[-1]), np.full((8, 12, 3), i, np.uint8))
-    reader = VideoReader(paths)
+    paths = [tmp_path / "my clip" / "x3.png", tmp_path / "my clip" / "x1.png"]
+    paths.append(tmp_path / "other" / "x3.png")
+    for value, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 12, 3), value, np.uint8))
+    reader = VideoReader(paths[:2])
     assert (reader.name, reader.num_frames) == ("my_clip", 2)
     found = [(frame.name, int(frame.pixels[0, 0, 0])) for frame in reader.frames()]
-    assert found == [("x3", 3), ("x1", 1)]
-
-
-def test_frames_with_equal_names_are_numbered(tmp_path):
-    paths = [tmp_path / name / "f.png" for name in ("a", "b")]
-    for path in paths:
-        path.parent.mkdir()
-        cv2.imwrite(str(path), np.zeros((8, 12, 3), np.uint8))
-    reader = VideoReader(paths)
-    assert [frame.name for frame in reader.frames()] == ["000000", "000001"]
+    assert found == [("x3", 0), ("x1", 1)]
+    # Of equal names, numbers.
+    assert [x.name for x in VideoReader(paths[::2]).frames()] == ["000000", "000001"]
 
 
 def test_frames_of_another_size_are_fitted_into_the_first(tmp_path, caplog):

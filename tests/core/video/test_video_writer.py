@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from small_videos import SIZE, duration_of, grey_frames, read_by_opencv, times_of, write_plain
+from small_videos import SIZE, duration_of, grey_frames, read_by_opencv, times_of
 
 from mobileinst_core.video import writers
 from mobileinst_core.video.images import DiskFullError, VideoIOError
@@ -129,48 +129,18 @@ def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     assert all(abs(int(frame[-1, -1, 0]) - int(frame[20, 20, 0])) < 6 for frame in reader)
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        np.zeros((48, 65, 3), np.uint8),
-        np.zeros((48, 64), np.uint8),
-        np.zeros((48, 64, 3), np.float32),
-    ],
-)
-def test_frame_of_another_size_or_type_is_an_error(tmp_path, frame):
+def test_frame_of_another_size_or_type_is_an_error(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE) as writer:
         writer.write(grey_frames(1)[0])
-        with pytest.raises(VideoIOError, match="frame 1 of"):
-            writer.write(frame)
-
-
-def test_interrupt_leaves_a_file_that_plays(tmp_path):
-    path = tmp_path / "a.mp4"
-
-    def interrupted():
-        with VideoWriter(path, fps=10, size=SIZE) as writer:
-            for frame in grey_frames(5):
-                writer.write(frame)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert len(list(VideoReader(path))) == 5
+        for shape, dtype in (((48, 65, 3), np.uint8), ((48, 64), np.uint8), ((48, 64, 3), float)):
+            with pytest.raises(VideoIOError, match="frame 1 of"):
+                writer.write(np.zeros(shape, dtype))
 
 
 def test_nothing_written_leaves_no_file(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE):
         pass
     assert not (tmp_path / "a.mp4").exists()
-
-
-def test_frames_lost_on_the_way_are_an_error(tmp_path):
-    writer = VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
-    for frame in grey_frames(3):
-        writer.write(frame)
-    writer.num_frames += 2
-    with pytest.raises(VideoIOError, match=r"5 frames .* 3 of"):
-        writer.close()
 
 
 def test_file_that_vanished_is_an_error(tmp_path):
@@ -180,24 +150,6 @@ def test_file_that_vanished_is_an_error(tmp_path):
     os.remove(tmp_path / "a.mp4")
     with pytest.raises(VideoIOError, match=r"cannot finish .*a\.mp4: No such file"):
         writer.close()
-
-
-def test_closing_twice_is_fine(tmp_path):
-    writer = VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)
-    writer.write(grey_frames(1)[0])
-    writer.close()
-    writer.close()
-
-
-def test_existing_file_is_kept_unless_told(tmp_path):
-    path = write_plain(tmp_path / "a.mp4", grey_frames(4))
-    before = path.read_bytes()
-    with pytest.raises(VideoIOError, match="--overwrite"):
-        VideoWriter(path, fps=10, size=SIZE)
-    assert path.read_bytes() == before
-    with VideoWriter(path, fps=10, size=SIZE, overwrite=True) as writer:
-        writer.write(grey_frames(1)[0])
-    assert len(list(VideoReader(path))) == 1
 
 
 def test_outputs_that_cannot_be_written_are_explained(tmp_path):
@@ -214,10 +166,3 @@ def test_outputs_that_cannot_be_written_are_explained(tmp_path):
     ):
         with pytest.raises(VideoIOError, match=reason):
             VideoWriter(path, fps=10, size=SIZE, codec=codec)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_folder_without_permission_is_explained(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(VideoIOError, match="Permission denied"):
-        VideoWriter(tmp_path / "a.mp4", fps=10, size=SIZE)

@@ -113,14 +113,6 @@ def test_out_writes_the_file_instead(run, gt, results, tmp_path):
     assert json.loads(out.read_text())["AP"] == pytest.approx(100)
 
 
-def test_uncompressed_and_polygon_predictions_are_read(run, gt, results):
-    rows = [0, 0, WIDTH, 0, WIDTH, 4, 0, 4]
-    counts = [0, *[2, 4] * WIDTH]
-    results[0]["segmentations"][2] = [rows]
-    results[0]["segmentations"][0] = {"size": [HEIGHT, WIDTH], "counts": counts}
-    assert run(gt, results)["AP"] == pytest.approx(100)
-
-
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -164,13 +156,10 @@ BAD_RESULTS = [
     ([0, "category_id"], "cat", "video 4.*has category_id 'cat', which is not in"),
     ([0, "score"], KeyError, "'score' must be a finite number"),
     ([0, "score"], float("nan"), "'score' must be a finite number"),
-    ([0, "score"], float("inf"), "'score' must be a finite number"),
-    ([0, "score"], "0.5", "'score' must be a finite number"),
     ([0, "score"], True, "'score' must be a finite number"),
     ([0, "score"], 10**400, "'score' must be a finite number"),
     ([0, "segmentations"], KeyError, "entry number 0 .*has no 'segmentations'"),
     ([0, "segmentations"], [None] * 2, "video 4.*3 frames but 'segmentations' has 2 entries"),
-    ([0, "segmentations"], [None] * 4, "video 4.*3 frames but 'segmentations' has 4 entries"),
     ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
     ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
     ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed RLE"),
@@ -215,30 +204,16 @@ def test_unreadable_files_are_named(status, gt, results, tmp_path, fails):
     )
 
 
-@pytest.fixture
-def run_process(gt, results, tmp_path):
-    """Run the real command on the contents."""
-
-    def command(*python) -> subprocess.CompletedProcess:
-        arguments = []
-        for name, content in (("gt", gt), ("results", results)):
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
-            arguments += [f"--{name}", str(tmp_path / f"{name}.json")]
-        return subprocess.run(
-            [sys.executable, *python, *arguments],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return command
-
-
 @pytest.mark.parametrize("module", COMMANDS)
-def test_exit_status_and_message_of_the_real_command(run_process, results, module):
+def test_exit_status_and_message_of_the_real_command(gt, results, tmp_path, module):
     results[0]["segmentations"].pop()
-    run = run_process("-m", module)
+    arguments = []
+    for name, content in (("gt", gt), ("results", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        arguments += [f"--{name}", str(tmp_path / f"{name}.json")]
+    run = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert run.returncode != 0
     assert run.stdout == ""
     assert "the video has 3 frames but 'segmentations' has 2 entries" in run.stderr
@@ -247,17 +222,10 @@ def test_exit_status_and_message_of_the_real_command(run_process, results, modul
     assert "found in sys.modules" not in run.stderr
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_the_command_imports_neither_detectron2_nor_pytorch(run_process, module):
-    run = run_process("-X", "importtime", "-m", module)
-    assert json.loads(run.stdout)["AP"] == pytest.approx(100)
-    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert "mobileinst_core.ytvis.metric" in imported
-    assert not {"torch", "detectron2", "mobileinst_d2.modeling"} & imported
-
-
 @pytest.mark.parametrize("annotations", ["absent", None, []])
 def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_path, annotations):
+    assert run(gt, results, "--zip", str(tmp_path / "a.zip"))["AP"] == pytest.approx(100)
+    assert zipfile.is_zipfile(tmp_path / "a.zip")
     gt["annotations"] = annotations
     if annotations == "absent":
         del gt["annotations"]
@@ -278,11 +246,6 @@ def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_pa
         }
     ]
     assert " " not in text
-
-
-def test_an_archive_beside_the_metrics(run, gt, results, tmp_path):
-    assert run(gt, results, "--zip", str(tmp_path / "a.zip"))["AP"] == pytest.approx(100)
-    assert zipfile.is_zipfile(tmp_path / "a.zip")
 
 
 def test_bad_results_make_no_archive(status, gt, results, tmp_path, fails):

@@ -119,7 +119,7 @@ def random_case(seed) -> tuple[dict, list]:
     return dataset(videos, annotations, categories), [results[index] for index in order]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_random_tracks(assert_same, seed):
     assert_same(*random_case(seed))
 
@@ -257,34 +257,3 @@ def test_predictions_of_a_category_without_annotations_do_no_harm(assert_same):
     gt = dataset([(1, 10, 10, 1)], [track([square])], categories=(1, 2))
     results = [track([square], score=0.2), track([square], category=2, score=0.9)]
     assert assert_same(gt, results)["AP"] == pytest.approx(100)
-
-
-def test_no_prediction_at_all_scores_zero(assert_same):
-    square = box((10, 10), 0, 0, 5, 5)
-    gt = dataset([(1, 10, 10, 1)], [track([square])], categories=(1, 2))
-    summary = assert_same(gt, [])
-    assert summary["AP"] == summary["AR100"] == summary["APs"] == 0
-    assert math.isnan(summary["APl"])
-
-
-def test_encodings_of_the_annotations_give_the_same_metrics(assert_same):
-    size = (10, 20)
-    masks = [box(size, 2, 3, 8, 12), None, box(size, 0, 0, 1, 20)]
-
-    def polygons(mask):
-        rows, columns = np.nonzero(mask)
-        top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
-        middle = (left + right) // 2
-        return [
-            [int(x) for x in (a, top, b, top, b, bottom, a, bottom)]
-            for a, b in ((left, middle), (middle, right))
-        ]
-
-    predicted = [track([masks[0], None, box(size, 0, 0, 1, 9)], score=0.5)]
-    summaries = [
-        assert_same(dataset([(1, 10, 20, 3)], [track(masks, encode=encode)]), predicted)
-        for encode in (compressed, uncompressed, polygons)
-    ]
-    assert summaries[0] == pytest.approx(summaries[1], nan_ok=True)
-    assert summaries[0] == pytest.approx(summaries[2], nan_ok=True)
-    assert 0 < summaries[0]["AP"] < 100

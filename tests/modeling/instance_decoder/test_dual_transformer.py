@@ -104,14 +104,6 @@ def test_the_decoder_equals_its_description(layers, pool):
     torch.testing.assert_close(out.kernels, model.kernel_head(queries), **close)
 
 
-def test_shapes_of_the_predictions():
-    out = decoder()(*memory())
-    assert out.class_logits.shape == (2, QUERIES, CLASSES)
-    assert out.objectness_logits.shape == (2, QUERIES)
-    assert out.kernels.shape == (2, QUERIES, 8)
-    assert out.queries.shape == out.passing_queries.shape == (2, QUERIES, DIM)
-
-
 def test_queries_passed_within_a_frame_change_nothing():
     model = decoder()
     features = memory()
@@ -141,32 +133,6 @@ def test_passing_needs_two_layers():
         model.decode_passed(passed, *features)
 
 
-def test_local_tokens_come_from_the_mask_feature():
-    model = decoder()
-    mask_output, x_global = memory()
-    before = model(mask_output, x_global).queries
-    for name in ("x_mask", "fused"):
-        changed = mask_output._replace(**{name: getattr(mask_output, name) + 1})
-        same = torch.allclose(model(changed, x_global).queries, before)
-        assert same == (name == "fused")
-
-
-@pytest.mark.parametrize(
-    ("layers", "has_projection"), [(("local", "local"), False), (("global", "local"), True)]
-)
-def test_only_a_global_layer_projects_the_global_feature(layers, has_projection):
-    assert (decoder(layers=layers).global_projection is not None) == has_projection
-
-
-def test_a_decoder_without_feed_forward_network_and_with_a_kernel_mlp():
-    model = decoder(ffn_dim=0, kernel_mlp_layers=3, kernel_dim=DIM)
-    assert model.ffn is None
-    widths = [(m.in_features, m.out_features) for m in model.kernel_head if hasattr(m, "weight")]
-    assert widths == [(DIM, DIM)] * 3
-    assert not isinstance(model.kernel_head[-1], nn.ReLU)
-    assert model(*memory()).kernels.shape == (2, QUERIES, DIM)
-
-
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_classes_start_at_the_prior_probability(prior):
     bias = new_decoder(prior_prob=prior).class_head.bias
@@ -185,16 +151,6 @@ def test_heads_start_at_one_scale_for_every_width(width, kernel_dim, layers):
     assert mask_logits.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.3)
     class_logits = model.class_head(queries)
     assert class_logits.sub(model.class_head.bias).std().item() == pytest.approx(0.58, rel=0.3)
-
-
-def test_queries_attend_to_each_other_in_no_order():
-    model = decoder()
-    features = memory()
-    before = model(*features).kernels
-    order = torch.randperm(QUERIES)
-    for embedding in (model.queries, model.query_position):
-        embedding.weight.data = embedding.weight.data[order]
-    torch.testing.assert_close(model(*features).kernels, before[:, order], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
-from pyramid_features import SHAPES, Scale, constant_features, random_features, small_decoder
+from pyramid_features import Scale, constant_features, random_features, small_decoder
 from torch import nn
 
 from mobileinst_d2.modeling.mask_decoder import SemanticEnhancedMaskDecoder
@@ -100,13 +99,6 @@ def test_enhancers_stand_where_they_are_asked_for(places):
     assert torch.equal(before, after) == (not places)
 
 
-def test_the_global_feature_may_have_its_own_width():
-    shapes = SHAPES | {"x6": ShapeSpec(channels=33, stride=64)}
-    model = SemanticEnhancedMaskDecoder(shapes, hidden_dim=12, kernel_dim=12).eval()
-    features = random_features(64, 64) | {"x6": torch.randn(2, 33, 1, 1)}
-    assert model(features).x_mask.shape == (2, 12, 8, 8)
-
-
 def test_a_kernel_as_wide_as_the_mask_feature_reads_it_directly():
     out = decoder(kernel_dim=12).eval()(random_features(64, 64))
     assert out.mask_features is out.x_mask
@@ -146,14 +138,6 @@ def test_3x3_convolutions_are_separable_at_the_named_strides(strides, separable)
 def test_a_stride_without_a_level_is_named():
     with pytest.raises(ValueError, match=r"separable_strides is 4, choose one of \[8, 16, 32\]"):
         decoder(separable_strides=(8, 4))
-
-
-def test_laterals_have_a_bias_and_pyramid_convolutions_a_normalisation_by_default():
-    pyramid = SemanticEnhancedMaskDecoder(SHAPES, hidden_dim=12).pyramid
-    assert all(m.conv.bias is not None and m.norm is None for m in pyramid.laterals)
-    for conv in (*pyramid.top_down.convs, *pyramid.bottom_up.convs, pyramid.fusion):
-        assert conv.conv.bias is None
-        assert conv.norm is not None
 
 
 def test_missing_features_are_named():

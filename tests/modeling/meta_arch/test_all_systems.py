@@ -111,3 +111,6 @@ def test_images_of_any_size_are_trained_on_and_predicted(build, size):
     with torch.no_grad():
         (result,) = model.eval()([{"image": record["image"], "height": 31, "width": 17}])
     assert result["instances"].image_size == (31, 17)
+    boxes = result["instances"].pred_boxes.tensor
+    # FastInst's public code gives boxes of zeros.
+    assert ((boxes[:, 2:] - boxes[:, :2]) > 0).all()

@@ -2,13 +2,10 @@ import copy
 
 import pytest
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Boxes
 from model_inputs import clip_input
-from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
+from tiny_models import build_lively_model, build_tiny_model, noise_image
 from torch import nn
-
-from mobileinst_d2.modeling import MobileInst
 
 
 def predict(model: nn.Module, *inputs: dict):
@@ -61,16 +58,6 @@ def test_no_detections_are_an_empty_result():
     assert result.pred_classes.dtype == torch.int64
 
 
-def test_masks_that_lie_in_the_padding_are_left_out(lively_model):
-    mask_logits = torch.full((1, 3, 16, 16), -9.0)
-    mask_logits[0, 0, :, 10:] = 9.0  # right of pixel 80
-    mask_logits[0, 1, :, :5] = 9.0
-    outputs = {"scores": torch.full((1, 3, 4), 0.5), "mask_logits": mask_logits}
-    (result,) = lively_model.inference(outputs, [((128, 70), (128, 70))])
-    assert len(result) == 1
-    assert result.pred_masks[0, :, :36].all()
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("part", ["class_head", "objectness_head", "kernel_head"])
 def test_a_diverged_network_does_not_crash(part, bad):
@@ -93,33 +80,11 @@ def test_images_of_a_batch_do_not_see_each_other(lively_model):
     # Guaranteed: an image sees its own pixels and the padded size, nothing of its neighbours.
     # Not guaranteed: the same result for another padded size, as the transformer attends to the
     # padding too.
-    image, other = {"image": noise_image(70, 100)}, {"image": noise_image(120, 90, seed=1)}
-    third = {"image": noise_image(120, 90, seed=2)}
-    with_other, _ = predict(lively_model, image, other)
-    _, with_third = predict(lively_model, third, image)
-    assert len(with_other) == len(with_third)
-    torch.testing.assert_close(with_other.scores, with_third.scores, atol=1e-5, rtol=1e-4)
-    differing = (with_other.pred_masks != with_third.pred_masks).float().mean()
-    assert differing < 1e-3
-
-
-def test_an_image_that_fills_the_batch_is_predicted_as_if_alone(lively_model):
-    large, small = {"image": noise_image(128, 128)}, {"image": noise_image(50, 70, seed=1)}
-    (alone,) = predict(lively_model, large)
-    together, _ = predict(lively_model, large, small)
-    torch.testing.assert_close(together.scores, alone.scores, atol=1e-5, rtol=1e-4)
-    assert (together.pred_masks != alone.pred_masks).float().mean() < 1e-3
-
-
-def test_convolutional_features_away_from_the_padding_do_not_depend_on_it(lively_model):
-    image = noise_image(128, 128)
-    tokens = []
-    for width in (128, 192):
-        filler = noise_image(128, width, seed=1)
-        batch = lively_model.preprocess_image([{"image": image}, {"image": filler}]).tensor
-        with torch.no_grad():
-            tokens.append(lively_model.backbone.tpm(batch[:1])[0])  # stride 4
-    torch.testing.assert_close(tokens[0][..., :24], tokens[1][..., :24])
+    image, other = {"image": noise_image(128, 128)}, {"image": noise_image(120, 90, seed=1)}
+    (alone,) = predict(lively_model, image)
+    for found in (predict(lively_model, image, other)[0], predict(lively_model, other, image)[1]):
+        torch.testing.assert_close(found.scores, alone.scores, atol=1e-5, rtol=1e-4)
+        assert (found.pred_masks != alone.pred_masks).float().mean() < 1e-3
 
 
 def test_prediction_changes_nothing_in_the_model():
@@ -218,15 +183,6 @@ def test_mean_and_deviation_of_the_pixels_can_be_chosen():
     assert batch[0, :, 0, 0].tolist() == pytest.approx([2.0, 3.8, 9.0])
 
 
-def test_equal_seeds_build_equal_models():
-    first, second = build_tiny_model(seed=3), build_tiny_model(seed=3)
-    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
-    other = build_tiny_model(seed=4)
-    assert not torch.equal(
-        first.instance_decoder.queries.weight, other.instance_decoder.queries.weight
-    )
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -256,8 +212,3 @@ def test_the_device_follows_the_model():
     model = build_tiny_model()
     assert model.device == torch.device("cpu")
     assert model.to("meta").device == torch.device("meta")
-
-
-def test_detectron2_builds_it_by_name():
-    assert META_ARCH_REGISTRY.get("MobileInst") is MobileInst
-    assert isinstance(build_model(tiny_config()), MobileInst)

@@ -47,12 +47,6 @@ def test_clips_train_every_parameter(batch):
     check_training_step(build_tiny_model(), batch(), CLIP_LOSSES)
 
 
-@pytest.mark.parametrize("match", ["shared", "identity", "own"])
-def test_every_way_of_passing_trains(match):
-    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING=match)
-    check_training_step(model, [clip_input([[A, None, C], [None, B, A]])], CLIP_LOSSES)
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -204,15 +204,6 @@ def test_sizes_must_agree(convert, write_frames, write_mask):
         convert()
 
 
-def test_images_are_turned_as_the_loader_turns_them(convert, write_frames, write_mask):
-    root = write_frames("v", ["0.jpg"])
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    Image.new("RGB", SIZE).save(root / "v/0.jpg", exif=exif)
-    write_mask("v", "0", id_map(n1=(2, 2)))
-    assert convert()["videos"][0]["width"] == 16
-
-
 def test_damaged_files_are_named(convert, write_frames, write_mask, tmp_path):
     root = write_frames("v", ["0.jpg"])
     path = write_mask("v", "0", id_map(n1=(2, 2)))
