@@ -1,11 +1,9 @@
 import sys
 
-import cv2
 import latency_models
-import numpy as np
 import pytest
 import torch
-from latency_live import measure_live_stages, time_stages
+from latency_live import measure_live_stages
 from latency_models import (
     PARTS,
     ConfigCandidate,
@@ -18,22 +16,13 @@ from latency_work import (
     PreparedGraph,
     count_candidate,
     prepare_candidate,
-    prepare_graph,
     time_graph,
 )
 from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_tiny_model, tiny_config
-from torch import nn
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.export import ExportError, export_model
-
-
-class Choosing(nn.Module):
-    """Python decides on values, which only tracing takes."""
-
-    def forward(self, x):
-        return (x * 2 if x.sum() > 0 else x,)
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +75,6 @@ def test_the_parts_make_up_the_whole(tiny):
     assert min(macs.values()) > 0
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_what_the_new_exporter_of_onnx_refuses_goes_through_the_old_one(tmp_path):
-    pytest.importorskip("onnxruntime")
-    prepared = prepare_graph(Choosing().eval(), (torch.rand(1, 3),), "onnx", tmp_path)
-    assert "older ONNX exporter" in prepared.note
-    assert time_graph(prepared, "onnx", 1, 1).difference == 0.0
-
-
 def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
     candidate = ExportedCandidate("small", exported)
     prepared = prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
@@ -118,21 +99,6 @@ def test_live_tracking_divides_into_stages(exported):
     assert stages.instances > 10
 
 
-def test_live_tracking_takes_videos(exported, tmp_path):
-    for number in range(2):  # fewer frames than are tracked
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((96, 128, 3), 60, np.uint8))
-    stages = measure_live_stages(exported, 1, str(tmp_path), frames=2, warm_up=1)
-    assert stages.network > 0
-    assert stages.instances <= 20
-
-
-def test_post_processing_and_association_are_timed():
-    times = time_stages((64, 128), 1, 2)
-    assert [name for name in times if name.startswith("post-processing, ")]
-    assert [name for name in times if name.startswith("tracking")]
-    assert all(len(timing.cpu) == 2 for timing in times.values())
-
-
 def test_a_package_that_is_missing_is_named_with_its_licence(monkeypatch):
     monkeypatch.setattr(latency_models.importlib.util, "find_spec", lambda name: None)
     candidate = PackageCandidate("yolo11n-seg")
@@ -146,13 +112,3 @@ def test_a_package_model_that_does_not_exist_is_refused():
     PackageCandidate("maskrcnn_resnet50_fpn").check()
     with pytest.raises(ConfigError, match=r"no package model resnet50: .*yolo26n-seg.*mask"):
         PackageCandidate("resnet50").check()
-
-
-def test_a_model_of_torchvision_takes_the_same_input():
-    built = PackageCandidate("maskrcnn_resnet50_fpn").build((64, 128), "pytorch")
-    assert built.inputs[0].shape == (1, 3, 64, 128)
-    with torch.no_grad():
-        boxes, labels, scores, masks = built.module(*built.inputs)
-    assert len(boxes) == len(labels) == len(scores)
-    assert masks.shape == (len(boxes), 1, 64, 128)
-    assert "random weights" in built.note

@@ -91,27 +91,6 @@ def test_runs_are_done_once_and_reported(commands, runs, tmp_path, capsys):
     assert len(commands) == 4
 
 
-def test_the_best_evaluation_on_the_way_is_told(commands, runs, tmp_path):
-    output = tmp_path / "out"
-    arguments = ["--runs", str(runs), "--output", str(output)]
-    learning.main(arguments)
-    results = output / "first" / "seed1" / "inference" / "average_precision.json"
-    results.write_text(results.read_text().replace("100.0", "40.0"))
-    learning.main([*arguments, "--report"])
-    first, _, third = json.loads((output / "learning.json").read_text())
-    assert (first["AP"], first["best AP"]) == ([40.0, 100.0], [100.0, 100.0])
-    assert third["best AP"] == third["AP"]
-
-
-def test_a_report_of_nothing_and_an_unknown_run(runs, tmp_path, capsys):
-    arguments = ["--runs", str(runs), "--output", str(tmp_path)]
-    with pytest.raises(SystemExit, match="nothing is done yet"):
-        learning.main([*arguments, "--report"])
-    with pytest.raises(SystemExit):
-        learning.main([*arguments, "--only", "third"])
-    assert "third not in" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

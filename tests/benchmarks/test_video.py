@@ -51,17 +51,6 @@ def test_every_part_is_measured(command, tmp_path, capsys):
         assert line in out
 
 
-@pytest.mark.usefixtures("here")
-def test_a_part_can_be_left_out(command, capsys, tmp_path):
-    file = tmp_path / "video.json"
-    command += ["--frames", "0", "--steps", "0", "--pairs", "1", "--json", str(file)]
-    assert video.main([*command, *RANDOM]) == 0
-    assert {"whole_video", "live"}.isdisjoint(json.loads(file.read_text(encoding="utf-8")))
-    out = capsys.readouterr().out
-    assert "| whole video" not in out
-    assert "| reuse frame" in out
-
-
 def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
     rows = video.frames_table(FrameCost(0.3, 0.1), FrameCost(0.2, 0.1))
     assert rows == [
@@ -88,9 +77,3 @@ def test_what_cannot_be_measured_is_known_at_once(
     (tmp_path / "FILE").touch()
     monkeypatch.setattr(video, "in_new_process", None)  # nothing is measured
     fails(message, video.main, [*command, *change])
-
-
-@pytest.mark.usefixtures("here")
-def test_an_option_that_does_not_exist_is_named(command, fails):
-    options = [*command, *RANDOM, "TEST.TRACKING.MODE", "nonsense"]
-    fails("error: mode is 'nonsense', choose one of", video.main, options)

@@ -1,5 +1,8 @@
 """What of a graph becomes integers: additions of feature maps do, those of queries do not."""
 
+import copy
+import shutil
+
 import numpy as np
 import onnx
 import pytest
@@ -43,9 +46,18 @@ def block():
     return Block().eval()
 
 
+@pytest.fixture(scope="module")
+def exported(block, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("block")
+    return folder, export_module("onnx", block, IMAGES[0], folder / "net.onnx")
+
+
 @pytest.fixture
-def graph(block, tmp_path):
-    return export_module("onnx", block, IMAGES[0], tmp_path / "net.onnx")
+def graph(exported, tmp_path):
+    """The graph in a file that may be changed."""
+    folder, graph = exported
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return copy.deepcopy(graph)
 
 
 def quantised(tmp_path, graph, float_weights):

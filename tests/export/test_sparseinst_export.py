@@ -15,11 +15,9 @@ SIZE = (96, 160)
 
 
 @pytest.mark.parametrize(
-    ("activation", "backbone"),
-    [("sigmoid", {}), ("softmax", FEW_LAYERS)],
-    ids=["sigmoid", "softmax"],
+    ("runtime", "activation", "backbone"),
+    [("onnx", "softmax", FEW_LAYERS), ("ncnn", "sigmoid", {})],
 )
-@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
 def test_an_exported_model_gives_what_pytorch_gives(tmp_path, runtime, activation, backbone):
     options = {
         **backbone,

@@ -23,9 +23,17 @@ class Features(nn.Module):
         return tuple(self.backbone(image).values())
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv4_conv_small", "repvit_m0_9"])
-@pytest.mark.parametrize(("runtime", "file"), [("onnx", "x.onnx"), ("ncnn", "x.ncnn.param")])
-def test_features_equal_pytorchs(tmp_path, runtime, file, name):
+# MobileNetV4 goes through ncnn in test_verify.py.
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("repvit_m0_9", "x.onnx"),
+        ("repvit_m0_9", "x.ncnn.param"),
+        ("mobilenetv2_100", "x.ncnn.param"),
+    ],
+)
+def test_features_equal_pytorchs(tmp_path, name, file):
+    runtime = file.split(".")[1]
     backbone = randomise(TimmBackbone(name=name)).eval()
     merged = copy.deepcopy(backbone)
     merged.reparameterize()

@@ -43,23 +43,25 @@ def probe_with(bare_python, tmp_path, monkeypatch):
     return run
 
 
-def test_nothing_there(probe_with):
-    environment = probe_with({"other.py": ""})
-    assert environment.errors == {"torch": "ModuleNotFoundError: No module named 'torch'"}
-    assert environment.path is None
+TORCH = {"torch.py": WORKING_TORCH["torch.py"]}
+NO_NMS = "class ops:\n    @staticmethod\n    def nms(*_):\n        raise RuntimeError('no nms')\n"
+NOISE = "import sys\nprint('noise', end='')\nsys.stdout.flush()\n"
 
 
-def test_torch_without_torchvision(probe_with):
-    environment = probe_with({"torch.py": WORKING_TORCH["torch.py"]})
-    assert list(environment.errors) == ["torchvision"]
-
-
-def test_torchvision_whose_operators_do_not_run(probe_with):
-    broken = (
-        "class ops:\n    @staticmethod\n    def nms(*_):\n        raise RuntimeError('no nms')\n"
-    )
-    environment = probe_with({**WORKING_TORCH, "torchvision.py": broken})
-    assert environment.errors == {"torchvision": "RuntimeError: no nms"}
+@pytest.mark.parametrize(
+    ("files", "errors"),
+    [
+        ({"other.py": ""}, {"torch": "ModuleNotFoundError: No module named 'torch'"}),
+        (TORCH, {"torchvision": "ModuleNotFoundError: No module named 'torchvision'"}),
+        ({**TORCH, "torchvision.py": NO_NMS}, {"torchvision": "RuntimeError: no nms"}),
+        (WORKING_TORCH, {}),
+        ({**WORKING_TORCH, "torch.py": NOISE + WORKING_TORCH["torch.py"]}, {}),
+        ({**WORKING_TORCH, "detectron2/notes.txt": ""}, {}),
+    ],
+    ids=["nothing", "torch alone", "no operators", "no Detectron2", "noise", "no __init__"],
+)
+def test_what_is_missing_is_told(probe_with, files, errors):
+    assert probe_with(files) == Environment(errors=errors)
 
 
 def test_crash_tells_where_it_happened(probe_with):
@@ -67,15 +69,6 @@ def test_crash_tells_where_it_happened(probe_with):
     environment = probe_with({**WORKING_TORCH, "torchvision.py": crash})
     assert list(environment.errors) == ["torchvision"]
     assert "exit code 7. last words" in environment.errors["torchvision"]
-
-
-def test_without_detectron2(probe_with):
-    assert probe_with(WORKING_TORCH) == Environment()
-
-
-def test_folder_without_init_is_no_detectron2(probe_with):
-    environment = probe_with({**WORKING_TORCH, "detectron2/notes.txt": ""})
-    assert environment == Environment()
 
 
 def test_source_folder_on_the_path(probe_with, tmp_path):
@@ -119,12 +112,6 @@ def test_broken_detectron2(probe_with, tmp_path):
     environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
     assert environment.errors == {"detectron2": "ImportError: undefined symbol"}
     assert environment.path == str(tmp_path / "site" / "detectron2")
-
-
-def test_output_of_the_libraries_does_not_matter(probe_with):
-    noisy = "import sys\nprint('noise', end='')\nsys.stdout.flush()\n"
-    files = {"detectron2/__init__.py": noisy}
-    assert not probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files}).errors
 
 
 def test_current_folder_does_not_count(probe_with, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import BitMasks, Instances
+from published_results import official_file, zeros_file
 from tiny_yolact import (
     build_lively_yolact,
     build_tiny_yolact,
@@ -23,23 +24,9 @@ def published_config(repository, name, *opts):
     return setup_cfg(repository / CONFIGS / f"{name}.yaml", ["MODEL.DEVICE", "cpu", *opts])
 
 
-@pytest.fixture(scope="module")
-def official_file(published, tmp_path_factory):
-    """Path of what the authors released, by the name of its list of keys."""
-    folder = tmp_path_factory.mktemp("official")
-
-    def make(name):
-        path = folder / f"{name}.pth"
-        if not path.exists():
-            torch.save(published.checkpoint(name), path)
-        return str(path)
-
-    return make
-
-
-def test_the_published_file_gives_the_published_results(repository, published, official_file):
+def test_the_published_file_gives_the_published_results(repository, published, tmp_path):
     meta, arrays = published.load("yolact_r50")
-    weights = official_file("yolact_resnet50")
+    weights = official_file(published, "yolact_resnet50", tmp_path / "official.pth")
     cfg = published_config(repository, "yolact_r50_coco", "MODEL.WEIGHTS", weights)
     images = [published.image(spec) for spec in meta["images"]]
     batch = [{"image": torch.from_numpy(x.transpose(2, 0, 1).copy())} for x in images]
@@ -93,21 +80,24 @@ def check_results(published, expected, classes, scores, boxes, masks):
     assert iou[wanted.sum((1, 2)) >= 200].min() >= 0.995
 
 
-def test_files_of_another_network_or_class_count_are_refused(repository, official_file):
-    for name, opts, message in (
-        ("yolact_base", (), "of another network than this config"),
+@pytest.mark.parametrize(
+    ("name", "opts", "message"),
+    [
         ("yolact_darknet53", (), "of another network than this config"),
         ("yolact_resnet50_pascal", (), r"head\.classes\.weight is \(63, .* MODEL\.NUM_CLASSES"),
         ("yolact_resnet50_pascal", ("MODEL.META_ARCHITECTURE", "SparseInst"), "file of YOLACT"),
-    ):
-        weights = ("MODEL.WEIGHTS", official_file(name))
-        cfg = published_config(repository, "yolact_r50_coco", *weights, *opts)
-        with pytest.raises(CheckpointError, match=message):
-            load_predictor(cfg)
+    ],
+)
+def test_files_of_another_network_or_class_count_are_refused(
+    repository, published, tmp_path, name, opts, message
+):
+    weights = ("MODEL.WEIGHTS", zeros_file(published, name, tmp_path / "zeros.pth"))
+    with pytest.raises(CheckpointError, match=message):
+        load_predictor(published_config(repository, "yolact_r50_coco", *weights, *opts))
 
 
-def test_the_file_of_resnet_101_fits_its_config(repository, official_file):
-    weights = ("MODEL.WEIGHTS", official_file("yolact_base"))
+def test_the_file_of_resnet_101_fits_its_config(repository, published, tmp_path):
+    weights = ("MODEL.WEIGHTS", zeros_file(published, "yolact_base", tmp_path / "zeros.pth"))
     model = load_predictor(published_config(repository, "yolact_r101_coco", *weights)).model
     assert sum(p.numel() for p in model.parameters()) == 50_157_071
 
