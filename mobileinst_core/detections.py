@@ -70,8 +70,13 @@ class Detections:
     def __getitem__(self, index: np.ndarray | slice) -> "Detections":
         """Some of the instances, by numbers, by a slice or by booleans."""
         optional = {"ids": self.ids, "periods": self.periods}
+        masks = self._masks
+        if isinstance(masks, list):
+            masks = [masks[number] for number in np.arange(len(masks))[index]]
+        else:
+            masks = masks[index]
         return Detections(
-            masks=self._masks[index],
+            masks=masks,
             boxes=self.boxes[index],
             scores=self.scores[index],
             classes=self.classes[index],
