@@ -1,10 +1,7 @@
 """The command as a user runs it: the real network, generated videos, one or two processes."""
 
+import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from mobileinst_d2.export import export_model
 # The same sums as in subprocesses.
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SCRIPT = Path(__file__).resolve().parents[1] / "train_net.py"
 CONFIG = """
 MODEL:
   META_ARCHITECTURE: MobileInst
@@ -124,24 +120,27 @@ def test_images_and_several_test_sets(config, tmp_path):
         assert any((tmp_path / "output/inference" / name).iterdir())
 
 
+def train_in_a_process(rank, arguments, printed):
+    torch.set_num_threads(1)
+    # To a file, as a full pipe would stop it.
+    with open(printed, "w") as file, contextlib.redirect_stdout(file):
+        train.invoke_main(arguments)
+
+
 def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
-    """The script as a user runs it; its output goes to a file, as a full pipe would stop it."""
     no_evaluation = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", 8)
     killed, printed = tmp_path / "killed", tmp_path / "printed.txt"
     arguments = (*no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
-    with open(printed, "w") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *command_line(config, *arguments)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    started = torch.multiprocessing.spawn(
+        train_in_a_process, args=(command_line(config, *arguments), printed), join=False
+    )
+    (process,) = started.processes
     try:
-        while process.poll() is None and not (killed / "model_0000003.pth").exists():
+        while process.is_alive() and not (killed / "model_0000003.pth").exists():
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     assert (killed / "model_0000003.pth").exists(), printed.read_text()
 
     main(config, "--resume", *no_evaluation, "OUTPUT_DIR", killed)

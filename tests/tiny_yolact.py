@@ -16,7 +16,7 @@ _SIZES = {
     "MODEL.NUM_CLASSES": 4,
     "MODEL.BACKBONE.NAME": "TimmBackbone",
     "MODEL.BACKBONE.WEIGHTS": "",
-    "MODEL.TIMM.NAME": "mobilenetv4_conv_small_035",
+    "MODEL.TIMM.NAME": "test_efficientnet",
     "MODEL.YOLACT.INPUT_SIZE": [70, 90],
     "MODEL.YOLACT.HIDDEN_DIM": 16,
     "MODEL.YOLACT.ANCHOR_SIZES": [12, 24, 48, 70],

@@ -12,12 +12,7 @@ from latency_models import (
     PartCandidate,
 )
 from latency_rounds import Comparison
-from latency_work import (
-    PreparedGraph,
-    count_candidate,
-    prepare_candidate,
-    time_graph,
-)
+from latency_work import PreparedGraph, count_candidate, prepare_candidate, time_graph
 from small_network import SIZE, build_small_network, small_config
 from tiny_models import build_tiny_model, tiny_config
 

@@ -92,11 +92,7 @@ def test_without_a_source_the_layer_is_fresh_and_the_log_says_so(start, caplog):
             {"person": "person", "sedan": "car", "motorbike": "motorcycle"}
             | {"snowboard": "snowboard", "tennis_racket": "tennis racket"},
         ),
-        (
-            "ytvis_2021",
-            21,
-            {"bird": "bird", "flying_disc": "frisbee", "motorbike": "motorcycle"},
-        ),
+        ("ytvis_2021", 21, {"bird": "bird", "flying_disc": "frisbee", "motorbike": "motorcycle"}),
         ("ytvis_2022", 21, {"airplane": "airplane", "snowboard": "snowboard"}),
         ("ovis", 15, {"Vehical": "car", "Bicycle": "bicycle", "Motorcycle": "motorcycle"}),
     ],

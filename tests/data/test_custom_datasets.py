@@ -167,11 +167,3 @@ def test_missing_files_matter_only_when_used(cfg, tmp_path, kind):
     register_custom_datasets(cfg)
     with pytest.raises((FileNotFoundError, UserError), match="nowhere"):
         DatasetCatalog.get("absent")
-
-
-def test_a_coco_file_declared_as_videos_is_explained(cfg, moving_shapes):
-    wrong = entry(moving_shapes / "train", JSON=str(moving_shapes / "train" / "coco.json"))
-    cfg.DATASETS.CUSTOM = [wrong]
-    register_custom_datasets(cfg)
-    with pytest.raises(UserError, match=r"coco\.json.*COCO"):
-        DatasetCatalog.get("shapes")

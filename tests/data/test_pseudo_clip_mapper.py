@@ -37,10 +37,7 @@ def record(tmp_path):
         "height": HEIGHT,
         "width": WIDTH,
         "image_id": 31,
-        "annotations": [
-            annotation((20, 15, 50, 40), 2),
-            annotation((55, 25, 78, 58), 1),
-        ],
+        "annotations": [annotation((20, 15, 50, 40), 2), annotation((55, 25, 78, 58), 1)],
     }
 
 

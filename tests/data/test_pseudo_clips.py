@@ -8,11 +8,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mobileinst_d2.data import (
-    build_train_loader,
-    check_num_classes,
-    register_custom_datasets,
-)
+from mobileinst_d2.data import build_train_loader, check_num_classes, register_custom_datasets
 from mobileinst_d2.data.datasets.pseudo_clips import is_pseudo_clips, register_pseudo_clips
 
 COCO_JSON = "annotations/instances_train2017.json"
@@ -111,16 +107,6 @@ def test_images_keep_their_own_classes_as_clips(public_coco):
     register_pseudo_clips("public_as_clips")
     assert len(DatasetCatalog.get("public_as_clips")) == 2
     assert len(MetadataCatalog.get("public_as_clips").thing_classes) == 80
-
-
-def test_records_of_the_images_stay_as_they_are(public_coco):
-    records = DatasetCatalog.get("public")
-    DatasetCatalog.register("shared", lambda: records)
-    MetadataCatalog.get("shared").thing_classes = MetadataCatalog.get("public").thing_classes
-    before = json.dumps(records)
-    register_pseudo_clips("shared_as_ovis")
-    DatasetCatalog.get("shared_as_ovis")
-    assert json.dumps(records) == before
 
 
 def test_other_names_and_known_names_are_left_alone():

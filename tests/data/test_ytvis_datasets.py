@@ -13,13 +13,6 @@ def content():
     return make_content()
 
 
-def test_classes_come_from_the_file_sorted_by_id(write_json, content):
-    load_ytvis_json(write_json(content), "images", "unsorted")
-    metadata = MetadataCatalog.get("unsorted")
-    assert metadata.thing_classes == ["ant", "bee", "cat"]
-    assert metadata.thing_dataset_id_to_contiguous_id == {0: 0, 7: 1, 30: 2}
-
-
 def test_other_classes_under_a_known_name_are_refused(write_json, content):
     load_ytvis_json(write_json(content), "images", "known")
     content["categories"][0]["name"] = "cow"

@@ -127,8 +127,7 @@ CONVERSIONS = {
 
 
 @pytest.mark.parametrize(
-    ("format", "rotation", "gap"),
-    [(RGB, 0, 0), (BGR, 90, 5), (RGBA, 180, 16), (BGRA, 270, 1)],
+    ("format", "rotation", "gap"), [(RGB, 0, 0), (BGR, 90, 5), (RGBA, 180, 16), (BGRA, 270, 1)]
 )
 def test_takes_frames_of_cameras(tracker, exported_ncnn, frames, format, rotation, gap):
     model = ExportedModel.load(exported_ncnn)

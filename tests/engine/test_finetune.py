@@ -97,20 +97,6 @@ def test_few_data_keep_the_first_layers_of_a_backbone_that_has_weights():
     assert plan(summary(videos=999, is_video=False)).overrides[key] == 4
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("MODEL.BACKBONE.WEIGHTS", "timm", "MODEL.BACKBONE.WEIGHTS timm: public weights"),
-        ("MODEL.BACKBONE.WEIGHTS", "a.pth", "MODEL.BACKBONE.WEIGHTS a.pth: the training starts"),
-        ("MODEL.BACKBONE.WEIGHTS", "", "MODEL.WEIGHTS '': no weights"),
-        ("MODEL.WEIGHTS", "mine.pth", "MODEL.WEIGHTS mine.pth: the training starts"),
-    ],
-)
-def test_the_plan_says_what_the_training_starts_from(key, value, said):
-    (reason,) = [x for x in plan(summary(), key, value).reasons if "WEIGHTS" in x]
-    assert reason.startswith(said)
-
-
 def test_crops_enlarge_objects_so_that_training_frames_are_smaller():
     cropped = plan(summary(size=0.17)).overrides["INPUT.MIN_SIZE_TRAIN"]
     whole = plan(summary(size=0.17), "INPUT.CROP.ENABLED", False).overrides["INPUT.MIN_SIZE_TRAIN"]

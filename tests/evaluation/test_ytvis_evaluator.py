@@ -160,22 +160,20 @@ def test_reset_forgets(register):
     assert evaluate(evaluator)["segm"]["AP"] == pytest.approx(100)
 
 
-def test_a_label_that_the_data_set_lacks_is_refused(register):
+@pytest.mark.parametrize(
+    ("video_id", "output", "error", "message"),
+    [
+        (9, prediction(9, (0.9, 2, (2, 0))), UserError, "predicts class 2, but the .* only 2; set"),
+        (9, PERFECT[2], ValueError, "video 9 got the output of 2"),
+        (9, prediction(9, (0.9, 1, (2,))), ValueError, "video 9 has 1 of 2 frames"),
+        (5, prediction(5), ValueError, "has no video 5"),
+    ],
+    ids=["label", "other", "short", "unknown"],
+)
+def test_outputs_that_do_not_fit_are_refused(register, video_id, output, error, message):
     evaluator = YTVISEvaluator(register(ground_truth()))
-    with pytest.raises(UserError, match=r"predicts class 2, but the .* only 2; set"):
-        evaluator.process([{"video_id": 9}], [prediction(9, (0.9, 2, (2, 0)))])
-
-
-def test_the_output_of_another_video_is_refused(register):
-    evaluator = YTVISEvaluator(register(ground_truth()))
-    with pytest.raises(ValueError, match="video 9 got the output of 2"):
-        evaluator.process([{"video_id": 9}], [PERFECT[2]])
-
-
-def test_a_prediction_shorter_than_its_video_is_refused(register):
-    evaluator = YTVISEvaluator(register(ground_truth()))
-    with pytest.raises(ValueError, match="video 9 has 1 of 2 frames"):
-        evaluator.process([{"video_id": 9}], [prediction(9, (0.9, 1, (2,)))])
+    with pytest.raises(error, match=message):
+        evaluator.process([{"video_id": video_id}], [output])
 
 
 def test_masks_of_another_size_are_refused(register):
@@ -183,12 +181,6 @@ def test_masks_of_another_size_are_refused(register):
     wrong["pred_rles"][0][0]["size"] = [WIDTH, HEIGHT]
     with pytest.raises(UserError, match="a mask has size"):
         YTVISEvaluator(register(ground_truth())).process([{"video_id": 9}], [wrong])
-
-
-def test_a_video_that_the_data_set_lacks_is_refused(register):
-    evaluator = YTVISEvaluator(register(ground_truth()))
-    with pytest.raises(ValueError, match="has no video 5"):
-        evaluator.process([{"video_id": 5}], [prediction(5)])
 
 
 def test_a_data_set_without_json_file_is_refused():

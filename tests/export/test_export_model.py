@@ -12,12 +12,7 @@ from tiny_models import build_lively_model, noise_image, tiny_config
 from torch import nn
 
 from mobileinst_core.runtime.runners import PACKAGES
-from mobileinst_d2.export import (
-    WRITERS,
-    ExportedModel,
-    ExportError,
-    export_model,
-)
+from mobileinst_d2.export import WRITERS, ExportedModel, ExportError, export_model
 from mobileinst_d2.export.verify import sample_image
 
 

@@ -26,11 +26,7 @@ class TwoInputs(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "files"),
-    [
-        ("onnx", ["net.onnx"]),
-        ("ncnn", ["net.ncnn.param", "net.ncnn.bin"]),
-    ],
+    ("runtime", "files"), [("onnx", ["net.onnx"]), ("ncnn", ["net.ncnn.param", "net.ncnn.bin"])]
 )
 def test_a_module_with_several_inputs_and_outputs(tmp_path, runtime, files):
     a, b = torch.rand(2, 1, 3, 8, 8)

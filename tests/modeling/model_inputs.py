@@ -20,9 +20,7 @@ def rectangles(height: int, width: int, count: int) -> list[Rectangle]:
 
 
 def make_instances(
-    size: tuple[int, int],
-    boxes: Sequence[Rectangle | None],
-    labels: Sequence[int] | None = None,
+    size: tuple[int, int], boxes: Sequence[Rectangle | None], labels: Sequence[int] | None = None
 ) -> Instances:
     """Ground truth with one rectangle per row; None = the object is not visible (a clip's row)."""
     masks = torch.zeros((len(boxes), *size), dtype=torch.bool)

@@ -82,20 +82,6 @@ def test_images_of_another_shape_are_refused(network, shape):
     assert str(shape) in str(error.value)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
-)
-@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
-def test_a_trace_has_no_operations_on_sizes(network):
-    graph = build_export_graphs(network, PARTS, (16, 24), 8)["both"]
-    traced = torch.jit.trace(graph, graph.example_input())
-    kinds = {node.kind() for node in traced.inlined_graph.nodes() if node.kind()[:6] != "prim::"}
-    assert kinds == {
-        "aten::sub", "aten::div", "aten::_convolution", "aten::batch_norm", "aten::flatten",
-        "aten::transpose", "aten::add", "aten::unflatten", "aten::upsample_nearest2d", "aten::sum",
-    }  # fmt: skip
-
-
 def test_a_model_in_training_is_refused(network):
     with pytest.raises(RuntimeError, match=r"training mode: call model\.eval"):
         build_export_graphs(network.train(), PARTS, (16, 24), 8)

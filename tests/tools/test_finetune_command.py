@@ -115,12 +115,3 @@ def test_one_command_trains_and_evaluates(shapes, tmp_path, file):
     assert torch.load(output / "model_final.pth")["iteration"] == 1
     lines = (output / "metrics.json").read_text().splitlines()
     assert any("segm/AP" in json.loads(line) for line in lines)
-
-
-@pytest.mark.parametrize("value", ["o'neil/train.json", "[{'JSON': 'a b.json'}]", '["o\'neil"]'])
-def test_the_printed_line_gives_the_same_values_in_a_shell(value):
-    (found,) = shlex.split(command.shell_line([value]))
-    is_literal = value.startswith("[")
-    assert (ast.literal_eval(found) if is_literal else found) == (
-        ast.literal_eval(value) if is_literal else value
-    )

@@ -14,12 +14,7 @@ from mobileinst_core import install_detectron2
 from mobileinst_core.detectron2_patch import BUILD
 from mobileinst_core.detectron2_probe import Environment
 from mobileinst_core.errors import UserError
-from mobileinst_core.install_detectron2 import (
-    apply_patch,
-    build_source,
-    fetch_archive,
-    main,
-)
+from mobileinst_core.install_detectron2 import apply_patch, build_source, fetch_archive, main
 
 # Not importlib.util.find_spec: setuptools' import hook takes that for a start of pip.
 needs_pip = pytest.mark.skipif(PathFinder.find_spec("pip") is None, reason="no pip")
@@ -170,8 +165,7 @@ def test_missing_and_older_builds_are_installed(run_on, capsys, environment):
 
 
 @pytest.mark.parametrize(
-    ("step", "advice"),
-    [("torch", "pip install -e ."), ("torchvision", "different builds")],
+    ("step", "advice"), [("torch", "pip install -e ."), ("torchvision", "different builds")]
 )
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
 def test_torch_comes_first(run_on, capsys, step, advice, arguments):
@@ -226,8 +220,7 @@ def test_the_wheel_is_built_and_can_be_installed(archive, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "No such file"), (b"not Detectron2", "SHA-256")],
+    ("content", "words"), [(None, "No such file"), (b"not Detectron2", "SHA-256")]
 )
 def test_bad_archive_stops_the_command(run_on, archive, fails, content, words):
     archive.unlink() if content is None else archive.write_bytes(content)

@@ -66,11 +66,6 @@ def test_arrays_carry_no_gradient_and_frames_become_tensors():
     assert all(isinstance(frame, torch.Tensor) for frame in model.seen)
 
 
-def test_a_network_stays_what_it_is():
-    network = scripted().network()
-    assert video_network(network) is network
-
-
 def test_videos_are_predicted_in_the_form_of_the_loaders():
     network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
     video = {"image": video_of(6), "height": 48, "width": 64, "video_id": 1}
@@ -192,12 +187,7 @@ def predictor_of(network: object, **options: int) -> VideoPredictor:
 
 @pytest.mark.parametrize(
     ("limit", "attempts"),
-    [
-        (8, [8, 8, 3]),
-        (7, [8, 4, 4, 4, 4, 3]),
-        (3, [8, 4, *[2] * 9, 1]),
-        (1, [8, 4, 2, *[1] * 19]),
-    ],
+    [(8, [8, 8, 3]), (7, [8, 4, 4, 4, 4, 3]), (3, [8, 4, *[2] * 9, 1]), (1, [8, 4, 2, *[1] * 19])],
 )
 def test_chunks_are_halved_where_a_gpu_has_no_memory_for_them(limit, attempts, caplog):
     network = scripted(19).permuted([torch.randperm(4) for _ in range(19)])

@@ -20,12 +20,7 @@ CATEGORY_IDS = (7, 20, 30, 45)
 def dataset(tmp_path):
     """Two videos, whose categories have ids with gaps."""
     folder = make_moving_shapes(
-        tmp_path / "shapes",
-        num_videos=1,
-        num_val_videos=2,
-        num_frames=7,
-        height=64,
-        width=96,
+        tmp_path / "shapes", num_videos=1, num_val_videos=2, num_frames=7, height=64, width=96
     )
     path = folder / "val" / "instances.json"
     content = json.loads(path.read_text())

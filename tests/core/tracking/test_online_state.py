@@ -157,9 +157,7 @@ def test_identities_are_alive_until_they_cannot_come_back():
 def test_memory_is_flat_over_many_steps(mode):
     numbers = 128  # of different frames
     network = ScriptedNetwork(
-        torch.rand(numbers, 4, 3) ** 3,
-        torch.randn(numbers, 4, 4),
-        torch.randn(numbers, 4, 8, 8),
+        torch.rand(numbers, 4, 3) ** 3, torch.randn(numbers, 4, 4), torch.randn(numbers, 4, 8, 8)
     )
     tracker = build_tracker(mode)
     stream = tracker_of(network, clip_len=2, max_lost=1, scene_cut_threshold=0.5, tracker=tracker)

@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileinst_core.video.images import (
-    ImageReadError,
-    ImageSizeError,
-    read_image,
-    read_image_size,
-)
+from mobileinst_core.video.images import ImageReadError, ImageSizeError, read_image, read_image_size
 
 ORIENTATION = 0x0112
 # By the EXIF standard: where the first row and the first column of the stored pixels are displayed.

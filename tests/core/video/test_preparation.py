@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
-from mobileinst_core.video.preparation import (
-    FramePreparation,
-    size_by_shortest_edge,
-    size_to_fit,
-)
+from mobileinst_core.video.preparation import FramePreparation, size_by_shortest_edge, size_to_fit
 
 
 def noise(height: int, width: int) -> np.ndarray:

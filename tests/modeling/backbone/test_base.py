@@ -7,7 +7,6 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_backbone
-from fvcore.nn import FlopCountAnalysis
 from tiny_models import tiny_config
 from torch import nn
 
@@ -17,7 +16,6 @@ BACKBONES = {
     "TopFormer": lambda **arguments: TopFormer(variant="tiny", **arguments),
     "SeaFormer": lambda **arguments: SeaFormer(variant="tiny", **arguments),
     "TimmBackbone": TimmBackbone,
-    "MobileNetV4": lambda **arguments: TimmBackbone(name="mobilenetv4_conv_small", **arguments),
 }
 NAMES = ("TopFormer", "SeaFormer", "TimmBackbone")
 STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
@@ -28,8 +26,9 @@ def build(request) -> Callable[..., Backbone]:
     return BACKBONES[request.param]
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("size", [(64, 64), (65, 97), (200, 333), (127, 129)])
+@pytest.mark.parametrize(
+    ("size", "training"), [((64, 64), True), ((65, 97), True), ((200, 333), False)]
+)
 def test_maps_have_the_size_over_the_stride_rounded_up(build, size, training):
     model = build().train(training)
     features = model(torch.randn(1, 3, *size))
@@ -51,7 +50,7 @@ def test_declared_outputs_are_those_that_come(build):
     assert model.size_divisibility == 64
 
 
-@pytest.mark.parametrize("out_features", [("x4", "x6"), ("x5", "x3"), ("x6",), ("x3",), ("x4",)])
+@pytest.mark.parametrize("out_features", [("x4", "x6"), ("x5", "x3"), ("x3",)])
 def test_outputs_are_named_whatever_their_order_and_number(build, out_features):
     full, some = build().eval(), build(out_features=out_features).eval()
     unused = some.load_state_dict(full.state_dict(), strict=False)
@@ -64,7 +63,7 @@ def test_outputs_are_named_whatever_their_order_and_number(build, out_features):
         assert torch.equal(value, expected[name])
 
 
-@pytest.mark.parametrize("out_features", [("x3",), ("x4",), ("x5",), ("x5", "x3"), ("x6",)])
+@pytest.mark.parametrize("out_features", [("x3",), ("x5", "x3"), ("x6",)])
 def test_every_parameter_is_used(build, out_features):
     # DistributedDataParallel waits for the gradients of all of them.
     model = build(out_features=out_features)
@@ -120,25 +119,20 @@ class AsTuple(nn.Module):
         return tuple(self.module(x).values())
 
 
-def test_traced_and_exported_networks_compute_the_same(build):
+def test_traced_networks_compute_the_same(build):
     # In double precision: pooling has two forms, and a random network amplifies their rounding.
     model = build().eval().double()
     x = torch.randn(1, 3, 96, 128, dtype=torch.float64)
-    with torch.no_grad():
-        expected = list(model(x).values())
-        with warnings.catch_warnings():
-            # PyTorch marks tracing as deprecated, in favour of export.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            traced = torch.jit.trace(AsTuple(model), x)
-        exported = torch.export.export(model, (x,)).module()
-        for outputs in (traced(x), exported(x).values()):
-            for value, other in zip(expected, outputs, strict=True):
-                torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
-    assert FlopCountAnalysis(model, x).total() > 0
+    with torch.no_grad(), warnings.catch_warnings():
+        # PyTorch marks tracing as deprecated, in favour of export.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        traced = torch.jit.trace(AsTuple(model), x)
+        for value, other in zip(model(x).values(), traced(x), strict=True):
+            torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("freeze_at", [1, 3, 5])
+@pytest.mark.parametrize("freeze_at", [1, 4])
 def test_frozen_layers_stay_as_they_are_and_the_rest_learns(build, freeze_at):
     model = build(freeze_at=freeze_at).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -2,11 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileinst_d2.modeling.layers import (
-    ConvNorm,
-    DropPath,
-    conv3x3_norm,
-)
+from mobileinst_d2.modeling.layers import ConvNorm, DropPath, conv3x3_norm
 
 
 @pytest.mark.parametrize(("norm", "has_bias"), [("BN", False), ("", True)])

@@ -6,7 +6,7 @@ from detectron2.utils.events import EventStorage
 from model_inputs import clip_input, image_input, rectangles
 from small_fastinst import build_small_fastinst
 from test_mobileinst_training import freeze_statistics
-from tiny_models import build_tiny_model
+from tiny_models import FEW_LAYERS, build_tiny_model
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine.train_step import build_train_step, split_batch
@@ -23,10 +23,10 @@ BATCHES = {
 }
 
 
-def run_step(batch, parts, build=build_tiny_model):
+def run_step(batch, parts, build=lambda: build_tiny_model(**FEW_LAYERS)):
     """Losses and gradients of one iteration."""
     torch.manual_seed(0)
-    model = freeze_statistics(build(MODEL__BACKBONE__DROP_PATH=0.0))
+    model = freeze_statistics(build())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = build_train_step(
         model, [batch], optimizer, amp=False, batch_size=len(batch), accumulation_steps=parts
@@ -40,9 +40,8 @@ def run_step(batch, parts, build=build_tiny_model):
 
 
 @pytest.mark.parametrize("kind", BATCHES)
-@pytest.mark.parametrize("parts", [2, 3])
-def test_parts_add_up_to_the_whole(kind, parts):
-    compare(*(run_step(BATCHES[kind](), n) for n in (1, parts)))
+def test_parts_add_up_to_the_whole(kind):
+    compare(*(run_step(BATCHES[kind](), n) for n in (1, 3)))
 
 
 @pytest.mark.parametrize("kind", [*BATCHES, "more objects than queries"])

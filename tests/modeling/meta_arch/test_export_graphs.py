@@ -142,11 +142,7 @@ def test_outputs_have_the_names_and_shapes_of_the_contract(lively_model):
     }
     assert shapes == {
         "image": {"scores": (1, 20, 4), "mask_logits": (1, 20, 8, 24)},
-        "keyframe": {
-            "kernels": (1, 20, 32),
-            "scores": (1, 20, 4),
-            "mask_features": (1, 32, 8, 24),
-        },
+        "keyframe": {"kernels": (1, 20, 32), "scores": (1, 20, 4), "mask_features": (1, 32, 8, 24)},
         "reuse": {"mask_features": (1, 32, 8, 24)},
     }
 

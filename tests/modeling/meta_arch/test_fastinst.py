@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from model_inputs import (
-    image_input,
-    make_instances,
-)
+from model_inputs import image_input, make_instances
 from small_fastinst import NODE, build_small_fastinst
 from tiny_models import noise_image
 

@@ -170,11 +170,7 @@ def test_files_of_another_depth_or_number_of_classes_are_errors(repository, publ
 
 @pytest.mark.parametrize(
     ("variant", "name"),
-    [
-        ("r101_d3", "r101_d3"),
-        ("r50vd_dcn_d3", "r50d-dcn_d3"),
-        ("r50_d3", "r50_d3"),
-    ],
+    [("r101_d3", "r101_d3"), ("r50vd_dcn_d3", "r50d-dcn_d3"), ("r50_d3", "r50_d3")],
 )
 def test_every_tensor_of_a_published_file_is_in_the_model(
     repository, published, tmp_path, variant, name

@@ -177,12 +177,6 @@ def test_a_fixed_size_must_be_a_multiple_of_the_largest_stride():
         build_tiny_model(INPUT__FIXED_SIZE_TEST=(640, 360))
 
 
-def test_mean_and_deviation_of_the_pixels_can_be_chosen():
-    model = build_tiny_model(MODEL__PIXEL_MEAN=[1.0, 2.0, 3.0], MODEL__PIXEL_STD=[10.0, 5.0, 2.0])
-    batch = model.preprocess_image([{"image": torch.full((3, 64, 64), 21.0)}]).tensor
-    assert batch[0, :, 0, 0].tolist() == pytest.approx([2.0, 3.8, 9.0])
-
-
 @pytest.mark.parametrize(
     "options",
     [

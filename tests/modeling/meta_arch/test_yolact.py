@@ -5,12 +5,7 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Instances
 from published_results import official_file, zeros_file
-from tiny_yolact import (
-    build_lively_yolact,
-    build_tiny_yolact,
-    tiny_yolact_config,
-    training_record,
-)
+from tiny_yolact import build_lively_yolact, build_tiny_yolact, tiny_yolact_config, training_record
 
 from mobileinst_d2.analysis import measure_cost
 from mobileinst_d2.checkpoint import CheckpointError

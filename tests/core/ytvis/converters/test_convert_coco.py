@@ -71,11 +71,7 @@ def test_folders_are_videos_and_names_give_the_order(convert, coco):
         (t["id"], t["video_id"], t["category_id"], t["iscrowd"], t["areas"])
         for t in content["annotations"]
     ]
-    assert found == [
-        (1, 1, 3, 1, [48, None]),
-        (2, 2, 3, 0, [48, 48]),
-        (3, 2, 8, 0, [48, None]),
-    ]
+    assert found == [(1, 1, 3, 1, [48, None]), (2, 2, 3, 0, [48, 48]), (3, 2, 8, 0, [48, None])]
     assert content["annotations"][0]["bboxes"] == [[2, 2, 8, 6], None]
 
 

@@ -89,10 +89,7 @@ def test_groups_are_objects(annotate, convert):
 @pytest.mark.parametrize("separator", ["-", "_", " ", "#", " #"])
 def test_numbers_at_the_end_of_labels_are_objects(annotate, convert, separator):
     annotate([shape(f"big dog{separator}{n}") for n in (1, 12)], [shape(f"big dog{separator}12")])
-    assert summary(convert()) == [
-        ("big dog", [BOX_AREA, None]),
-        ("big dog", [BOX_AREA, BOX_AREA]),
-    ]
+    assert summary(convert()) == [("big dog", [BOX_AREA, None]), ("big dog", [BOX_AREA, BOX_AREA])]
 
 
 def test_a_group_goes_before_the_number_of_a_label(annotate, convert):
