@@ -158,7 +158,8 @@ def time_graph(prepared: PreparedGraph, runtime: str, warm_ups: int, repeats: in
     if inputs is None:
         generator = np.random.default_rng(0)
         inputs = [
-            255 * generator.random(shape, dtype=np.float32) for shape in runner.inputs.values()
+            (255 * generator.random(shape)).astype(runner.image_dtype)
+            for shape in runner.inputs.values()
         ]
     outputs = list(runner(*inputs).values())
     expected = _read(prepared.folder / _OUTPUTS)

@@ -64,11 +64,12 @@ export function resize(frame, width, height) {
   return { width, height, rgb };
 }
 
-// The input of a network (3, H, W) of an image that fits into it: top left, in [0, 255], padded.
+// The input of a network (3, H, W) of an image that fits into it: top left, in [0, 255], padded; of the
+// type that the network reads, for which the padding is rounded.
 export function toInput(image, input) {
   const [height, width] = input.shape.slice(2);
   const order = input.channels === 'RGB' ? [0, 1, 2] : [2, 1, 0];
-  const values = new Float32Array(3 * height * width);
+  const values = new (input.dtype === 'uint8' ? Uint8ClampedArray : Float32Array)(3 * height * width);
   order.forEach((source, channel) => {
     const plane = values.subarray(channel * height * width, (channel + 1) * height * width);
     plane.fill(input.pad_value[channel]);
@@ -76,5 +77,5 @@ export function toInput(image, input) {
       for (let x = 0; x < image.width; ++x)
         plane[y * width + x] = image.rgb[(y * image.width + x) * 3 + source];
   });
-  return values;
+  return input.dtype === 'uint8' ? new Uint8Array(values.buffer) : values;
 }

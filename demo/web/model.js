@@ -53,7 +53,7 @@ export class Model {
   // Each file of a graph goes on with what the ones before it gave, by name.
   async #run(name, image) {
     const { files, inputs, outputs } = this.manifest.graphs[name];
-    const tensors = { [inputs.image.tensor]: new this.#ort.Tensor('float32', image, this.manifest.input.shape) };
+    const tensors = { [inputs.image.tensor]: new this.#ort.Tensor(this.manifest.input.dtype, image, this.manifest.input.shape) };
     for (const file of Object.keys(files)) {
       const session = this.#sessions[file];
       const feeds = Object.fromEntries(session.inputNames.map((input) => [input, tensors[input]]));

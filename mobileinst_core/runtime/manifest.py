@@ -29,7 +29,9 @@ CONFIG_FILE = "config.yaml"
 FORMAT_VERSION = 4
 
 # What all graphs of this version take.
-_INPUT = {"layout": "NCHW", "dtype": "float32", "normalization": "inside"}
+_INPUT = {"layout": "NCHW", "normalization": "inside"}
+# What they may be fed.
+_DTYPES = ("float32", "uint8")
 # Shapes of the outputs: queries or boxes N, classes K, kernel or factors of prototypes D, height h
 # and width w of the masks, y and x of the prototypes. A letter stands for one number in all graphs
 # of a folder.
@@ -178,6 +180,7 @@ def _check_types(manifest: Manifest) -> None:
     )
     for key, value in _INPUT.items():
         _require(manifest.input[key] == value, f"input.{key}")
+    _require(manifest.input["dtype"] in _DTYPES, "input.dtype")
     _require(manifest.input["channels"] in ("RGB", "BGR"), "input.channels")
     _require(manifest.input["fit"] in ("pad", "stretch"), "input.fit")
     pad_value = manifest.input["pad_value"]

@@ -257,7 +257,11 @@ class ExportedModel:
         self._require(name, needed)
         runner, pad_value = self.graphs[name], self.manifest.input["pad_value"]
         try:
-            fit = {"pad_value": pad_value, "stretch": self.stretches_images}
+            fit = {
+                "pad_value": pad_value,
+                "stretch": self.stretches_images,
+                "dtype": runner.image_dtype,
+            }
             batches = [fit_image(frame, self.size, **fit) for frame in frames]
         except ValueError as error:
             raise ExportError(f"{error}, the exported size is fixed") from error

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import UserError
 
 __all__ = ["PACKAGES", "RUNNERS", "ExportError", "GraphRunner", "require_runtime"]
+
+
+_DTYPES = {np.dtype(np.float32), np.dtype(np.uint8)}
 
 
 class ExportError(UserError):
@@ -23,7 +27,10 @@ class GraphRunner(ABC):
     Attributes:
         inputs: shape of each input, by its name.
         outputs: shape of each output, by its name.
+        image_dtype: what the graph reads of images: float32, or uint8.
     """
+
+    image_dtype: type[np.generic] = np.float32
 
     def __init__(
         self,
@@ -62,7 +69,8 @@ class GraphRunner(ABC):
         """Run the graph.
 
         Args:
-            *arrays: the inputs in order, float32, of the shapes in ``inputs``.
+            *arrays: the inputs in order, of the shapes in ``inputs``, float32 or uint8. Where the
+                graph reads uint8, others are rounded.
 
         Returns:
             The outputs by name, float32.
@@ -70,14 +78,14 @@ class GraphRunner(ABC):
         Raises:
             ExportError: shapes or types differ from those that the graph was exported for.
         """
-        found = [(x.shape, x.dtype) for x in arrays]
-        if found != [(shape, np.float32) for shape in self.inputs.values()]:
+        shapes = [x.shape for x in arrays]
+        if shapes != list(self.inputs.values()) or not {x.dtype for x in arrays} <= _DTYPES:
+            found = ", ".join(f"{x.shape} {x.dtype}" for x in arrays)
             raise ExportError(
-                f"{self._names()} takes float32 arrays {_shapes(self.inputs)}, got "
-                + ", ".join(f"{shape} {dtype}" for shape, dtype in found)
+                f"{self._names()} takes float32 or uint8 arrays {_shapes(self.inputs)}, got {found}"
             )
         try:
-            results = self._run([np.ascontiguousarray(x) for x in arrays])
+            results = self._run([_typed(x, self.image_dtype) for x in arrays])
         except Exception as error:
             raise ExportError(f"{self._names()} cannot be run: {error}") from error
         outputs = dict(zip(self.outputs, results, strict=True))
@@ -124,6 +132,8 @@ class OnnxRunner(GraphRunner):
         found = [x.name for x in self._sessions[0].get_inputs()]
         self._check_tensors("inputs", self._sources, found)
         self._check_tensors("inputs", found, self._sources)
+        if all(x.type == "tensor(uint8)" for x in self._sessions[0].get_inputs()):
+            self.image_dtype = np.uint8
         found = [x.name for session in self._sessions for x in session.get_outputs()]
         self._check_tensors("outputs", self._targets, found)
 
@@ -136,6 +146,14 @@ class OnnxRunner(GraphRunner):
                 names = [name for name in names if name in self._targets]
             tensors.update(zip(names, session.run(names, feed), strict=True))
         return [tensors[name] for name in self._targets]
+
+
+def _typed(array: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """A contiguous array of float32, or of uint8, to which values in [0, 255] are rounded."""
+    if array.dtype == np.float32 and dtype == np.uint8:
+        # A fifth of the time of NumPy's rounding.
+        return cv2.convertScaleAbs(array.reshape(len(array), -1)).reshape(array.shape)
+    return np.ascontiguousarray(array, dtype)
 
 
 def _onnx_session(path: Path, num_threads: int) -> Any:
@@ -209,6 +227,8 @@ class OpenVinoRunner(GraphRunner):
         ]
         found = [x.get_any_name() for x in self._models[0].inputs]
         self._check_tensors("inputs", self._sources, found)
+        if all(x.get_element_type().to_dtype() == np.uint8 for x in self._models[0].inputs):
+            self.image_dtype = np.uint8
         found = [x.get_any_name() for model in self._models for x in model.outputs]
         self._check_tensors("outputs", self._targets, found)
 

@@ -89,16 +89,22 @@ def size_by_shortest_edge(size: tuple[int, int], min_size: int, max_size: int) -
     return int(height + 0.5), int(width + 0.5)
 
 
-def pad_image(image: np.ndarray, size: tuple[int, int], pad_value: Sequence[float]) -> np.ndarray:
+def pad_image(
+    image: np.ndarray,
+    size: tuple[int, int],
+    pad_value: Sequence[float],
+    dtype: type[np.generic] = np.float32,
+) -> np.ndarray:
     """Put an image top left into a batch of one.
 
     Args:
         image: (3, h, w), in [0, 255]; a tensor on the CPU will do.
         size: (H, W) of the batch.
         pad_value: of the rest, per channel.
+        dtype: float32; or uint8, for which the padding is rounded, and which the image must have.
 
     Returns:
-        (1, 3, H, W), float32.
+        (1, 3, H, W).
 
     Raises:
         ValueError: the image is too large.
@@ -108,9 +114,10 @@ def pad_image(image: np.ndarray, size: tuple[int, int], pad_value: Sequence[floa
         raise ValueError(
             f"an image of {height}x{width} pixels does not fit into {size[0]}x{size[1]}: resize it"
         )
-    batch = np.empty((1, len(pad_value), *size), np.float32)
+    batch = np.empty((1, len(pad_value), *size), dtype)
     batch[0, :, :height, :width] = np.asarray(image)
     padding = np.asarray(pad_value, np.float32)[:, None, None]
+    padding = padding.round() if dtype == np.uint8 else padding
     batch[0, :, height:] = padding
     batch[0, :, :height, width:] = padding
     return batch

@@ -95,6 +95,8 @@ def export_model(
     with _whole_folder(Path(output_dir)) as folder:
         exported = _export_graphs(runtime, modules, folder, quantizer, half_weights)
         precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
+        if quantizer:
+            image_input["dtype"] = quantizer.image_dtype
         manifest = build_manifest(cfg, model, runtime, image_input, exported, quantizer, precision)
         write_manifest(folder, manifest)
         deployed = build_deployed_config(cfg, () if model.stretches_images else size)
@@ -150,7 +152,10 @@ def build_deployed_config(cfg: CfgNode, size: tuple[int, ...]) -> CfgNode:
 
 
 def build_input(cfg: CfgNode, size: tuple[int, int], *, stretch: bool = False) -> dict[str, Any]:
-    """Describe the image that every graph takes, as it is in the manifest."""
+    """Describe the image that every graph takes, as it is in the manifest.
+
+    Its type is that of graphs in fp32.
+    """
     mean = [float(x) for x in cfg.MODEL.PIXEL_MEAN]
     padded = (
         "keep the aspect ratio, fit into the shape, put top left, fill the right and the bottom "

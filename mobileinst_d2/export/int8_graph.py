@@ -10,7 +10,7 @@ __all__ = [
     "centre_pixels",
     "convolution_weights",
     "integer_nodes",
-    "quantize_pixels",
+    "take_integer_pixels",
 ]
 
 # An activation function belongs to its convolution or addition: quantised apart, the result would
@@ -21,8 +21,8 @@ _FOLLOWING = ("Relu", "Clip", "Resize")
 INTEGER_OPERATORS = ("Conv", *_FOLLOWING, "Add")
 # What makes maps of maps.
 _POINTWISE = ("Mul", "Sigmoid", "HardSigmoid", "HardSwish", *_FOLLOWING)
-# Names of what the first convolution reads: values relative to the zero point, and pixels.
-_CENTRED, _PIXELS = "image_centred", "image_pixels"
+# Name of what the first convolution reads: pixels relative to the zero point.
+_CENTRED = "image_centred"
 
 
 def convolution_weights(model: Any) -> list[str]:
@@ -186,41 +186,37 @@ def _normalisation(graph: Any) -> list[Any] | None:
     return chain
 
 
-def quantize_pixels(model: Any) -> None:
-    """Round the image first, then subtract and pad: pixels are integers already.
+def take_integer_pixels(model: Any) -> bool:
+    """Let the graph read the image in integers: then nothing is subtracted or rounded.
 
     Args:
         model: what ONNX Runtime's quantiser made of one that `centre_pixels` changed, itself
             changed in place; another one stays as it is.
+
+    Returns:
+        Whether the image is uint8 now.
     """
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     graph = model.graph
     named = {node.name: node for node in graph.node}
     pad = named.get(f"{_CENTRED}_padded")
     if pad is None:
-        return
+        return False
     (rounding,) = (node for node in graph.node if _CENTRED in node.input)
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    scale, zero = rounding.input[1:]
-    constant = numpy_helper.to_array(tensors[zero]) + numpy_helper.to_array(tensors[pad.input[2]])
-    for name, value in ((f"{_PIXELS}_zero", 0), (f"{_PIXELS}_constant", constant)):
-        tensor = numpy_helper.from_array(np.asarray(value, np.uint8), name)
-        graph.initializer.append(tensor)
-    subtraction = named[f"{_CENTRED}_pixels"]
-    inputs = [subtraction.input[0], scale, f"{_PIXELS}_zero"]
-    # With its own zero the rounding subtracts nothing; the convolution reads it with the other one.
-    pixels = helper.make_node("QuantizeLinear", inputs, [_PIXELS], _PIXELS)
-    inputs = [_PIXELS, pad.input[1], f"{_PIXELS}_constant"]
-    last = padded = helper.make_node("Pad", inputs, [f"{_PIXELS}_padded"], f"{_PIXELS}_padded")
-    first = [pixels, padded]
-    if squares := named.get(f"{_CENTRED}_squares"):
-        squares.input[0] = padded.output[0]
-        first.append(last := squares)
+    zero = numpy_helper.to_array(tensors[rounding.input[2]])
+    constant = numpy_helper.to_array(tensors[pad.input[2]])
+    # With a zero of its own the image is rounded, the convolution reads it with the other one.
+    value = np.asarray(zero + constant, np.uint8)
+    tensors[pad.input[2]].CopyFrom(numpy_helper.from_array(value, pad.input[2]))
+    pad.input[0] = graph.input[0].name
+    last = named.get(f"{_CENTRED}_squares", pad)
     last.output[0] = rounding.output[0]
-    replaced = (subtraction, pad, rounding, *first)
-    others = [node for node in graph.node if node not in replaced]
-    _set_nodes(graph, [*first, *others])
+    graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    replaced = (named[f"{_CENTRED}_pixels"], rounding)
+    _set_nodes(graph, [node for node in graph.node if node not in replaced])
+    return True
 
 
 def _set_nodes(graph: Any, nodes: Collection[Any]) -> None:

@@ -24,7 +24,7 @@ from .int8_graph import (
     centre_pixels,
     convolution_weights,
     integer_nodes,
-    quantize_pixels,
+    take_integer_pixels,
 )
 
 __all__ = ["INT8_RUNTIMES", "Quantizer", "mask_agreement"]
@@ -56,6 +56,7 @@ class Quantizer:
             depthwise: they cost little, and an error there goes through everything. None before the
             first graph.
         held_out: what the result is compared with PyTorch on, (1, 3, H, W).
+        image_dtype: what the graphs read of images: "uint8" where the first convolution is in int8.
     """
 
     def __init__(self, images: Sequence[np.ndarray], held_out: Sequence[np.ndarray] = ()) -> None:
@@ -69,6 +70,7 @@ class Quantizer:
         self.images = list(images)
         self.held_out = list(held_out) or self.images[:1]
         self.float_weights: list[str] | None = None
+        self.image_dtype = "float32"
 
     def __call__(self, folder: Path, graph: Mapping[str, Any]) -> None:
         """Replace a graph, as ``export_module`` returned it for ONNX, by one in int8.
@@ -81,7 +83,7 @@ class Quantizer:
             prepared = _prepare(folder / name, Path(scratch))
             if self.float_weights is None:
                 self.float_weights = self._choose(folder, graph, prepared)
-            _quantize(prepared, folder / name, self.images, self.float_weights)
+            self.image_dtype = _quantize(prepared, folder / name, self.images, self.float_weights)
 
     def compare_masks(
         self, runtime: str, folder: Path, graph: Mapping[str, Any], module: nn.Module
@@ -182,7 +184,8 @@ def _prepare(source: Path, folder: Path) -> Path:
 
 def _quantize(
     prepared: Path, target: Path, images: Sequence[np.ndarray], float_weights: Sequence[str]
-) -> None:
+) -> str:
+    """Write the graph in int8; returns the type of its image."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -203,10 +206,11 @@ def _quantize(
             extra_options={"TensorQuantOverrides": overrides},
         )
         model = onnx.load(target)
-        quantize_pixels(model)
+        takes_integers = take_integer_pixels(model)
         onnx.save(model, target)
     except Exception as error:
         raise ExportError(f"{target.name} cannot be quantised: {error}") from error
+    return "uint8" if takes_integers else "float32"
 
 
 def _reader(prepared: Path, images: Sequence[np.ndarray]) -> object:
