@@ -26,7 +26,7 @@ from .crop_rle import encode_crop
 from .crops import MaskCrop, MaskCrops
 from .resize import bilinear_resize, resize_rows, sigmoid
 
-__all__ = ["BoxMasks", "PastedMasks"]
+__all__ = ["BoxMasks", "PastedMasks", "foreground_boxes"]
 
 # Rows of the result that are made with one small matrix, as most of a band matrix is zero.
 _BLOCK = 16
@@ -88,15 +88,13 @@ class BoxMasks:
         self._stride = stride
         self._upsampling = upsampling
         self._logits = logits = np.ascontiguousarray(mask_logits, np.float32)
-        self._not_finite = frozenset(_not_finite(logits))
+        self._not_finite = _not_finite(logits)
         lowest = _logit(threshold - _TOLERANCE)
         if resize_logits:
-            finite = np.delete(logits, list(self._not_finite), axis=0)
+            finite = np.delete(logits, self._not_finite, axis=0)
             lowest = self._threshold - _TOLERANCE * float(np.abs(finite).max(initial=1))
-        # Boxes x, y, width, height of logits near which a probability can exceed the threshold.
-        self._lit = [cv2.boundingRect(mask) for mask in (logits > lowest).view(np.uint8)]
-        for number in self._not_finite:  # what is no number may spread over the whole mask
-            self._lit[number] = (0, 0, *logits.shape[:0:-1])
+        # Of logits near which a probability can exceed the threshold.
+        self._lit = _boxes_above(logits, lowest, self._not_finite)
         self._made: dict[int, _Part] = {}
 
     def quality(self) -> np.ndarray:
@@ -239,6 +237,28 @@ class BoxMasks:
                 values = _transpose(window.values)
                 values = _transpose(columns.resize(values, window.left, left, right))
                 yield _Part(top, left, rows.resize(values, window.top, top, bottom))
+
+
+def foreground_boxes(logits: np.ndarray, lowest: float) -> list[tuple[int, int, int, int]]:
+    """The part of each mask with foreground.
+
+    Args:
+        logits: (N, h, w) float32. What is no number may spread over the whole mask.
+        lowest: a logit up to which there is none.
+
+    Returns:
+        N boxes x, y, width, height; with a width of 0 where there is none.
+    """
+    return _boxes_above(logits, lowest, _not_finite(logits))
+
+
+def _boxes_above(
+    logits: np.ndarray, lowest: float, not_finite: Sequence[int]
+) -> list[tuple[int, int, int, int]]:
+    boxes = [cv2.boundingRect(mask) for mask in (logits > lowest).view(np.uint8)]
+    for number in not_finite:
+        boxes[number] = (0, 0, *logits.shape[:0:-1])
+    return boxes
 
 
 def _not_finite(logits: np.ndarray) -> list[int]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mobileinst_core.masks.box_masks import foreground_boxes
 from mobileinst_core.video.images import write_error
 
 __all__ = ["KeptMasks"]
@@ -129,18 +130,14 @@ class KeptMasks:
 
 def _boxes(logits: np.ndarray, threshold: float) -> np.ndarray:
     """Rows and columns to keep of each mask: (n, 4) top, bottom, left, right; zeros for none."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        # What is no number may spread over the whole mask.
-        is_whole = ~np.isfinite(logits.sum((1, 2)))
-    is_lit = logits > threshold
+    height, width = logits.shape[1:]
     boxes = np.zeros((len(logits), 4), np.int64)
-    for axis, column in ((2, 0), (1, 2)):
-        lit = is_lit.any(axis) | is_whole[:, None]
-        length = lit.shape[1]
-        first = np.maximum(lit.argmax(1) - _MARGIN, 0)
-        end = np.minimum(length - lit[:, ::-1].argmax(1) + _MARGIN, length)
-        is_any = lit.any(1)
-        boxes[:, column], boxes[:, column + 1] = first * is_any, end * is_any
+    found = foreground_boxes(np.ascontiguousarray(logits, np.float32), threshold)
+    for box, (x, y, columns, rows) in zip(boxes, found, strict=True):
+        if columns:
+            bottom, right = y + rows + _MARGIN, x + columns + _MARGIN
+            box[:2] = max(y - _MARGIN, 0), min(bottom, height)
+            box[2:] = max(x - _MARGIN, 0), min(right, width)
     return boxes
 
 
