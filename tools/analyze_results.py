@@ -2,12 +2,10 @@
 
 Results of videos in the YouTube-VIS format, or of images in COCO's:
     python tools/analyze_results.py --gt my/val.json --results output/my/inference/results.json \\
-        --output errors
-    python tools/view_data.py --json my/val.json --images my/val --output drawn \\
-        --results output/my/inference/results.json --ids 12 7
+        --images my/JPEGImages --output errors
 
-The first writes precision_recall and confusion as images and CSV, and videos.csv, the worst first;
-the second draws some of them.
+It writes precision_recall and confusion as images and CSV, videos.csv, the worst first, and with
+--images the worst of them as drawn frames, annotated and found. view_data.py --ids draws any.
 """
 
 import argparse
@@ -29,8 +27,10 @@ from mobileinst_core.coco.videos import (
 from mobileinst_core.command import command
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
+from mobileinst_core.video.images import write_image
 from mobileinst_core.ytvis.diagnosis import Diagnosis, VideoErrors, diagnose
 from mobileinst_core.ytvis.results import load_ground_truth, load_results
+from mobileinst_core.ytvis.viewer import DataViewer
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -38,6 +38,8 @@ import matplotlib.pyplot as plt
 # Curves of classes in one image; the mean of all is always there.
 MAX_CURVES = 12
 NOTHING = "nothing"
+# Videos, or images, that are drawn, and frames of each video.
+WORST, FRAMES = 10, 5
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,6 +49,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gt", type=Path, required=True, metavar="FILE", help="annotations")
     parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="results")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="draw the worst from this folder"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what to write")
     parser.add_argument(
         "--score", type=probability, help="of predictions (default: that of the best F1)"
@@ -54,8 +59,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load(args: argparse.Namespace) -> Diagnosis:
-    """Read both files and compare them."""
+def compare(args: argparse.Namespace) -> tuple[Diagnosis, np.ndarray | None]:
+    """Read both files and compare them; with --images, draw the worst."""
     content, entries = read_json(args.gt), read_json(args.results)
     if not isinstance(entries, list):
         raise UserError(f"{args.results} must be a list of results")
@@ -66,7 +71,12 @@ def load(args: argparse.Namespace) -> Diagnosis:
     if not truth.tracks:
         raise UserError(f"{args.gt} has no annotations to compare with")
     with naming(args.results):
-        return diagnose(truth, load_results(entries, truth), threshold=args.score)
+        results = load_results(entries, truth)
+        found = diagnose(truth, results, threshold=args.score)
+    if args.images is None:
+        return found, None
+    viewer = DataViewer(content, args.images, results=results.entries(), min_score=found.threshold)
+    return found, viewer.sheet([video.video_id for video in found.videos[:WORST]], FRAMES)
 
 
 def write_curves(found: Diagnosis, folder: Path) -> None:
@@ -138,14 +148,18 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence]) -> N
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, compare and write."""
     args = parse_args(argv)
-    found = load(args)
+    found, worst = compare(args)
     args.output.mkdir(parents=True, exist_ok=True)
     write_curves(found, args.output)
     write_confusion(found, args.output)
     chosen = "given" if args.score is not None else "that of the best F1"
     print(f"Predictions from a score of {found.threshold:.3f} on ({chosen}): F1 {found.f1:.3f}")
     write_videos(found, args.output)
-    print(f"Written to {args.output}: precision_recall, confusion, videos.csv")
+    names = "precision_recall, confusion, videos.csv"
+    if worst is not None:
+        write_image(args.output / "worst.jpg", worst, overwrite=True)
+        names += ", worst.jpg"
+    print(f"Written to {args.output}: {names}")
 
 
 if __name__ == "__main__":

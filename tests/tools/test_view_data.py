@@ -103,6 +103,24 @@ def test_perfect_results_have_no_errors(files, tmp_path, capsys):
         assert {row["precision"] for row in csv.DictReader(file)} == {"1.0000"}
     for name in ("precision_recall.png", "confusion.png"):
         assert cv2.imread(str(output / name)) is not None
+    assert not (output / "worst.jpg").exists()
+
+
+def test_the_worst_are_drawn_first(files, tmp_path):
+    path, images, results = files
+    content, entries = read_json(path), json.loads(results.read_text())
+    unit, owner = ("videos", "video_id") if "videos" in content else ("images", "image_id")
+    worst = entries[-1][owner]  # of which nothing is found
+    results.write_text(json.dumps([entry for entry in entries if entry[owner] != worst]))
+    output = tmp_path / "errors"
+    arguments = ["--gt", path, "--results", results, "--output", output, "--images", images]
+    assert analyze_results.main(list(map(str, arguments))) == 0
+    (record,) = [x for x in content[unit] if x["id"] == worst]
+    plain = cv2.imread(str(images / _first_file({unit: [record]})))
+    cell = cv2.imread(str(output / "worst.jpg"))[6:246, 6:646]
+    # Below the words in the corner: annotated on the left, nothing on the right.
+    difference = np.abs(cv2.resize(cell, (128, 48)).astype(int) - np.hstack([plain, plain]))[14:]
+    assert difference[:, 64:].mean() < 8 < difference[:, :64].mean()
 
 
 def test_mistakes_are_named(files, tmp_path, fails, capsys):
