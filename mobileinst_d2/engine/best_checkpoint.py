@@ -116,7 +116,7 @@ class BestCheckpointer(hooks.BestCheckpointer):
                         if last == self.trainer.storage.iter and "/" in name
                     ),
                 )
-            elif self.best_metric is None or self._compare(value, self.best_metric):
+            elif self._is_better(value):
                 # The last evaluation counts one more, and a longer training would forget it.
                 iteration = min(iteration, self.trainer.max_iter - 1)
                 if self._update_best(value, iteration):
@@ -131,6 +131,11 @@ class BestCheckpointer(hooks.BestCheckpointer):
                     self.best_metric,
                     self.best_iter,
                 )
+
+    def _is_better(self, value: float) -> bool:
+        """Of evaluations that found nothing, the last counts: its weights have learned longest."""
+        best = self.best_metric
+        return best is None or value == best == 0 or self._compare(value, best)
 
     def after_step(self) -> None:
         """Look at the evaluation that was made after this step, if any."""
@@ -150,6 +155,12 @@ class BestCheckpointer(hooks.BestCheckpointer):
                 self.best_iter,
                 _PREFIX,
             )
+            if self.best_metric == 0:
+                self._logger.warning(
+                    "No evaluation found anything: the validation set is too small or too "
+                    "different, or the training too short. %s.pth is from the last of them.",
+                    _PREFIX,
+                )
 
     def _stop_if_no_better(self, iteration: int) -> None:
         if self._patience <= 0 or self._period <= 0:

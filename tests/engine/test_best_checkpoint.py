@@ -95,6 +95,13 @@ def test_a_training_that_has_found_nothing_yet_goes_on(tmp_path, scores):
     assert max(history) == 11
 
 
+def test_where_nothing_is_found_the_last_weights_are_kept_and_it_is_said(tmp_path, scores, caplog):
+    scores.update(dict.fromkeys(range(2, 13, 2), 0.0))
+    trainer, _ = run(make_cfg(tmp_path, *OPTS, *DATASET))
+    assert all(torch.equal(best(tmp_path)["model"][k], v) for k, v in weights(trainer).items())
+    assert "No evaluation found anything" in caplog.text
+
+
 def test_a_metric_that_is_not_there_is_named(tmp_path, scores, caplog):
     run(make_cfg(tmp_path, *OPTS, *DATASET, "TEST.BEST_METRIC", "bbox/AP"))
     assert "'bbox/AP' is not among the metrics of the evaluation: segm/AP" in caplog.text

@@ -190,6 +190,10 @@ class ClipAugmentation:
         self.geometric = T.AugmentationList(geometric)
         self.color = T.AugmentationList(color)
 
+    def __repr__(self) -> str:
+        """All of them, for the log."""
+        return repr(T.AugmentationList([*self.geometric.augs, *self.color.augs]))
+
     def __call__(
         self,
         images: Sequence[np.ndarray],

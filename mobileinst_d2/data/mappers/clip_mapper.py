@@ -143,9 +143,7 @@ class ClipMapper:
         self.sampler = sampler
         self._bad_records = BadRecords()
         mode = "training" if is_train else "testing"
-        logging.getLogger(__name__).info(
-            "Augmentations of videos in %s: %s", mode, self.augment.geometric
-        )
+        logging.getLogger(__name__).info("Augmentations of videos in %s: %s", mode, self.augment)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:

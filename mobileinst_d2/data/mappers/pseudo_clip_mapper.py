@@ -70,7 +70,7 @@ class PseudoClipMapper:
             "image, %s",
             rotation,
             min_window,
-            self.augment.geometric,
+            self.augment,
         )
 
     @classmethod
