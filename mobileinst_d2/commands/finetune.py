@@ -111,7 +111,9 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     kind = "video" if is_video_file(content) else "image"
     recipe = args.config_file or f"finetune/{kind}.yaml"
     cfg = setup_cfg(recipe, [*_flatten(overrides), *args.opts])
-    records = DatasetCatalog.get(_TRAIN)
+    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        records = DatasetCatalog.get(name)
+        notes += _check_records(records, *sets[name], in_training=name == _TRAIN)
     data = summarize_data(records, dataset_class_names(_TRAIN))
     keep_records(_TRAIN, records)  # for the training
     plan = plan_training(cfg, data, chosen=args.opts[::2], num_processes=args.num_gpus)
@@ -120,6 +122,24 @@ def plan_command(args: argparse.Namespace) -> tuple[list[str], Plan]:
     # The line that a user is shown: names of configs as they are, and no option for one process.
     processes = ["--num-gpus", str(args.num_gpus)] if args.num_gpus > 1 else []
     return ["--config-file", recipe, *processes, *opts], plan
+
+
+def _check_records(
+    records: Sequence[dict], json_file: Path, images: Path, *, in_training: bool
+) -> list[str]:
+    """Look for every image and for objects, before hours of training end at what is missing.
+
+    Returns:
+        What is to be warned of; UserError if nothing can be done with the data.
+    """
+    files = [f for record in records for f in record.get("file_names") or [record["file_name"]]]
+    missing = [file for file in files if not Path(file).is_file()]
+    some = f"{len(missing)} of {len(files)} images of {json_file} are not in {images}"
+    if missing and (len(missing) == len(files) or not in_training):
+        raise UserError(f"{some}, such as {missing[0]}. File names are relative to that folder")
+    if not any(record.get("tracks") or record.get("annotations") for record in records):
+        raise UserError(f"{json_file} has no object to {'learn' if in_training else 'find'}")
+    return [f"{some}, such as {missing[0]}: they are left out."] if missing else []
 
 
 def _read(path: Path) -> dict:

@@ -3,6 +3,7 @@
 import ast
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import finetune
@@ -91,6 +92,29 @@ def test_two_images_train_without_validation_and_say_so(shapes, tmp_path):
     opts, plan = planned("--train", path, shapes / "train" / "JPEGImages", "--output", tmp_path)
     assert opts["DATASETS.TEST"] == "()"
     assert any("no validation set" in text for text in plan.warnings)
+
+
+def test_images_that_are_not_there_are_named_before_the_training(shapes, tmp_path, fails):
+    path, images = source(shapes, "coco.json")
+    elsewhere = tmp_path / "images"
+    arguments = ["--train", path, elsewhere, "--output", tmp_path / "out"]
+    alone, both = [*arguments, "--val-fraction", 0], [*arguments, "--val", path, elsewhere]
+    every = r"(\d+) of \1 images of .*coco.json are not in .*images, such as"
+    fails(every, finetune.main, [*map(str, alone)])
+    shutil.copytree(images, elsewhere)
+    name = read_json(path)["images"][0]["file_name"]
+    (elsewhere / name).unlink()
+    _, plan = planned(*alone)  # a training can do without
+    assert any(text.startswith("1 of") and name in text for text in plan.warnings)
+    fails(f"error: 1 of .*{name}", finetune.main, [*map(str, both)])
+
+
+def test_a_validation_set_without_objects_is_named(shapes, tmp_path, fails):
+    path, images = source(shapes, "coco.json")
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps({**read_json(path), "annotations": []}))
+    arguments = ["--train", path, images, "--val", empty, images, "--output", tmp_path / "out"]
+    fails("empty.json has no object to find", finetune.main, [*map(str, arguments)])
 
 
 def test_videos_and_images_do_not_mix(shapes, tmp_path, fails):
