@@ -1,5 +1,6 @@
 """Samples as a network gets them, with ground truth or predictions drawn over them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_d2.structures import to_detections
 
 __all__ = ["draw_predictions", "draw_truth", "to_frame", "truth_detections"]
+
+# The short side that drawn frames have at least: on smaller ones labels would hide the objects.
+MIN_SIDE = 256
 
 
 def to_frame(image: torch.Tensor, image_format: str) -> np.ndarray:
@@ -65,11 +69,10 @@ def draw_truth(
         mark: a word for the corner.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        (k H, k W, 3) uint8, BGR, with the whole number k that gives a short side of MIN_SIDE.
     """
-    visualizer = TrackVisualizer(class_names)
-    frame = to_frame(image, image_format)
-    return visualizer.draw_instance_predictions(frame, truth_detections(instances), mark=mark)
+    detections = truth_detections(instances)
+    return _draw(to_frame(image, image_format), detections, class_names, mark)
 
 
 def draw_predictions(
@@ -83,7 +86,19 @@ def draw_predictions(
     """Draw what a network found, see `draw_truth`; instances below a score are left out."""
     detections = to_detections(instances)
     detections = detections[detections.scores >= min_score]
-    frame = to_frame(image, image_format)
-    return TrackVisualizer(class_names).draw_instance_predictions(
-        frame, detections, mark="prediction"
+    return _draw(to_frame(image, image_format), detections, class_names, "prediction")
+
+
+def _draw(
+    frame: np.ndarray, detections: Detections, class_names: Sequence[str], mark: str
+) -> np.ndarray:
+    factor = math.ceil(MIN_SIDE / min(frame.shape[:2]))
+    larger = Detections(
+        masks=detections.masks.repeat(factor, 1).repeat(factor, 2),
+        boxes=detections.boxes * factor,
+        scores=detections.scores,
+        classes=detections.classes,
+        ids=detections.ids,
     )
+    frame = frame.repeat(factor, 0).repeat(factor, 1)
+    return TrackVisualizer(class_names).draw_instance_predictions(frame, larger, mark=mark)

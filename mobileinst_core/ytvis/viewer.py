@@ -89,7 +89,7 @@ class DataViewer:
             image = read_image(path, "BGR", size=size, allow_transposed=True)
             drawn = [self._draw(image, video, self._truth[video_id], number, "ground truth")]
             if self._results is not None:
-                mark = f"results from {self._min_score:g}"
+                mark = f"results from {self._min_score:.2g}"
                 drawn.append(self._draw(image, video, self._found[video_id], number, mark))
             yield np.hstack(drawn)
 

@@ -55,7 +55,8 @@ def test_samples_are_drawn_every_so_often(is_clip):
     model, drawn = train([sample], [hook])
     ((name, image, iteration),) = drawn
     assert (name, iteration) == ("sample", 1)
-    assert image.shape == (3, 128 if is_clip else 64, 2 * 96)
+    # A short side of 64 is drawn at 256, for labels that leave something to see.
+    assert image.shape == (3, 4 * (128 if is_clip else 64), 4 * 2 * 96)
     assert (image != 50).any()
     assert not model._forward_pre_hooks
     plain, nothing = train([sample], [])
@@ -70,5 +71,5 @@ def test_objects_that_a_frame_does_not_show_are_not_drawn():
     found = truth_detections(instances)
     assert found.ids.tolist() == [4]
     drawn = draw_truth(image, instances, ["cat", "dog"], image_format="BGR")
-    assert (drawn[50, 70] == 50).all()
-    assert (drawn[20, 20] != 50).any()
+    assert (drawn[4 * 50, 4 * 70] == 50).all()
+    assert (drawn[4 * 20, 4 * 20] != 50).any()
