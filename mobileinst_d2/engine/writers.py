@@ -170,7 +170,11 @@ def build_writers(cfg: CfgNode) -> list[EventWriter]:
 
 def _import(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        spec = getattr(module, "__spec__", None)
+        if spec is not None and spec.origin is None:  # runs leave such folders
+            raise ImportError(f"there is a folder '{name}', and no package")
+        return module
     except ImportError as error:
         raise ConfigError(
             f"LOG_WRITERS has '{name}', which cannot be imported: {error}. Install it with "

@@ -3,6 +3,8 @@
 import csv
 import json
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from types import SimpleNamespace
 
 import pytest
@@ -97,8 +99,10 @@ def test_trackers_get_config_numbers_and_an_end(tmp_path, trackers):
 
 
 def test_missing_packages_and_unknown_names_are_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match="pip install wandb"):
-        build_writers(make_cfg(tmp_path, "LOG_WRITERS", ("wandb",)))
+    only_a_folder = module_from_spec(ModuleSpec("wandb", None))
+    for missing in (None, only_a_folder):
+        monkeypatch.setitem(sys.modules, "wandb", missing)
+        with pytest.raises(ConfigError, match="pip install wandb"):
+            build_writers(make_cfg(tmp_path, "LOG_WRITERS", ("wandb",)))
     with pytest.raises(ConfigError, match=r"\['comet'\]: choose from \['mlflow', 'wandb'\]"):
         build_writers(make_cfg(tmp_path, "LOG_WRITERS", ("comet",)))
