@@ -57,8 +57,8 @@ def contact_sheet(
     """Lay images out in a grid on white.
 
     Args:
-        rows: images (H, W, 3) uint8 BGR, one sequence per row. Within a row, all are scaled to
-            the cell width and the height that suits the first.
+        rows: images (H, W, 3) uint8 BGR, one sequence per row. The cells of a row have the shape
+            of its first image; others are scaled to fit, at the upper left.
         cell_width: width of every cell in pixels.
         gap: white pixels between cells and around the sheet.
 
@@ -80,8 +80,12 @@ def contact_sheet(
     for row, height in zip(rows, heights, strict=True):
         for column, image in enumerate(row):
             left = gap + column * (cell_width + gap)
-            cell = cv2.resize(image, (cell_width, height), interpolation=cv2.INTER_AREA)
-            sheet[top : top + height, left : left + cell_width] = cell
+            scale = min(cell_width / image.shape[1], height / image.shape[0])
+            # Rounding must not spare the last line of a cell.
+            size = [max(1, round(scale * side)) for side in image.shape[1::-1]]
+            size = [min(s, cell) for s, cell in zip(size, (cell_width, height), strict=True)]
+            cell = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            sheet[top : top + size[1], left : left + size[0]] = cell
         top += height + gap
     return sheet
 
