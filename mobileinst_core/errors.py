@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["ConfigError", "UserError", "naming"]
+__all__ = ["ConfigError", "NotFiniteError", "UserError", "naming"]
 
 
 class UserError(Exception):
@@ -29,3 +29,7 @@ def naming(place: str | os.PathLike) -> Iterator[None]:
 
 class ConfigError(UserError, ValueError):
     """A config file, key, override or data set that cannot be used."""
+
+
+class NotFiniteError(UserError, FloatingPointError):
+    """A training whose losses, gradients or weights are no numbers any more."""

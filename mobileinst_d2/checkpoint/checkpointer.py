@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from mobileinst_core.errors import NotFiniteError
 from mobileinst_core.files import replacing
 
 from .backbones import find_backbone_module, load_backbone_content
@@ -83,14 +84,14 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
             **kwargs: further entries of the file.
 
         Raises:
-            FloatingPointError: if the model is not finite; then nothing is written.
+            NotFiniteError: if the model is not finite; then nothing is written.
         """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
         bad = [name for name, value in data["model"].items() if not value.isfinite().all()]
         if bad:
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"The checkpoint {name!r} is not written, as {len(bad)} entries of the model are "
                 f"not finite, first of all {bad[0]}. Lower SOLVER.BASE_LR."
             )

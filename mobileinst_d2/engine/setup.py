@@ -185,4 +185,7 @@ def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
+    text = str(error.args[0]) if error.args else type(error).__name__
+    if "(<class 'float'> vs. <class 'int'>)" in text:
+        text += ": write the number with a decimal point"
+    return text

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 
-from mobileinst_core.errors import ConfigError
+from mobileinst_core.errors import ConfigError, NotFiniteError
 from mobileinst_d2.modeling import InstanceSegmentor
 
 __all__ = ["CheckedAMPTrainer", "CheckedTrainer", "build_train_step"]
@@ -42,7 +42,7 @@ class _FiniteCheck:
         """Stop all processes together if a loss or gradient of any of them is not finite.
 
         Raises:
-            FloatingPointError: names the iteration and the losses or the parameters.
+            NotFiniteError: names the iteration and the losses or the parameters.
         """
         losses = torch.stack([loss.detach().float() for loss in loss_dict.values()])
         values = [losses.abs().max()]
@@ -61,7 +61,7 @@ class _FiniteCheck:
         faults = faults or [f"gradient of {name}" for name in self._bad_gradients()]
         faults = list(dict.fromkeys(fault for part in comm.all_gather(faults) for fault in part))
         more = f" and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"Training stopped at iteration {self.iter}, not finite: "
             f"{', '.join(faults[:MAX_FAULTS])}{more}. "
             "The weights were not updated, and the last checkpoint is from before. Lower "

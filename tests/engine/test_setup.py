@@ -61,6 +61,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["MODEL.NUM_CLASSES=3"], "KEY VALUE"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
         (["MODEL.NUM_CLASSES", "three"], r"Type mismatch.*MODEL\.NUM_CLASSES"),
+        (["SOLVER.BASE_LR", "1"], r"Type mismatch.*BASE_LR: write .* with a decimal point"),
     ],
 )
 def test_a_bad_override_is_named_with_the_reason(write, opts, message):

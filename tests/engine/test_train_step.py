@@ -5,6 +5,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from mobileinst_core.errors import UserError
 from mobileinst_d2.engine import train_step
 from mobileinst_d2.engine.train_step import CheckedAMPTrainer, CheckedTrainer, build_train_step
 
@@ -46,8 +47,10 @@ def test_full_precision_updates():
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), -float("inf")])
 def test_non_finite_loss(factor):
     step = make_step(CheckedTrainer, [factor])
-    with pytest.raises(FloatingPointError, match=f"iteration 0, not finite: loss_a={factor}. "):
+    with pytest.raises(FloatingPointError, match=f"not finite: loss_a={factor}. ") as found:
         take_steps(step, 1)
+    assert isinstance(found.value, UserError)  # one line at the end, no traceback
+    assert "iteration 0" in str(found.value)
     assert step.model.weight.item() == 1
 
 
