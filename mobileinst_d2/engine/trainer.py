@@ -126,6 +126,8 @@ class Trainer(DefaultTrainer):
         hooks, period = [StepSeed(), RefitFoldedNorms()], self.cfg.TEST.EVAL_PERIOD
         for hook in super().build_hooks():
             if isinstance(hook, PeriodicWriter):
+                # Writers take the latest of each number: no evaluation may come in between.
+                hook._period = min(hook._period, period or hook._period)
                 hooks += build_draw_samples(self.cfg, self.model)
             if not isinstance(hook, EvalHook):
                 hooks.append(hook)

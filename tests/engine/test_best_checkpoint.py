@@ -1,5 +1,6 @@
 """The best weights are kept, also over interruptions, and a training that gets no better ends."""
 
+import csv
 from collections import OrderedDict
 
 import pytest
@@ -61,6 +62,14 @@ def test_a_resumed_training_knows_the_best_so_far(tmp_path, scores, interrupt_at
     run(make_cfg(tmp_path, *OPTS, *DATASET), interrupt_at=interrupt_at)
     run(make_cfg(tmp_path, *OPTS, *DATASET), resume=True)
     assert best(tmp_path)["iteration"] == 1
+
+
+def test_every_evaluation_is_in_the_table(tmp_path, scores):
+    scores.update({4: 30.0, 8: 20.0})
+    run(make_cfg(tmp_path, *OPTS, *DATASET))
+    with (tmp_path / "metrics.csv").open() as file:
+        found = [row["segm/AP"] for row in csv.DictReader(file) if row["segm/AP"]]
+    assert found == ["1.0", "30.0", "1.0", "20.0", "1.0", "1.0"]
 
 
 def test_a_new_training_in_the_folder_forgets_the_best(tmp_path, scores):
