@@ -120,10 +120,12 @@ def load_timm_weights(backbone: TimmBackbone) -> None:
         public = timm.create_model(backbone.name, pretrained=True)
     # The package that downloads has many errors of its own, which have no common base.
     except Exception as error:
+        known = timm.get_pretrained_cfg(backbone.name, allow_unregistered=True)
+        file = f" (model.safetensors of {known.hf_hub_id})" if known and known.hf_hub_id else ""
         raise CheckpointError(
             f"the weights of timm's {backbone.name} cannot be had: {_first_line(error)} Without a "
-            "connection, name a file that was downloaded elsewhere in MODEL.BACKBONE.WEIGHTS, or "
-            "leave that empty to start at random weights."
+            f"connection, name a file that was downloaded elsewhere{file} in "
+            "MODEL.BACKBONE.WEIGHTS, or leave that empty to start at random weights."
         ) from error
     load_backbone_content(backbone, public.state_dict(), f"timm's {backbone.name}")
 

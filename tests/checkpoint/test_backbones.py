@@ -306,7 +306,7 @@ def test_without_a_connection_timms_weights_are_an_error_with_a_way_out(monkeypa
     backbone = TimmBackbone()
     monkeypatch.setattr(timm, "create_model", create_model)
     with pytest.raises(
-        CheckpointError, match=r"mobilenetv2_100 .*local cache\. .*MODEL\.BACKBONE\.WEIGHTS"
+        CheckpointError, match=r"local cache\. .*of timm/mobilenetv2_100\.ra_in1k\) in MODEL\.BACK"
     ):
         load_timm_weights(backbone)
 
