@@ -14,7 +14,7 @@ Some systems resize the logits themselves and take the sigmoid at the end. The m
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -205,30 +205,22 @@ class BoxMasks:
         # Without a resize of the input one of the three steps is left.
         factor, rest = divmod(self._stride, self._upsampling)
         is_direct = tuple(image_size) == tuple(output_size) and rest == 0
-        if not is_direct:
+        if is_direct:
+            reach = [partial(_enlarged, factor=factor, length=side) for side in output_size]
+        else:
             rows, columns = (
                 _axis(*lengths, self._stride, self._upsampling)
                 for lengths in zip(self._logits.shape[1:], image_size, output_size, strict=True)
             )
+            reach = [rows.reached, columns.reached]
+        upsampled = [self._upsampling * side for side in self._logits.shape[1:]]
         for number in numbers:
             if (window := self._made.get(number)) is None:
                 yield None
                 continue
             x, y, width, height = self._lit[number]
-            lit = (
-                _enlarged(first, first + length, self._upsampling, self._upsampling * side)
-                for first, length, side in zip(
-                    (y, x), (height, width), self._logits.shape[1:], strict=True
-                )
-            )
-            if is_direct:
-                lit = (
-                    _enlarged(*ends, factor, side)
-                    for ends, side in zip(lit, output_size, strict=True)
-                )
-            else:
-                lit = (axis.reached(*ends) for axis, ends in zip((rows, columns), lit, strict=True))
-            (top, bottom), (left, right) = lit
+            top, bottom = reach[0](*_enlarged(y, y + height, self._upsampling, upsampled[0]))
+            left, right = reach[1](*_enlarged(x, x + width, self._upsampling, upsampled[1]))
             if top >= bottom or left >= right:
                 yield None
             elif is_direct:

@@ -207,7 +207,7 @@ def take_integer_pixels(model: Any) -> bool:
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     zero = numpy_helper.to_array(tensors[rounding.input[2]])
     constant = numpy_helper.to_array(tensors[pad.input[2]])
-    # With a zero of its own the image is rounded, the convolution reads it with the other one.
+    # The zero of pixels is 0. The convolution reads them with its own, which is the subtraction.
     value = np.asarray(zero + constant, np.uint8)
     tensors[pad.input[2]].CopyFrom(numpy_helper.from_array(value, pad.input[2]))
     pad.input[0] = graph.input[0].name

@@ -110,7 +110,7 @@ def test_thresholds_count():
     assert len(predict()) == 0
 
 
-def test_rescoring_by_maskness_changes_the_order():
+def test_rescoring_by_mask_scores_changes_the_order():
     outputs = network_outputs([[0.0, 0.0, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0]], [[0.9], [0.8]])
     outputs["coefficients"][0] = 0.05
     outputs["coefficients"][1] = 9
