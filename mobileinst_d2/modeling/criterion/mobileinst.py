@@ -61,7 +61,7 @@ class MobileInstCriterion(SetCriterion):
         """Keyword arguments from ``cfg.MODEL.MOBILEINST``."""
         node, passing = cfg.MODEL.MOBILEINST.LOSS, cfg.MODEL.MOBILEINST.QUERY_PASSING
         return {
-            "matcher": HungarianMatcher(),
+            "matcher": HungarianMatcher(class_power=node.MATCHER_CLASS_POWER),
             "class_weight": node.CLASS_WEIGHT,
             "dice_weight": node.DICE_WEIGHT,
             "mask_weight": node.MASK_WEIGHT,

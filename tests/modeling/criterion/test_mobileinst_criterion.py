@@ -101,6 +101,22 @@ def test_the_default_weights_are_the_papers():
         torch.testing.assert_close(losses[name], weight * plain[name])
 
 
+@pytest.mark.parametrize(("power", "query"), [(0.2, 0), (0.8, 1)])
+def test_the_class_power_weighs_the_class_against_the_mask(power, query):
+    (target,) = make_targets(1)
+    right = 16 * target.masks - 8
+    half = right.clone()
+    half[:, : SIZE[0] // 2] = -8
+    masks = torch.cat([right, half])[None]
+    assert 0 < (half > 0).sum() < (right > 0).sum()
+    classes = torch.full((1, 2, CLASSES), -1.0)
+    classes[0, 1, target.labels] = 3.0
+    cfg = tiny_config()
+    cfg.MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER = power
+    ((queries, _),) = MobileInstCriterion(cfg).matcher(classes, masks, [target])
+    assert queries.tolist() == [query]
+
+
 @pytest.mark.parametrize("match", ["shared", "identity"])
 @pytest.mark.parametrize("counts", [(2, 1), (4, 0), (1, 0), (0, 0)])
 def test_processes_average_to_the_losses_and_gradients_of_one(monkeypatch, counts, match):
