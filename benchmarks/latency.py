@@ -53,10 +53,9 @@ from processes import (
 from reporting import describe_machine
 
 from mobileinst_core.arguments import whole_number
-from mobileinst_core.command import command
+from mobileinst_core.command import command, tidy_up_on_termination
 from mobileinst_core.files import replacing, write_json
 from mobileinst_core.runtime.manifest import read_manifest
-from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.engine.setup import setup_cfg
 
 DEFAULT_RUNTIMES = ("pytorch", "onnx", "ncnn")

@@ -26,9 +26,8 @@ from processes import available_cores, default_core, run_in_worker
 from reporting import describe_machine, markdown_table
 
 from mobileinst_core.arguments import whole_number
-from mobileinst_core.command import command
+from mobileinst_core.command import command, tidy_up_on_termination
 from mobileinst_core.files import write_json
-from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.engine.setup import setup_cfg
 
 # Seconds after which a process is taken for stuck.

@@ -11,7 +11,14 @@ from typing import Any, ParamSpec, TextIO
 
 from .errors import UserError
 
-__all__ = ["INTERRUPTED", "Ended", "command", "ending_well", "finish_undisturbed"]
+__all__ = [
+    "INTERRUPTED",
+    "Ended",
+    "command",
+    "ending_well",
+    "finish_undisturbed",
+    "tidy_up_on_termination",
+]
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
 _SIGNALS = ("SIGTERM", "SIGHUP")
@@ -84,6 +91,18 @@ def finish_undisturbed() -> None:
     """Let SIGTERM and SIGHUP be ignored until `ending_well` ends: all that is left is to finish."""
     for number in _handled_signals():
         signal.signal(number, signal.SIG_IGN)
+
+
+def tidy_up_on_termination() -> None:
+    """Let SIGTERM, and a terminal that is closed, end the program as an error does.
+
+    Files and processes are then tidied up by ``with`` and ``finally``, as after Ctrl-C. To be
+    called in the main thread.
+    """
+    for number in _handled_signals():
+        # What ignores it already (nohup) goes on.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def _handled_signals() -> list[int]:

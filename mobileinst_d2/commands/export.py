@@ -16,9 +16,8 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from mobileinst_core.arguments import whole_number
-from mobileinst_core.command import command
+from mobileinst_core.command import command, tidy_up_on_termination
 from mobileinst_core.errors import ConfigError
-from mobileinst_core.termination import tidy_up_on_termination
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.export import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import ONE_THREAD, WorkerError, default_core, run_in_worker
 
-from mobileinst_core.termination import tidy_up_on_termination
+from mobileinst_core.command import tidy_up_on_termination
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and affinity of POSIX")
 
