@@ -16,12 +16,18 @@ def config_names(folder: str = "") -> list[str]:
     return sorted(file.relative_to(_FOLDER).as_posix() for file in files)
 
 
-@functools.cache
-def _read(name: str) -> CfgNode:
+def default_config() -> CfgNode:
+    """Detectron2's config and ours, for the CPU and to be changed."""
     cfg = get_cfg()
     add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(_FOLDER / name))
     cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+@functools.cache
+def _read(name: str) -> CfgNode:
+    cfg = default_config()
+    cfg.merge_from_file(str(_FOLDER / name))
     return cfg
 
 

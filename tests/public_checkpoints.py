@@ -31,14 +31,34 @@ TOPFORMER_TOKENS = {
     "small": (24, 48, 96, 128),
     "base": (32, 64, 128, 160),
 }
-# The same for SeaFormer-Tiny, by stage.
-SEAFORMER_TINY = (
-    [(3, 1, 16), (3, 4, 16), (3, 3, 16)],
-    [(5, 3, 32), (5, 3, 32)],
-    [(3, 3, 64), (3, 3, 64)],
-    [(5, 3, 128)],
-    [(3, 6, 160)],
-)
+# SeaFormer: five stages of inverted residuals (kernel, expansion, channels, stride), and for the
+# last of them depths, key widths and expansions of the transformers; width of the stem, heads.
+SEAFORMER = {
+    "tiny": (
+        "3.1.16.1 3.4.16.2 3.3.16.1 | 5.3.32.2 5.3.32.1 | 3.3.64.2 3.3.64.1 | 5.3.128.2 | "
+        "3.6.160.2",
+        ((2, 16, 2), (2, 24, 4)),
+        (16, 4),
+    ),
+    "small": (
+        "3.1.16.1 3.4.24.2 3.3.24.1 | 5.3.48.2 5.3.48.1 | 3.3.96.2 3.3.96.1 | 5.4.160.2 | "
+        "3.6.192.2",
+        ((3, 16, 2), (3, 24, 4)),
+        (16, 6),
+    ),
+    "base": (
+        "3.1.16.1 3.4.32.2 3.3.32.1 | 5.3.64.2 5.3.64.1 | 3.3.128.2 3.3.128.1 | 5.4.192.2 | "
+        "3.6.256.2",
+        ((4, 16, 2), (4, 24, 4)),
+        (16, 8),
+    ),
+    "large": (
+        "3.3.32.1 3.4.64.2 3.4.64.1 | 5.4.128.2 5.4.128.1 | 3.4.192.2 3.4.192.1 | 5.4.256.2 | "
+        "3.6.320.2",
+        ((3, 16, 2), (3, 20, 4), (3, 24, 6)),
+        (32, 8),
+    ),
+}
 # Repetitions of MobileNetV2's blocks, by stage.
 MOBILENETV2 = (1, 2, 3, 4, 3, 3, 1)
 # MobileNetV4-Conv-Small: (kernel, output channels) of the convolutions of the first two stages,
@@ -144,30 +164,47 @@ def earliest_topformer(backbone: State) -> State:
     }
 
 
-def seaformer_tiny() -> State:
-    """SeaFormer-Tiny with its classifier."""
-    state, channels = conv_bn("smb1.stem_block.0", 16, 3, 3), 16
-    for stage, blocks in enumerate(SEAFORMER_TINY, 1):
-        for number, (kernel, expansion, out) in enumerate(blocks, 1):
-            name = f"smb{stage}.layer{number}"
+def seaformer_stages(variant: str) -> list[list[list[int]]]:
+    """(kernel, expansion, channels, stride) of the inverted residuals, by stage."""
+    return [
+        [[int(number) for number in block.split(".")] for block in stage.split()]
+        for stage in SEAFORMER[variant][0].split("|")
+    ]
+
+
+def seaformer_transformer(variant: str, stage: int) -> int | None:
+    """Number of the transformer after a stage; both are counted from 1."""
+    number = stage - 5 + len(SEAFORMER[variant][1])
+    return number if number > 0 else None
+
+
+def seaformer(variant: str) -> State:
+    """SeaFormer with its classifier."""
+    _, transformers, (channels, heads) = SEAFORMER[variant]
+    state = conv_bn("smb1.stem_block.0", channels, 3, 3)
+    for stage, blocks in enumerate(seaformer_stages(variant), 1):
+        for layer, (kernel, expansion, out, _) in enumerate(blocks, 1):
+            name = f"smb{stage}.layer{layer}"
             state |= inverted_residual(name, channels, kernel, expansion, out)
             channels = out
-    for number, dim, key_dim, ratio in ((1, 128, 16, 2), (2, 160, 24, 4)):
-        key, value = 4 * key_dim, 8 * key_dim
-        for i in range(2):
+        number = seaformer_transformer(variant, stage)
+        depth, key_dim, ratio = transformers[number - 1] if number else (0, 0, 0)
+        key, value = heads * key_dim, 2 * heads * key_dim
+        for i in range(depth):
             name = f"trans{number}.transformer_blocks.{i}"
             for part, out in (("to_q", key), ("to_k", key), ("to_v", value)):
-                state |= conv_bn(f"{name}.attn.{part}", out, dim)
-            state |= conv_bn(f"{name}.attn.proj.1", dim, value)
+                state |= conv_bn(f"{name}.attn.{part}", out, channels)
+            state |= conv_bn(f"{name}.attn.proj.1", channels, value)
             for axis in ("row", "column"):
                 state |= conv_bn(f"{name}.attn.proj_encode_{axis}.1", value, value)
                 for part in "qk":
                     embedding = torch.randn(1, key, 16)
                     state[f"{name}.attn.pos_emb_{axis}{part}.pos_embed"] = embedding
             state |= conv_bn(f"{name}.attn.dwconv", 2 * key + value, 1, 3)
-            state |= conv_bn(f"{name}.attn.pwconv", dim, 2 * key + value)
-            state |= mlp(f"{name}.mlp", dim, ratio * dim)
-    return state | {"linear.weight": torch.randn(1000, 160), "linear.bias": torch.randn(1000)}
+            state |= conv_bn(f"{name}.attn.pwconv", channels, 2 * key + value)
+            state |= mlp(f"{name}.mlp", channels, ratio * channels)
+    head = {"linear.weight": torch.randn(1000, channels), "linear.bias": torch.randn(1000)}
+    return state | head
 
 
 def torchvision_mobilenetv2(width: float = 1.0) -> State:

@@ -1,11 +1,13 @@
 """Files, data and final results of a public system."""
 
+import functools
 from types import ModuleType
 
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Instances
 from scipy.optimize import linear_sum_assignment
+from torch import nn
 
 # The smallest mask that has to agree in shape, in pixels.
 _LARGE = 200
@@ -18,9 +20,14 @@ _SHARE_BEYOND = 0.02
 
 def official_file(published: ModuleType, variant: str, path: str, wrapper: str = "") -> str:
     """Write what the public system has released, with weights by rule, and return where."""
-    content = published.checkpoint(variant)
+    content = _checkpoint(published, variant)
     torch.save({wrapper: content} if wrapper else content, path)
     return str(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _checkpoint(published: ModuleType, variant: str) -> dict:
+    return published.checkpoint(variant)
 
 
 def zeros_file(published: ModuleType, variant: str, path: str) -> str:
@@ -31,17 +38,22 @@ def zeros_file(published: ModuleType, variant: str, path: str) -> str:
     return str(path)
 
 
-def records(
-    published: ModuleType, meta: dict, predictor: object
-) -> tuple[list[np.ndarray], list[dict]]:
-    """The images of a case in BGR, and what Detectron2's data loader makes of them."""
-    images, batch = [], []
+def records(published: ModuleType, meta: dict, predictor: object) -> list[dict]:
+    """What Detectron2's data loader makes of the images of a case."""
+    batch = []
     for spec in meta["images"]:
-        images.append(np.ascontiguousarray(published.image(spec)[:, :, ::-1]))
-        height, width = images[-1].shape[:2]
-        prepared = torch.from_numpy(predictor.prepare(images[-1]))
-        batch.append({"image": prepared, "height": height, "width": width})
-    return images, batch
+        image = np.ascontiguousarray(published.image(spec)[:, :, ::-1])
+        prepared = torch.from_numpy(predictor.prepare(image))
+        batch.append({"image": prepared, "height": image.shape[0], "width": image.shape[1]})
+    return batch
+
+
+def watch(*parts: nn.Module) -> list:
+    """What parts of a model will give, in the order in which they run."""
+    seen = []
+    for part in parts:
+        part.register_forward_hook(lambda module, args, output: seen.append(output))
+    return seen
 
 
 def check_results(published: ModuleType, expected: dict, instances: Instances) -> None:

@@ -2,12 +2,12 @@
 
 import torch
 from detectron2.modeling import build_model
-from tiny_models import tiny_config
+from tiny_models import FEW_LAYERS, tiny_config
 
 from mobileinst_d2.modeling import FastInst
 
 NODE = "MODEL__FASTINST__"
-SMALL = {
+SMALL = FEW_LAYERS | {
     "MODEL__META_ARCHITECTURE": "FastInst",
     f"{NODE}HIDDEN_DIM": 32,
     f"{NODE}NUM_QUERIES": 12,

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from config_files import config_names, read_config
-from detectron2.config import CfgNode, get_cfg
+import torch
+from config_files import config_names, default_config, read_config
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from tiny_models import build_tiny_model, config_leaves
 from torch import nn
@@ -17,44 +18,36 @@ from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 CONFIG_NAMES = config_names()
 
 
-def full_config() -> CfgNode:
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    return cfg
-
-
 def test_detectron2s_own_defaults_stay_as_they_are():
-    detectron2, ours = dict(config_leaves(get_cfg())), dict(config_leaves(full_config()))
+    cfg = get_cfg()
+    detectron2 = dict(config_leaves(cfg))
+    add_mobileinst_config(cfg)
+    ours = dict(config_leaves(cfg))
     assert {key: ours[key] for key in detectron2} == detectron2
 
 
 @pytest.mark.parametrize("system", ["MobileInst", "SparseInst"])
 def test_the_defaults_build(system):
-    cfg = full_config()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = system
-    cfg.MODEL.BACKBONE.NAME = "TopFormer"
+    cfg = default_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME = system, "TopFormer"
     model = build_model(cfg)
     VideoPredictor(cfg, model)
     StreamingPredictor(cfg, model)
     build_optimizer(cfg, model)
 
 
-def first_of_each_network() -> list[str]:
+def test_every_config_file_builds(monkeypatch):
     """Those of MobileInst are built in test_start_of_training.py."""
-    found = {}
+    for draw in ("normal_", "uniform_"):  # which takes most of the time
+        monkeypatch.setattr(torch.Tensor, draw, lambda x, *_, **__: x)
+    built = set()
     for name in CONFIG_NAMES:
         cfg = read_config(name)
-        if cfg.MODEL.META_ARCHITECTURE != "MobileInst":
-            cfg.MODEL.WEIGHTS = ""
-            found.setdefault(str(cfg.MODEL), name)
-    return list(found.values())
-
-
-@pytest.mark.parametrize("name", first_of_each_network())
-def test_every_config_file_builds(name):
-    cfg = read_config(name)
-    build_optimizer(cfg, build_model(cfg))
+        cfg.MODEL.WEIGHTS = ""
+        if cfg.MODEL.META_ARCHITECTURE != "MobileInst" and str(cfg.MODEL) not in built:
+            built.add(str(cfg.MODEL))
+            build_optimizer(cfg, build_model(cfg))
+    assert len(built) > 10
 
 
 def test_every_config_file_has_losses_and_an_optimizer():
@@ -74,19 +67,6 @@ def test_no_shipped_config_freezes_a_mobile_backbone_that_it_does_not_train_firs
 def test_output_folders_are_not_shared():
     names = [name for name in CONFIG_NAMES if not Path(name).name.startswith("base")]
     assert len({read_config(name).OUTPUT_DIR for name in names}) == len(names) > 5
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "MODEL.MOBILEINST.MASK_DECODER.NUM_MASK_CONV",
-        "TEST.TRACKING.CLIP_LENGTH",
-        "MODEL.TOPFORMERS",
-    ],
-)
-def test_a_mistyped_key_is_rejected(key):
-    with pytest.raises((KeyError, AssertionError), match=key.split(".")[-1]):
-        full_config().merge_from_list([key, 3])
 
 
 MODEL = "MODEL__MOBILEINST__"

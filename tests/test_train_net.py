@@ -1,4 +1,4 @@
-"""The command as a user runs it: the real network, generated videos, one or two processes."""
+"""The command as a user runs it: a small network, generated videos, one or two processes."""
 
 import contextlib
 import json
@@ -22,8 +22,8 @@ CONFIG = """
 MODEL:
   META_ARCHITECTURE: MobileInst
   NUM_CLASSES: {num_classes}
-  BACKBONE: {{NAME: TopFormer}}
-  TOPFORMER: {{VARIANT: tiny}}
+  BACKBONE: {{NAME: TimmBackbone}}
+  TIMM: {{NAME: test_efficientnet}}
   MOBILEINST:
     HIDDEN_DIM: 32
     KERNEL_DIM: 16

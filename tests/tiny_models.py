@@ -1,18 +1,14 @@
 """A MobileInst that runs in milliseconds and still answers like a trained one."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from config_files import read_config
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from mobileinst_d2 import add_mobileinst_config
-
-_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "mobileinst" / "base.yaml"
 _SIZES = {
-    "MODEL.DEVICE": "cpu",
     "MODEL.NUM_CLASSES": 4,
     "MODEL.TOPFORMER.VARIANT": "tiny",
     "MODEL.BACKBONE.DROP_PATH": 0.0,
@@ -32,9 +28,7 @@ FEW_LAYERS = {"MODEL__BACKBONE__NAME": "TimmBackbone", "MODEL__TIMM__NAME": "tes
 
 def tiny_config(**overrides: object) -> CfgNode:
     """A small variant of the base config; ``__`` in a keyword stands for a dot."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(_CONFIG))
+    cfg = read_config("mobileinst/base.yaml")
     values = _SIZES | {key.replace("__", "."): value for key, value in overrides.items()}
     for key, value in values.items():
         cfg.merge_from_list([key, value])
@@ -72,8 +66,9 @@ def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
         (decoder.kernel_head[-1], 0.2),
     )
     with torch.no_grad():
-        for block in model.backbone.trans.transformer_blocks:
-            block.attn.proj[1].norm.weight.fill_(1.0)
+        for name, module in model.backbone.named_modules():
+            if name.endswith("attn.proj.1.norm"):
+                module.weight.fill_(1.0)
         for head, std in heads:
             head.weight.normal_(std=std)
             head.bias.zero_()

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import torch
-from detectron2.config import get_cfg
+from config_files import default_config
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine.hooks import CallbackHook
@@ -13,7 +13,6 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.stream import ResumableLoader
 from mobileinst_d2.engine import Trainer
 
@@ -87,21 +86,11 @@ class ToyTrainer(Trainer):
 
 def make_cfg(output_dir, *opts):
     """A config for `ToyTrainer`."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.MODEL.META_ARCHITECTURE = "ToyNet"
-    cfg.MODEL.NUM_CLASSES = 1
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.DATASETS.TRAIN = (DATASET,)
-    cfg.DATASETS.TEST = ()
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.SOLVER.IMS_PER_BATCH = 4
-    cfg.SOLVER.BASE_LR = 0.01
-    cfg.SOLVER.MAX_ITER = 12
-    cfg.SOLVER.STEPS = (9,)
-    cfg.SOLVER.WARMUP_ITERS = 3
-    cfg.SOLVER.CHECKPOINT_PERIOD = 4
-    cfg.SEED = 7
+    cfg, solver = default_config(), {"IMS_PER_BATCH": 4, "BASE_LR": 0.01, "MAX_ITER": 12}
+    cfg.SOLVER.update(solver, STEPS=(9,), WARMUP_ITERS=3, CHECKPOINT_PERIOD=4)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_CLASSES = "ToyNet", 1
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (DATASET,), ()
+    cfg.DATALOADER.NUM_WORKERS, cfg.SEED = 0, 7
     cfg.OUTPUT_DIR = str(output_dir)
     cfg.merge_from_list(list(opts))
     return cfg

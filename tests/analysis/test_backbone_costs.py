@@ -3,12 +3,10 @@
 import math
 
 import pytest
-from config_files import read_config
-from detectron2.config import get_cfg
+from config_files import default_config, read_config
 from detectron2.modeling import build_model
 from single_module import Only
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.analysis import measure_cost
 from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 
@@ -39,12 +37,6 @@ def test_topformer_with_and_without_injections(variant, params, macs, bare_param
     bare = TopFormer(variant=variant, out_features=("x6",))
     assert cost.params - injections[2] == sum(p.numel() for p in bare.parameters())
     assert agrees((cost.params - injections[2]) / 1e6, bare_params)
-
-
-def test_topformer_base_at_the_papers_size():
-    cost = measure_cost(Only(TopFormer(variant="base")), (640, 896))
-    injections = next(macs for name, macs, _ in cost.by_module if name == "module.SIM")
-    assert (cost.macs, cost.macs - injections) == (3_043_801_600, 2_744_896_000)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +80,6 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
     [
         ("topformer-b_128", "6.18", "6.97"),
         ("mobilenetv4-s_128_dw", "2.81", "2.68"),
-        ("repvit-m0.9_128_dw", "8.30", "7.66"),
     ],
 )
 def test_the_faster_family(name, macs, params):
@@ -98,20 +89,13 @@ def test_the_faster_family(name, macs, params):
 
 
 @pytest.mark.parametrize(
-    ("name", "variant", "params", "macs"),
-    [
-        ("TopFormer", "base", "11.699", "10.521"),
-        ("SeaFormer", "base", "14.964", "10.471"),
-        ("TimmBackbone", "", "9.311", "10.452"),
-    ],
+    ("name", "params", "macs"),
+    [("SeaFormer", "14.964", "10.471"), ("TimmBackbone", "9.311", "10.452")],
 )
-def test_full_models(name, variant, params, macs):
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = "MobileInst"
-    cfg.MODEL.BACKBONE.NAME = name
-    if variant:
-        cfg.merge_from_list([f"MODEL.{name.upper()}.VARIANT", variant])
-    cost = measure_cost(build_model(cfg), (384, 640))  # of YouTube-VIS; of COCO: analyze.py --paper
+def test_full_models(name, params, macs):
+    cfg = default_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME = "MobileInst", name
+    cfg.MODEL.SEAFORMER.VARIANT = "base"
+    # Of YouTube-VIS; those of COCO on TopFormer are in test_analyze.py.
+    cost = measure_cost(build_model(cfg), (384, 640))
     assert (agrees(cost.macs / 1e9, macs), agrees(cost.params / 1e6, params)) == (True, True)

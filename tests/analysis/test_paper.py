@@ -4,7 +4,7 @@ import pytest
 from config_files import read_config
 from detectron2.modeling import build_model
 
-from mobileinst_d2.analysis import PAPER_ROWS, PAPER_SIZE, ModelCost, measure_cost
+from mobileinst_d2.analysis import PAPER_SIZE, ModelCost, measure_cost
 
 MASKS = "MODEL.MOBILEINST.MASK_DECODER"
 # The published numbers of the literal design contain the masks brought to the size of the input:
@@ -54,8 +54,3 @@ def test_models_for_clips_are_their_image_models(design):
         del model.criterion
         networks.append(str(model))
     assert networks[0] == networks[1]
-
-
-def test_rows_are_distinct():
-    assert len({paper.row for paper in PAPER_ROWS}) == len(PAPER_ROWS)
-    assert len({paper.config for paper in PAPER_ROWS}) == len(PAPER_ROWS)

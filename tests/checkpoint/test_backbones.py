@@ -9,7 +9,7 @@ from detectron2.modeling import build_backbone
 from public_checkpoints import (
     earliest_topformer,
     our_names,
-    seaformer_tiny,
+    seaformer,
     timm_mobilenetv2,
     timm_mobilenetv4,
     topformer_backbone,
@@ -55,7 +55,7 @@ def mobilenetv4():
 
 CASES = {
     "topformer": (topformer_classifier("tiny"), lambda: TopFormer(variant="tiny"), "SIM."),
-    "seaformer": (seaformer_tiny(), lambda: SeaFormer(variant="tiny"), "none"),
+    "seaformer": (seaformer("tiny"), lambda: SeaFormer(variant="tiny"), "none"),
     "mobilenetv2": (torchvision_mobilenetv2(), TimmBackbone, "global_layers."),
     "mobilenetv4": (timm_mobilenetv4(), mobilenetv4, "global_layers."),
 }
@@ -118,16 +118,6 @@ def test_the_earliest_names_and_timms_are_loaded(save):
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
 
 
-def test_averaged_weights_are_loaded(save, caplog):
-    plain, average = topformer_classifier("tiny"), topformer_classifier("tiny")
-    content = {"state_dict": plain, "state_dict_ema": average, "args": None}
-    backbone = TopFormer(variant="tiny")
-    with caplog.at_level(logging.INFO):
-        load_backbone_weights(backbone, save(content))
-    assert torch.equal(backbone.tpm.stem[0].conv.weight, average["tpm.stem.0.c.weight"])
-    assert "entry state_dict_ema" in caplog.text
-
-
 @pytest.mark.parametrize("name", ["TopFormer", "SeaFormer", "TimmBackbone"])
 def test_the_backbone_of_a_whole_model_is_loaded(name, save, caplog):
     model = build_tiny_model(seed=1, MODEL__BACKBONE__NAME=name)
@@ -180,7 +170,7 @@ def test_half_precision_files_are_loaded_in_single_precision(save):
             "backbone TopFormer-Tiny.*looks like TopFormer-Base",
         ),
         (
-            seaformer_tiny(),
+            seaformer("tiny"),
             lambda: SeaFormer(variant="large"),
             "backbone SeaFormer-Large.*looks like SeaFormer-Tiny",
         ),
@@ -190,7 +180,7 @@ def test_half_precision_files_are_loaded_in_single_precision(save):
             r"backbone MobileNetV2-1\.0: only 0 of.*looks like MobileNetV2-1\.4",
         ),
         (
-            seaformer_tiny(),
+            seaformer("tiny"),
             lambda: TopFormer(variant="tiny"),
             r"only 0 of.*looks like SeaFormer-Tiny.*\['smb1.*\['tpm",
         ),
@@ -223,7 +213,7 @@ def test_a_few_other_shapes_are_left_out_with_a_warning(save, caplog):
     ("name", "state"),
     [
         ("TopFormer", topformer_classifier("tiny")),
-        ("SeaFormer", seaformer_tiny()),
+        ("SeaFormer", seaformer("tiny")),
         ("TimmBackbone", torchvision_mobilenetv2()),
     ],
     ids=["TopFormer", "SeaFormer", "TimmBackbone"],
@@ -248,20 +238,6 @@ def test_every_backbone_gets_the_file_of_the_key(name, state, fpn, save):
     expected = our_names(state)
     assert not torch.equal(before, expected[first])
     assert torch.equal(backbone.state_dict()[first], expected[first])
-
-
-def test_without_a_file_the_backbone_stays_as_it_is():
-    cfg = tiny_config()
-    model = build_tiny_model()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert not load_pretrained_backbone(cfg, model)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_a_missing_file_is_named_with_its_key():
-    cfg = tiny_config(MODEL__BACKBONE__WEIGHTS="gone.pth")
-    with pytest.raises(FileNotFoundError, match=r"MODEL\.BACKBONE\.WEIGHTS.*gone\.pth"):
-        load_pretrained_backbone(cfg, build_tiny_model())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from small_fastinst import SMALL, build_small_fastinst
-from tiny_models import build_tiny_model, tiny_config
+from tiny_models import FEW_LAYERS, build_tiny_model, tiny_config
 from tiny_yolact import build_tiny_yolact, tiny_yolact_config
 from torch import nn
 from toy_training import ToyTrainer, make_cfg
@@ -18,13 +18,15 @@ from mobileinst_d2.checkpoint.class_layers import adapt_class_layers
 from mobileinst_d2.data.datasets.classes import dataset_class_names
 from mobileinst_d2.utils.classes import save_class_names
 
+build = functools.partial(build_tiny_model, **FEW_LAYERS)
+few_layers_config = functools.partial(tiny_config, **FEW_LAYERS)
 COCO = MetadataCatalog.get("coco_2017_train").thing_classes
 WEIGHT, BIAS = "instance_decoder.class_head.weight", "instance_decoder.class_head.bias"
 
 
 def marked_state(num_classes):
     """A checkpoint whose class layer has the number of the class everywhere."""
-    state = build_tiny_model(seed=1, MODEL__NUM_CLASSES=num_classes).state_dict()
+    state = build(seed=1, MODEL__NUM_CLASSES=num_classes).state_dict()
     rows = torch.arange(num_classes, dtype=torch.float32)
     return state | {WEIGHT: rows[:, None].expand(-1, 64).clone(), BIAS: rows}
 
@@ -40,14 +42,14 @@ def start(tmp_path):
         if classes:
             save_class_names(path.parent, classes)
         num_classes = len(dataset_class_names(dataset))
-        cfg = tiny_config(
+        cfg = few_layers_config(
             MODEL__NUM_CLASSES=num_classes,
             MODEL__WARM_START_CLASSES=source,
             MODEL__WEIGHTS=str(path),
             DATASETS__TRAIN=(dataset,),
             **options,
         )
-        model = build_tiny_model(seed=2, MODEL__NUM_CLASSES=num_classes, **options)
+        model = build(seed=2, MODEL__NUM_CLASSES=num_classes, **options)
         fresh = {name: value.clone() for name, value in model.state_dict().items()}
         adapt = functools.partial(adapt_class_layers, cfg)
         checkpointer = TrainingCheckpointer(model, str(tmp_path / "new"), adapt=adapt)
@@ -144,15 +146,15 @@ def test_a_class_layer_of_another_width_is_left_out(start, caplog):
 def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
     # 40 queries, 40 classes: only the class layer is permuted.
     options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 40}
-    old = build_tiny_model(seed=1, MODEL__NUM_CLASSES=40, **options).state_dict()
+    old = build(seed=1, MODEL__NUM_CLASSES=40, **options).state_dict()
     state, _ = start(old, "ytvis_2021_train", "ytvis_2019_train", **options)
     assert sum(value.ndim > 0 and value.shape[0] == 40 for value in old.values()) > 2
     assert [name for name in old if not torch.equal(state[name], old[name])] == [WEIGHT]
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_built():
-    cfg = tiny_config(MODEL__NUM_CLASSES=40, DATASETS__TRAIN=("ytvis_2019_train",))
-    model, state = build_tiny_model(MODEL__NUM_CLASSES=40), marked_state(80)
+    cfg = few_layers_config(MODEL__NUM_CLASSES=40, DATASETS__TRAIN=("ytvis_2019_train",))
+    model, state = build(MODEL__NUM_CLASSES=40), marked_state(80)
     before = torch.get_rng_state()
     assert adapt_class_layers(cfg, model, state)[WEIGHT].shape[0] == 40
     assert torch.equal(torch.get_rng_state(), before)
@@ -191,7 +193,7 @@ def test_a_checkpoint_without_a_class_layer_has_nothing_to_transfer(start):
 @pytest.mark.parametrize("resume", [False, True])
 def test_elsewhere_another_number_of_classes_is_an_error(tmp_path, resume):
     torch.save({"model": marked_state(80)}, tmp_path / "model_final.pth")
-    model = build_tiny_model(MODEL__NUM_CLASSES=40)
+    model = build(MODEL__NUM_CLASSES=40)
     message = rf"{WEIGHT} is \(80, 64\) in the file and \(40, 64\).*MODEL\.NUM_CLASSES"
     if resume:
         (tmp_path / "last_checkpoint").write_text("model_final.pth")
@@ -204,7 +206,7 @@ def test_elsewhere_another_number_of_classes_is_an_error(tmp_path, resume):
 
 
 def test_models_without_a_class_layer_start_as_they_are(tmp_path):
-    cfg = tiny_config(DATASETS__TRAIN=("ytvis_2019_train",))
+    cfg = few_layers_config(DATASETS__TRAIN=("ytvis_2019_train",))
     state = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
     assert adapt_class_layers(cfg, nn.Linear(2, 2), state) is state
 

@@ -6,7 +6,7 @@ import torch
 from public_checkpoints import (
     conv_bn,
     our_name,
-    seaformer_tiny,
+    seaformer,
     timm_mobilenetv2,
     timm_mobilenetv4,
     topformer_backbone,
@@ -64,7 +64,7 @@ def prefixed(prefix, state):
     [
         (topformer_classifier("small"), "TopFormer-Small", ("head.",)),
         (topformer_backbone("tiny", sim=True), "TopFormer-Tiny", ()),
-        (seaformer_tiny(), "SeaFormer-Tiny", ("linear.",)),
+        (seaformer("tiny"), "SeaFormer-Tiny", ("linear.",)),
         (
             timm_mobilenetv2(torchvision_mobilenetv2()),
             "MobileNetV2-1.0",

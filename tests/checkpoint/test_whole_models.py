@@ -1,5 +1,6 @@
 """A model that predicts takes files of its own network alone, and nothing of any other."""
 
+import functools
 import pickle
 from collections.abc import Callable
 
@@ -9,11 +10,13 @@ import torch
 from public_checkpoints import topformer_backbone
 from small_fastinst import NODE, build_small_fastinst
 from small_sparseinst import build_small_sparseinst
-from tiny_models import build_tiny_model
+from tiny_models import FEW_LAYERS, build_tiny_model
 from torch import nn
 from toy_training import same
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
+
+build_few_layers = functools.partial(build_tiny_model, **FEW_LAYERS)
 
 
 def written(folder, state: dict[str, torch.Tensor]) -> str:
@@ -26,8 +29,8 @@ def written(folder, state: dict[str, torch.Tensor]) -> str:
     ("build", "other", "message"),
     [
         (build_small_fastinst, build_small_sparseinst, r"FastInst.*pixel_decoder.*not in the file"),
-        (build_small_sparseinst, build_tiny_model, r"SparseInst.*encoder\.\S+ .*not in the file"),
-        (build_tiny_model, build_small_fastinst, r"MobileInst.*mask_decoder.*not in the file"),
+        (build_small_sparseinst, build_few_layers, r"SparseInst.*encoder\.\S+ .*not in the file"),
+        (build_few_layers, build_small_fastinst, r"MobileInst.*mask_decoder.*not in the file"),
         (
             lambda: build_small_fastinst(**{f"{NODE}NUM_LAYERS": 1}),
             build_small_fastinst,

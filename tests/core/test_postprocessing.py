@@ -129,17 +129,6 @@ def test_nothing_found_is_an_empty_result():
     assert found.ids is None
 
 
-def test_detections_are_chosen_by_booleans_numbers_and_slices():
-    scores, logits = random_outputs()
-    found = predict(PostProcessing(max_detections=6), scores, logits)
-    for index in (found.scores > found.scores[3], np.array([0, 1, 2]), slice(3)):
-        chosen = found[index]
-        assert len(chosen) == 3
-        assert np.array_equal(chosen.masks, found.masks[:3])
-        assert np.array_equal(chosen.classes, found.classes[:3])
-        assert chosen.ids is None
-
-
 @pytest.mark.parametrize("mask_rescore", [True, False])
 def test_pairs_are_chosen_before_their_masks_count(mask_rescore):
     scores, logits = random_outputs()

@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
+from config_files import default_config
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.datasets.ytvis import load_ytvis_json
 
 
@@ -19,18 +18,12 @@ def shape_records(moving_shapes):
 @pytest.fixture
 def cfg():
     """Default config with small images, one process and no grouping."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
+    cfg = default_config()
     cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.MIN_SIZE_TRAIN = (40,)
-    cfg.INPUT.MAX_SIZE_TRAIN = 80
-    cfg.INPUT.MIN_SIZE_TEST = 36
-    cfg.INPUT.MAX_SIZE_TEST = 80
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
-    cfg.SOLVER.IMS_PER_BATCH = 2
-    cfg.MODEL.NUM_CLASSES = 4
-    cfg.SEED = 0
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (40,), 80
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 36, 80
+    cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.ASPECT_RATIO_GROUPING = 0, False
+    cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.NUM_CLASSES, cfg.SEED = 2, 4, 0
     return cfg
 
 

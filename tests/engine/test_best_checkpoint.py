@@ -97,16 +97,10 @@ def test_a_training_that_gets_no_better_ends_and_stays_ended(tmp_path, scores, c
     assert sorted(history) == list(range(6, 12))
 
 
-def test_a_training_that_has_found_nothing_yet_goes_on(tmp_path, scores):
-    scores.update(dict.fromkeys(range(2, 10, 2), 0.0))
-    opts = (*OPTS, *DATASET, "TEST.EARLY_STOPPING", 2)
-    _, history = run(make_cfg(tmp_path, *opts))
-    assert max(history) == 11
-
-
-def test_where_nothing_is_found_the_last_weights_are_kept_and_it_is_said(tmp_path, scores, caplog):
+def test_a_training_that_finds_nothing_goes_on_and_keeps_the_last_weights(tmp_path, scores, caplog):
     scores.update(dict.fromkeys(range(2, 13, 2), 0.0))
-    trainer, _ = run(make_cfg(tmp_path, *OPTS, *DATASET))
+    trainer, history = run(make_cfg(tmp_path, *OPTS, *DATASET, "TEST.EARLY_STOPPING", 2))
+    assert max(history) == 11
     assert all(torch.equal(best(tmp_path)["model"][k], v) for k, v in weights(trainer).items())
     assert "No evaluation found anything" in caplog.text
 

@@ -4,9 +4,7 @@ import pytest
 import torch
 from tiny_models import build_lively_model, noise_image, tiny_config
 
-from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine.predictor import Predictor, load_predictor
-from mobileinst_d2.engine.setup import ConfigError
 
 
 def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
@@ -37,21 +35,3 @@ def test_an_image_is_prepared_as_in_evaluation():
     assert item["image"].shape == (3, 96, 150)  # INPUT.MIN_SIZE_TEST
     mean = item["image"].flatten(1).float().mean(1)
     assert mean == pytest.approx(frame.mean((0, 1))[::-1], abs=1.0)  # RGB
-
-
-def test_a_random_model_is_said_to_be_random(caplog, monkeypatch):
-    load_predictor(tiny_config())
-    assert "RANDOM" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("overrides", "error", "message"),
-    [
-        ({"MODEL__META_ARCHITECTURE": "MobilInst"}, ConfigError, "MobilInst"),
-        ({"INPUT__FIXED_SIZE_TEST": (640, 360)}, ConfigError, "multiples of 64"),
-        ({"MODEL__WEIGHTS": "gone.pth"}, CheckpointError, r"gone\.pth"),
-    ],
-)
-def test_what_cannot_be_built_or_loaded_is_named(overrides, error, message):
-    with pytest.raises(error, match=message):
-        load_predictor(tiny_config(**overrides))

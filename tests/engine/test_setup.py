@@ -1,10 +1,7 @@
 """Configs are checked before anything is built on them."""
 
-import json
-
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2.engine.setup import ConfigError, setup_cfg
 
@@ -82,20 +79,3 @@ def test_without_gpu_the_cpu_is_used_and_said(write, monkeypatch, caplog):
     assert "running on the CPU" in caplog.text
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert setup_cfg(path).MODEL.DEVICE == "cuda"
-
-
-def test_custom_data_sets_are_registered(write, tmp_path):
-    categories = [{"id": 3, "name": "a"}, {"id": 5, "name": "b"}]
-    annotations = {"images": [], "annotations": [], "categories": categories}
-    json_file = tmp_path / "a.json"
-    json_file.write_text(json.dumps(annotations))
-    name = "toy_custom_set"
-    entry = {"NAME": name, "FORMAT": "coco", "JSON": str(json_file), "IMAGE_ROOT": str(tmp_path)}
-    try:
-        setup_cfg(write("VERSION: 2\n"), ["DATASETS.CUSTOM", str([entry])])
-        assert name in DatasetCatalog.list()
-        assert MetadataCatalog.get(name).evaluator_type == "coco"
-    finally:
-        if name in DatasetCatalog.list():
-            DatasetCatalog.pop(name)
-            MetadataCatalog.pop(name)

@@ -164,12 +164,6 @@ def test_resume_without_checkpoint_starts_anew_and_says_so(tmp_path, straight, c
     assert "nothing to resume" in caplog.text
 
 
-def test_a_longer_schedule_goes_on_from_the_final_checkpoint(tmp_path):
-    run(make_cfg(tmp_path))
-    _, history = run(make_cfg(tmp_path, "SOLVER.MAX_ITER", 14), resume=True)
-    assert list(history) == [12, 13]
-
-
 class EarlierTrainer(DefaultTrainer):
     """Detectron2's own trainer as in release 0.6: it keeps no state of the optimizer."""
 

@@ -215,32 +215,6 @@ def perfect():
     return {image_id: instances((0.9, label, mask())) for image_id, label, mask in PERFECT}
 
 
-@pytest.mark.parametrize("ids", [(0, 1), (7, 7)])
-def test_ids_that_pycocotools_loses_are_matched(dataset_name, change_truth, ids):
-    def renumber(content):
-        for entry, key in zip(content["annotations"], ids, strict=True):
-            entry["id"] = key
-
-    change_truth(renumber)
-    metrics = evaluate(COCOInstanceEvaluator(dataset_name), perfect())["segm"]
-    assert metrics["AP"] == pytest.approx(100)
-    assert metrics["AP-boat"] == metrics["AP-zebra"] == pytest.approx(100)
-
-
-@pytest.mark.parametrize("tasks", [("segm",), ("bbox",)])
-def test_missing_values_are_computed(dataset_name, change_truth, tasks):
-    def strip(content):
-        for entry in content["annotations"]:
-            for key in ("area", "bbox", "iscrowd"):
-                del entry[key]
-
-    expected = evaluate(COCOInstanceEvaluator(dataset_name, tasks=tasks), perfect())
-    change_truth(strip)
-    found = evaluate(COCOInstanceEvaluator(dataset_name, tasks=tasks), perfect())
-    for task, metrics in expected.items():
-        assert found[task] == pytest.approx(metrics, nan_ok=True)
-
-
 def test_a_damaged_file_is_named(dataset_name, change_truth):
     change_truth(lambda content: content["annotations"][0].update(category_id=5))
     with pytest.raises(UserError, match=r"coco\.json: annotation 1 has category_id 5"):

@@ -5,7 +5,6 @@ import logging
 
 import numpy as np
 import onnx
-import pytest
 import torch
 from small_network import SIZE, small_config
 from tiny_models import noise_image
@@ -14,7 +13,6 @@ from torch import nn
 from mobileinst_core.runtime.runners import OnnxRunner
 from mobileinst_d2.export import (
     ExportedModel,
-    ExportError,
     export_model,
     export_module,
     read_manifest,
@@ -85,12 +83,6 @@ def test_masks_of_other_weights_do_not_agree(network, exported):
             parameter.copy_(torch.randn_like(parameter) * parameter.std())
     module = other.export_graphs(SIZE)["keyframe"]
     assert mask_agreement("onnx", folder, graph, module, images, 0.0)["mean_iou"] < 0.8
-
-
-def test_other_runtimes_have_no_int8(network, tmp_path):
-    with pytest.raises(ExportError, match="int8 is for onnx and openvino, not for ncnn"):
-        export_model(network, small_config(), SIZE, "ncnn", tmp_path / "int8", calibration=IMAGES)
-    assert list(tmp_path.iterdir()) == []
 
 
 class Sensitive(nn.Module):

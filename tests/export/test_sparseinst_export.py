@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_sparseinst import SMALL, build_lively_sparseinst
-from tiny_models import FEW_LAYERS, noise_image, tiny_config
+from tiny_models import noise_image, tiny_config
 from torch import nn
 
 from mobileinst_d2.export import RUNNERS, ExportedModel, export_model, export_module
@@ -16,7 +16,7 @@ SIZE = (96, 160)
 
 @pytest.mark.parametrize(
     ("runtime", "activation", "backbone"),
-    [("onnx", "softmax", FEW_LAYERS), ("ncnn", "sigmoid", {})],
+    [("onnx", "softmax", {}), ("ncnn", "sigmoid", {"MODEL__BACKBONE__NAME": "TopFormer"})],
 )
 def test_an_exported_model_gives_what_pytorch_gives(tmp_path, runtime, activation, backbone):
     options = {

@@ -68,17 +68,13 @@ def empty_without_masks() -> dict:
     return item
 
 
-# Batches of a model that is trained on images, with at most 20 queries.
+# Batches of a model that is trained on images; other sizes, and no or many objects, are in
+# test_all_systems.py.
 IMAGE_BATCHES = {
-    "one object": lambda: [image_input()],
     "several objects": lambda: [image_input(objects=5), image_input(objects=3, seed=1)],
-    "no objects": lambda: [image_input(objects=0), image_input(objects=0, seed=1)],
     "objects in one image only": lambda: [image_input(objects=0), image_input(objects=2)],
     "no masks in an empty image": lambda: [empty_without_masks(), image_input()],
-    "smallest size": lambda: [image_input(64, 64)],
     "odd sizes": lambda: [image_input(70, 131), image_input(101, 67, objects=2)],
-    "smaller than a stride": lambda: [image_input(20, 33)],
-    "more objects than queries": lambda: [image_input(objects=25)],
 }
 
 

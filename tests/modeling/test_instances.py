@@ -11,7 +11,7 @@ from mobileinst_d2.modeling.postprocessing import (
     instance_scores,
     predict_instances,
 )
-from mobileinst_d2.structures import to_array, to_instances
+from mobileinst_d2.structures import to_instances
 
 
 def test_scores_are_the_geometric_mean_of_class_and_objectness():
@@ -106,10 +106,3 @@ def test_identities_become_lists():
     assert (instances.ID, instances.ID_period) == ([4, 2], [1, 7])
     assert instances.lost_frame_count == [0, 0]
     assert to_instances(detections[:0]).ID == []
-
-
-def test_arrays_have_single_precision_and_no_gradient():
-    tensor = torch.rand(3, dtype=torch.bfloat16, requires_grad=True)
-    array = to_array(tensor)
-    assert array.dtype == np.float32
-    assert array.tolist() == tensor.tolist()

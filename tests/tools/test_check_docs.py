@@ -4,9 +4,7 @@ from pathlib import Path
 import check_docs
 import doc_blocks
 import pytest
-from detectron2.config import get_cfg
-
-from mobileinst_d2 import add_mobileinst_config
+from config_files import default_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,8 +28,7 @@ def test_documents_have_no_faults(monkeypatch):
 
 
 def test_documents_name_config_keys_that_exist():
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
+    cfg = default_config()
     pattern = re.compile(r"\b(?:MODEL|INPUT|SOLVER|TEST|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*)+")
     unknown = [
         f"{file.name}: {key}"

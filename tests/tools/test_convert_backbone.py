@@ -11,7 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_backbone, build_model
 from public_checkpoints import (
     our_names,
-    seaformer_tiny,
+    seaformer,
     timm_mobilenetv2,
     timm_mobilenetv4,
     topformer_backbone,
@@ -22,7 +22,7 @@ from tiny_models import build_tiny_model, tiny_config
 from torch import nn
 
 TOPFORMER = topformer_backbone("tiny", sim=True)
-SEAFORMER = seaformer_tiny()
+SEAFORMER = seaformer("tiny")
 MOBILENETV2 = torchvision_mobilenetv2()
 MOBILENETV4 = timm_mobilenetv4()
 # The content of a public file, and the names and tensors that it stands for.

@@ -12,7 +12,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from small_network import SIZE, build_small_network, small_config
-from tiny_models import build_lively_model, tiny_config
+from tiny_models import FEW_LAYERS, build_lively_model, tiny_config
 
 from mobileinst_core.video.writers import VideoWriter
 from mobileinst_d2.commands.calibration import calibration_frames, split_frames
@@ -26,9 +26,9 @@ from mobileinst_d2.utils.classes import save_class_names
 def trained(tmp_path_factory):
     """Config and weights of a tiny model, with class names beside them."""
     folder = tmp_path_factory.mktemp("trained")
-    cfg = tiny_config()
+    cfg = tiny_config(**FEW_LAYERS)
     (folder / "config.yaml").write_text(cfg.dump())
-    torch.save({"model": build_lively_model().state_dict()}, folder / "model.pth")
+    torch.save({"model": build_lively_model(**FEW_LAYERS).state_dict()}, folder / "model.pth")
     save_class_names(folder, ["fox", "owl", "elk", "hen"], [7, 5, 3, 9])
     return folder
 

@@ -18,6 +18,7 @@ from mobileinst_d2.commands import finetune as command
 # A network that trains in seconds.
 SMALL = [
     *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.WEIGHTS", ""),
+    *("MODEL.BACKBONE.NAME", "TimmBackbone", "MODEL.TIMM.NAME", "test_efficientnet"),
     *("MODEL.MOBILEINST.HIDDEN_DIM", "32", "MODEL.MOBILEINST.KERNEL_DIM", "16"),
     *("MODEL.MOBILEINST.INSTANCE_DECODER.NUM_QUERIES", "8"),
     *("MODEL.MOBILEINST.INSTANCE_DECODER.NUM_HEADS", "2"),

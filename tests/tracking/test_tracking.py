@@ -157,12 +157,6 @@ def test_live_tracking_gives_instances():
         assert len(result.ID) == len(result.ID_period) == len(result.scores) == len(result)
 
 
-def test_a_model_in_training_mode_is_refused():
-    predictor = StreamingPredictor(tiny_config(), build_tiny_model())
-    with pytest.raises(RuntimeError, match=r"model\.eval\(\)"):
-        predictor.step(np.zeros((48, 64, 3), np.uint8))
-
-
 class SmallGpu:
     """A network on a GPU with memory for so many key frames at once; counts attempts."""
 

@@ -3,17 +3,15 @@
 import logging
 
 import pytest
-from detectron2.config import get_cfg
+from config_files import default_config
 from detectron2.data import MetadataCatalog
 
-from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.utils.classes import METADATA_FILE, category_ids, class_names, save_class_names
 
 
 @pytest.fixture
 def cfg():
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
+    cfg = default_config()
     cfg.MODEL.NUM_CLASSES = 3
     cfg.DATASETS.TEST = ()
     cfg.MODEL.WEIGHTS = ""

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
+from config_files import default_config
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.utils.evaluation_resizing import build_test_augmentations
 
 
@@ -17,8 +16,7 @@ def resized(cfg, height, width):
 
 @pytest.fixture
 def cfg():
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
+    cfg = default_config()
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 100, 150
     return cfg
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
+from config_files import default_config
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.data.mappers.augmentation import build_geometric_augmentations
 from mobileinst_d2.utils.resize_transform import ResizeShortestEdge, ResizeTransform
 
@@ -14,8 +13,7 @@ from mobileinst_d2.utils.resize_transform import ResizeShortestEdge, ResizeTrans
 @pytest.mark.parametrize("is_train", [False, True])
 @pytest.mark.parametrize("style", ["choice", "range"])
 def test_images_masks_and_draws_are_those_of_detectron2(is_train, style):
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
+    cfg = default_config()
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (20, 40), 70
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = style
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 20, 70

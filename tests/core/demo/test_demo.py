@@ -3,8 +3,6 @@
 import json
 import logging
 import re
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -200,10 +198,3 @@ def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, monkey
     assert all(text.split()[0] in {"red", "green", "blue"} for text in written)
     # The same weights give the same image; random ones would not.
     assert np.array_equal(*drawn)
-
-
-def test_script_prints_its_help(repository):
-    command = [sys.executable, str(repository / "demo" / "demo.py"), "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    for option in ("--input", "--video-input", "--webcam", "--output", "--opts"):
-        assert option in result.stdout

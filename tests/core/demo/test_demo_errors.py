@@ -97,12 +97,6 @@ def test_unreadable_image_is_named_and_the_others_are_drawn(
     assert len(list(output.iterdir())) == 3
 
 
-def test_a_start_behind_the_end_is_refused(demo, fake, config, video, tmp_path, capsys):
-    arguments = ["--config-file", config, "--video-input", video, "--output", tmp_path / "o.mp4"]
-    assert "has 7 frames" in failing(demo, capsys, [*arguments, "--start", "7"])
-    assert not (tmp_path / "o.mp4").exists()
-
-
 def test_results_and_masks_that_cannot_be_written(demo, fake, config, images, tmp_path, capsys):
     (tmp_path / "there.json").write_text("precious")
     (tmp_path / "full").mkdir()

@@ -27,11 +27,6 @@ def test_instances_have_every_field():
     assert result.masks[:, 20, 8].tolist() == [False, True]
 
 
-def test_identities_begin_at_one_with_the_best_instance():
-    tracker = tracker_of(script([0.6], [0.9], [0.8]))
-    assert tracker.step(picture(0)).ids.tolist() == [1, 2, 3]
-
-
 def test_a_track_becomes_visible_and_hidden_with_hysteresis():
     scores = [0.4, 0.5, 0.4, 0.31, 0.29, 0.4, 0.49, 0.51]
     shown = identities(tracker_of(script(scores)), len(scores))

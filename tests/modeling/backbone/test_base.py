@@ -127,7 +127,7 @@ def test_traced_networks_compute_the_same(build):
         # PyTorch marks tracing as deprecated, in favour of export.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        traced = torch.jit.trace(AsTuple(model), x)
+        traced = torch.jit.trace(AsTuple(model), x, check_trace=False)
         for value, other in zip(model(x).values(), traced(x), strict=True):
             torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
 

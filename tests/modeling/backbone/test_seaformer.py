@@ -5,40 +5,18 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from public_checkpoints import our_name
+from public_checkpoints import (
+    SEAFORMER,
+    our_name,
+    seaformer,
+    seaformer_stages,
+    seaformer_transformer,
+)
 from random_weights import randomise
 
 from mobileinst_d2.modeling import SeaFormer
 from mobileinst_d2.modeling.backbone.seaformer import AxialPosition
 
-# The five stages of inverted residuals (kernel, expansion, channels, stride), and for the last of
-# them depths, key widths and expansions of the transformers; width of the stem, heads.
-VARIANTS = {
-    "tiny": (
-        "3.1.16.1 3.4.16.2 3.3.16.1 | 5.3.32.2 5.3.32.1 | 3.3.64.2 3.3.64.1 | 5.3.128.2 | "
-        "3.6.160.2",
-        ((2, 16, 2), (2, 24, 4)),
-        (16, 4),
-    ),
-    "small": (
-        "3.1.16.1 3.4.24.2 3.3.24.1 | 5.3.48.2 5.3.48.1 | 3.3.96.2 3.3.96.1 | 5.4.160.2 | "
-        "3.6.192.2",
-        ((3, 16, 2), (3, 24, 4)),
-        (16, 6),
-    ),
-    "base": (
-        "3.1.16.1 3.4.32.2 3.3.32.1 | 5.3.64.2 5.3.64.1 | 3.3.128.2 3.3.128.1 | 5.4.192.2 | "
-        "3.6.256.2",
-        ((4, 16, 2), (4, 24, 4)),
-        (16, 8),
-    ),
-    "large": (
-        "3.3.32.1 3.4.64.2 3.4.64.1 | 5.4.128.2 5.4.128.1 | 3.4.192.2 3.4.192.1 | 5.4.256.2 | "
-        "3.6.320.2",
-        ((3, 16, 2), (3, 20, 4), (3, 24, 6)),
-        (32, 8),
-    ),
-}
 CHANNELS = {
     "tiny": [32, 64, 128, 160],
     "small": [48, 96, 160, 192],
@@ -47,67 +25,11 @@ CHANNELS = {
 }
 
 
-def stages_of(variant: str) -> list[list[list[int]]]:
-    return [
-        [[int(number) for number in block.split(".")] for block in stage.split()]
-        for stage in VARIANTS[variant][0].split("|")
-    ]
-
-
-def transformer_number(variant: str, stage: int) -> int | None:
-    """Number of the transformer after a stage; both are counted from 1."""
-    number = stage - 5 + len(VARIANTS[variant][1])
-    return number if number > 0 else None
-
-
-def public_shapes(variant: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in the state dict of a public checkpoint, without its classifier."""
-    shapes = {}
-
-    def conv_bn(name: str, inputs: int, outputs: int, kernel: int = 1) -> None:
-        shapes[f"{name}.c.weight"] = (outputs, inputs, kernel, kernel)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{name}.bn.{part}"] = (outputs,)
-        shapes[f"{name}.bn.num_batches_tracked"] = ()
-
-    _, transformers, (channels, heads) = VARIANTS[variant]
-    conv_bn("smb1.stem_block.0", 3, channels, 3)
-    for stage, blocks in enumerate(stages_of(variant), 1):
-        for layer, (kernel, expansion, outputs, _) in enumerate(blocks, 1):
-            name, hidden = f"smb{stage}.layer{layer}.conv", expansion * channels
-            first = 0 if expansion == 1 else 2
-            if first:
-                conv_bn(f"{name}.0", channels, hidden)
-            conv_bn(f"{name}.{first}", 1, hidden, kernel)
-            conv_bn(f"{name}.{first + 2}", hidden, outputs)
-            channels = outputs
-        number = transformer_number(variant, stage)
-        depth, key_dim, ratio = transformers[number - 1] if number else (0, 0, 0)
-        a, b = heads * key_dim, 2 * heads * key_dim
-        for i in range(depth):
-            name = f"trans{number}.transformer_blocks.{i}"
-            conv_bn(f"{name}.attn.to_q", channels, a)
-            conv_bn(f"{name}.attn.to_k", channels, a)
-            conv_bn(f"{name}.attn.to_v", channels, b)
-            conv_bn(f"{name}.attn.proj.1", b, channels)
-            conv_bn(f"{name}.attn.proj_encode_row.1", b, b)
-            conv_bn(f"{name}.attn.proj_encode_column.1", b, b)
-            conv_bn(f"{name}.attn.dwconv", 1, 2 * a + b, 3)
-            conv_bn(f"{name}.attn.pwconv", 2 * a + b, channels)
-            for position in ("rowq", "rowk", "columnq", "columnk"):
-                shapes[f"{name}.attn.pos_emb_{position}.pos_embed"] = (1, a, 16)
-            conv_bn(f"{name}.mlp.fc1", channels, ratio * channels)
-            conv_bn(f"{name}.mlp.fc2", ratio * channels, channels)
-            shapes[f"{name}.mlp.dwconv.weight"] = (ratio * channels, 1, 3, 3)
-            shapes[f"{name}.mlp.dwconv.bias"] = (ratio * channels,)
-    return shapes
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SEAFORMER)
 def test_names_and_shapes_are_those_of_the_public_checkpoints(variant):
-    model = SeaFormer(variant=variant)
-    expected = {our_name(name): shape for name, shape in public_shapes(variant).items()}
-    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == expected
+    model, state = SeaFormer(variant=variant), seaformer(variant)
+    shapes = {our_name(name): x.shape for name, x in state.items() if "linear" not in name}
+    assert {name: x.shape for name, x in model.state_dict().items()} == shapes
     assert [spec.channels for spec in model.output_shape().values()] == CHANNELS[variant]
 
 
@@ -117,7 +39,7 @@ class WrittenOut:
     def __init__(self, variant: str, state: dict[str, torch.Tensor]) -> None:
         self.variant = variant
         self.state = state
-        _, self.transformers, (_, self.heads) = VARIANTS[variant]
+        _, self.transformers, (_, self.heads) = SEAFORMER[variant]
 
     def conv_bn(self, name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
         weight = self.state[f"{name}.conv.weight"]
@@ -182,7 +104,7 @@ class WrittenOut:
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         features = {}
         x = self.conv_bn("smb1.stem_block.0", x, 2).clamp(min=0)
-        for stage, blocks in enumerate(stages_of(self.variant), 1):
+        for stage, blocks in enumerate(seaformer_stages(self.variant), 1):
             for layer, (_, expansion, outputs, stride) in enumerate(blocks, 1):
                 name, hidden, first = f"smb{stage}.layer{layer}.conv", x, 0
                 if expansion != 1:
@@ -190,7 +112,7 @@ class WrittenOut:
                 hidden = self.conv_bn(f"{name}.{first}", hidden, stride).clamp(min=0)
                 out = self.conv_bn(f"{name}.{first + 2}", hidden)
                 x = x + out if (stride, x.shape[1]) == (1, outputs) else out
-            number = transformer_number(self.variant, stage)
+            number = seaformer_transformer(self.variant, stage)
             depth, key_dim, _ = self.transformers[number - 1] if number else (0, 0, 0)
             for i in range(depth):
                 name = f"trans{number}.transformer_blocks.{i}"
@@ -200,7 +122,7 @@ class WrittenOut:
         return features
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SEAFORMER)
 def test_outputs_equal_the_formulas(variant):
     # Double precision: the layers of a random network magnify what single precision rounds.
     model = randomise(SeaFormer(variant=variant)).eval().double()

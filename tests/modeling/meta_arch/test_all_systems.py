@@ -70,15 +70,14 @@ def floats(x: object) -> object:
 
 
 @of_all
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_losses_are_in_single_precision_in_mixed_precision_too(build, dtype):
+def test_losses_are_in_single_precision_in_mixed_precision_too(build):
     given = {}
     model = build()
     model.criterion.register_forward_pre_hook(
         lambda _, args, kwargs: given.update(args=args, kwargs=kwargs), with_kwargs=True
     )
     for objects in (0, 3, 60):  # the last are more than there are queries
-        with torch.autocast("cpu", dtype=dtype):
+        with torch.autocast("cpu", dtype=torch.float16):
             check_gradients(model, [image_input(64, 64, objects=objects)], objects)
             torch.manual_seed(0)
             found = model.criterion(*given["args"], **given["kwargs"])

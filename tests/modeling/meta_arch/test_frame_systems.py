@@ -10,7 +10,7 @@ from small_fastinst import LIGHT, build_lively_fastinst, build_small_fastinst
 from small_fastinst import SMALL as SMALL_FASTINST
 from small_sparseinst import SMALL as SMALL_SPARSEINST
 from small_sparseinst import build_lively_sparseinst, build_small_sparseinst
-from tiny_models import FEW_LAYERS, moving_video, noise_image, tiny_config
+from tiny_models import moving_video, noise_image, tiny_config
 
 from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
@@ -55,7 +55,7 @@ RESNET = {
 }
 BACKBONES = {
     "seaformer": {"MODEL__BACKBONE__NAME": "SeaFormer", "MODEL__SEAFORMER__VARIANT": "tiny"},
-    "timm": FEW_LAYERS,
+    "topformer": {"MODEL__BACKBONE__NAME": "TopFormer"},
     "resnet-dcn": RESNET | {"MODEL__BACKBONE__DEFORMABLE_STAGES": [4, 5]},
 }
 

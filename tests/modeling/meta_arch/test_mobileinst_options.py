@@ -5,7 +5,7 @@ What it changes there is tested next to the stage itself.
 
 import pytest
 import torch
-from tiny_models import build_lively_model, noise_image
+from tiny_models import FEW_LAYERS, build_lively_model, noise_image
 from torch import nn
 
 # What each stage of the network reads.
@@ -76,11 +76,17 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
     target.load_state_dict(same, strict=False)
 
 
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    """Without an option. Not to be changed."""
+    return build_lively_model(**FEW_LAYERS)
+
+
 @pytest.mark.parametrize(("option", "first"), CASES, ids=str)
-def test_an_option_changes_its_stage_and_what_follows(lively_model, option, first):
-    model = build_lively_model(**option)
-    copy_weights(lively_model, model)
-    before, after = stages(lively_model), stages(model)
+def test_an_option_changes_its_stage_and_what_follows(plain, option, first):
+    model = build_lively_model(**FEW_LAYERS, **option)
+    copy_weights(plain, model)
+    before, after = stages(plain), stages(model)
     changed = {
         name
         for name, x in before.items()
@@ -91,18 +97,18 @@ def test_an_option_changes_its_stage_and_what_follows(lively_model, option, firs
 
 def test_identity_norms_are_the_same_as_none(lively_model):
     """PYRAMID_NORM normalises, and nothing else."""
-    plain = build_lively_model(**{MASKS + "PYRAMID_NORM": ""})
+    without = build_lively_model(**{MASKS + "PYRAMID_NORM": ""})
     normed = build_lively_model(**{MASKS + "PYRAMID_NORM": "BN"})
     for module in normed.mask_decoder.pyramid.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.eps = 0.0
-    copy_weights(lively_model, plain)
-    copy_weights(plain, normed)
+    copy_weights(lively_model, without)
+    copy_weights(without, normed)
     with torch.no_grad():
-        for name, parameter in plain.mask_decoder.pyramid.named_parameters():
+        for name, parameter in without.mask_decoder.pyramid.named_parameters():
             if name.endswith("conv.bias"):
                 parameter.zero_()
-    expected = stages(plain)["fused"]
+    expected = stages(without)["fused"]
     difference = stages(normed)["fused"] - expected
     assert difference.abs().max() < 1e-5 * expected.abs().max()

@@ -39,7 +39,7 @@ def freeze_statistics(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("batch", IMAGE_BATCHES.values(), ids=IMAGE_BATCHES)
 def test_images_train_every_parameter(batch):
-    check_training_step(build_tiny_model(), batch(), IMAGE_LOSSES)
+    check_training_step(build_tiny_model(**FEW_LAYERS), batch(), IMAGE_LOSSES)
 
 
 @pytest.mark.parametrize("batch", CLIP_BATCHES.values(), ids=CLIP_BATCHES)
@@ -65,30 +65,6 @@ def test_every_design_trains_every_parameter(options):
     check_training_step(model, [clip_input([[A, B], [B, A]])], CLIP_LOSSES)
 
 
-def test_half_precision_gives_the_same_losses():
-    batch = [clip_input([[A, B], [B, C]])]
-    expected = build_tiny_model()(batch)
-    model = build_tiny_model()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model(batch)
-    sum(losses.values()).backward()
-    assert set(losses) == set(expected)
-    for name, value in losses.items():
-        assert value.dtype == torch.float32
-        # Eight bits of mantissa, and processors differ in how they round on the way.
-        assert value.item() == pytest.approx(expected[name].item(), rel=0.15), name
-    assert all(p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_clips_of_one_frame_are_images():
-    clip = clip_input([[A, B]])
-    image = {key: value[0] for key, value in clip.items() if isinstance(value, list)}
-    losses, expected = build_tiny_model()([clip]), build_tiny_model()([image])
-    assert set(losses) == IMAGE_LOSSES
-    for name, value in losses.items():
-        torch.testing.assert_close(value, expected[name])
-
-
 def test_frames_of_clips_get_the_full_losses_of_images():
     frames = [[A, B], [C, None]]
     clip = clip_input(frames)
@@ -96,21 +72,25 @@ def test_frames_of_clips_get_the_full_losses_of_images():
         {"image": image, "instances": instances}
         for image, instances in zip(clip["image"], clip["instances"], strict=True)
     ]
-    losses, expected = build_tiny_model()([clip]), build_tiny_model()(images)
+    losses, expected = (
+        build_tiny_model(**FEW_LAYERS)([clip]),
+        build_tiny_model(**FEW_LAYERS)(images),
+    )
     assert set(losses) - set(expected) == {"loss_passed_dice", "loss_passed_mask"}
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value)
 
 
 def test_passing_a_single_layer_is_refused_and_says_what_to_do():
-    model = build_tiny_model(MODEL__MOBILEINST__INSTANCE_DECODER__LAYERS=["local"])
+    options = {"MODEL__MOBILEINST__INSTANCE_DECODER__LAYERS": ["local"]}
+    model = build_tiny_model(**FEW_LAYERS, **options)
     with pytest.raises(ValueError, match=r"two layers or more.*QUERY_PASSING none"):
         model([clip_input([[A], [B]])])
     assert set(model([image_input()])) == IMAGE_LOSSES
 
 
 def test_the_passed_loss_reaches_the_source_frame():
-    model = build_tiny_model()
+    model = build_tiny_model(**FEW_LAYERS)
     freeze_statistics(model)
     features = {}
     model.backbone.register_forward_hook(lambda module, args, out: features.update(out))
@@ -140,7 +120,7 @@ def test_the_order_of_the_objects_does_not_matter():
     results = []
     for chosen in (range(4), order):
         instances = make_instances((96, 128), [boxes[i] for i in chosen], list(chosen))
-        results.append(build_tiny_model()([{"image": image, "instances": instances}]))
+        results.append(build_tiny_model(**FEW_LAYERS)([{"image": image, "instances": instances}]))
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value)
 
@@ -158,12 +138,3 @@ def test_the_order_of_the_rows_of_a_clip_does_not_matter(match):
         results.append(model([clip]))
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value)
-
-
-@pytest.mark.parametrize("part", ["class_head", "kernel_head"])
-def test_a_diverged_network_shows_in_its_losses(part):
-    model = build_tiny_model()
-    with torch.no_grad():
-        next(getattr(model.instance_decoder, part).parameters()).fill_(float("nan"))
-    losses = model([clip_input([[A, B], [B, A]])])
-    assert not all(value.isfinite() for value in losses.values())

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.config import CfgNode, get_cfg
+from config_files import default_config
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from model_inputs import clip_input, image_input
 from pycocotools import mask as mask_util
@@ -17,7 +18,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobileinst_core import demo
-from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.engine import Trainer, setup_cfg
 from mobileinst_d2.export import ExportedModel, export_model
 from mobileinst_d2.modeling import InstanceSegmentor
@@ -48,9 +48,8 @@ class CoarseColorSegmentor(ColorSegmentor):
 
 
 def config(name: str) -> CfgNode:
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.MODEL.NUM_CLASSES = name, "cpu", 3
+    cfg = default_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_CLASSES = name, 3
     cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5] * 3
     cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = "RGB", HEIGHT, WIDTH
     cfg.TEST.TRACKING.CLIP_LEN = 3

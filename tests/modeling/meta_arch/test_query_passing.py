@@ -9,7 +9,7 @@ A best.
 import pytest
 import torch
 from model_inputs import clip_input
-from tiny_models import build_tiny_model
+from tiny_models import FEW_LAYERS, build_tiny_model
 from torch import nn
 
 from mobileinst_d2.modeling.instance_decoder import InstancePredictions
@@ -70,7 +70,7 @@ class ScriptedQueries(nn.Module):
 
 def scripted_model(passing: str = "shared") -> nn.Module:
     """The network of the config, with QUERY_PASSING as given, on the scripted parts."""
-    model = build_tiny_model(MODEL__MOBILEINST__QUERY_PASSING=passing)
+    model = build_tiny_model(**FEW_LAYERS, MODEL__MOBILEINST__QUERY_PASSING=passing)
     model.backbone, model.mask_decoder = FrameNumbers(), ObjectMaps()
     model.instance_decoder = ScriptedQueries()
     model.passed = []  # what the criterion is given

@@ -12,7 +12,7 @@ from mobileinst_d2.engine.optimizer import build_optimizer
 from mobileinst_d2.modeling import SparseInst
 
 LOSSES = {"loss_cls", "loss_dice", "loss_mask", "loss_obj"}
-TIMM = {"MODEL__BACKBONE__NAME": "TimmBackbone"}
+TIMM = {"MODEL__TIMM__NAME": "mobilenetv2_100"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_normalisations_of_every_backbone_have_no_weight_decay():
         id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
     }
     assert len(norms) == 102  # 51 layers
-    cfg = tiny_config(**SMALL, **TIMM, SOLVER__WEIGHT_DECAY=0.05, SOLVER__WEIGHT_DECAY_NORM=0.0)
+    cfg = tiny_config(**SMALL | TIMM, SOLVER__WEIGHT_DECAY=0.05, SOLVER__WEIGHT_DECAY_NORM=0.0)
     for group in build_optimizer(cfg, model).param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.0 if id(parameter) in norms else 0.05)
@@ -62,7 +62,10 @@ def test_normalisations_of_every_backbone_have_no_weight_decay():
         ({f"{NODE}NUM_QUERIES": 0}, "num_queries is 0"),
         ({f"{NODE}ACTIVATION": "relu"}, "activation is 'relu', .*'softmax'"),
         ({f"{NODE}LOSS__NORMALIZATION": "none"}, "normalization is 'none', .*'as_published'"),
-        ({"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]}, "DEFORMABLE_STAGES has 4: TopFormer has no"),
+        (
+            {"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]},
+            "has 4: TimmBackbone has no",
+        ),
         (
             {
                 "MODEL__BACKBONE__NAME": "build_resnet_backbone",
