@@ -1,4 +1,7 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share.
+
+PyTorch is imported where it is used: the process that hands tests out to workers does without.
+"""
 
 import importlib
 import json
@@ -17,11 +20,7 @@ from types import ModuleType
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from metric_by_definition import evaluate_by_definition
-from tiny_models import build_lively_model
-from torch import nn
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 
@@ -46,15 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _processes_are_forked():
     """Fork the processes of `launch` from one that has imported all: each saves seconds."""
+    import torch
+
     context = multiprocessing.get_context("forkserver")
 
-    def start(function: Callable, **options: object) -> torch.multiprocessing.ProcessContext | None:
+    def start(function: Callable, **options: object) -> object:
         from processes import ONE_THREAD
 
         context.set_forkserver_preload(["mobileinst_d2.engine"])
@@ -93,6 +96,8 @@ def _restored_loggers():
 @pytest.fixture(scope="module")
 def one_thread():
     """PyTorch adds in one order, as in other processes of the test."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -113,6 +118,8 @@ def _signals_are_not_ignored():
 
 @contextmanager
 def _catalogs_restored() -> Iterator[None]:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
     datasets, metadata = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
     yield
     DatasetCatalog.data.clear()
@@ -180,8 +187,10 @@ def published() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def lively_model() -> nn.Module:
+def lively_model():
     """A small model with distinct masks, in evaluation mode. Not to be changed."""
+    from tiny_models import build_lively_model
+
     return build_lively_model()
 
 

@@ -4,23 +4,19 @@ import json
 import shutil
 
 import pytest
-from small_network import SIZE, build_small_network, small_config
-
-from mobileinst_d2.export import RUNNERS, export_model, guard, quantize, verify
-
-_COMPARERS = (quantize, verify)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _graphs_run_in_this_process():
     """Exports compare their graphs here: a process for each costs half a second, or more."""
+    from mobileinst_d2.export import RUNNERS, quantize, verify
 
     def run(runtime, folder, graph, arrays):
         runner = RUNNERS[runtime](folder, graph)
         return runner(*(arrays[name] for name in runner.inputs))
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in _COMPARERS:
+        for module in (quantize, verify):
             patch.setattr(module, "run_graph_guarded", run)
         yield
 
@@ -28,18 +24,26 @@ def _graphs_run_in_this_process():
 @pytest.fixture
 def _graphs_run_in_processes(monkeypatch):
     """As for users."""
-    for module in _COMPARERS:
+    from mobileinst_d2.export import guard, quantize, verify
+
+    for module in (quantize, verify):
         monkeypatch.setattr(module, "run_graph_guarded", guard.run_graph_guarded)
 
 
 @pytest.fixture(scope="session")
 def network():
+    from small_network import build_small_network
+
     return build_small_network()
 
 
 @pytest.fixture(scope="session")
 def exported(network, tmp_path_factory):
     """The folder for a runtime. Not to be changed."""
+    from small_network import SIZE, small_config
+
+    from mobileinst_d2.export import export_model
+
     folders = {}
 
     def export(runtime):

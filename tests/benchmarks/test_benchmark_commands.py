@@ -7,7 +7,6 @@ import re
 import annotations
 import coco_evaluation
 import evaluation
-import initialization
 import overlap
 import preparation
 import pytest
@@ -68,23 +67,6 @@ def test_every_way_is_measured(benchmark, arguments, rows, capsys):
         assert re.search(rf"^\| {row} +(\| +[\d.]+ )+\|$", printed, re.MULTILINE), (row, printed)
 
 
-LOSSES = {way: (1.0, {"loss": 1.0 + i}) for i, way in enumerate(training_step.WAYS)}
-
-
-@pytest.mark.parametrize(
-    ("benchmark", "name", "result", "arguments"),
-    [
-        (coco_evaluation, "encode_masks", [], IMAGES),
-        (evaluation, "plain_iou", 1.0, VIDEOS),
-        (training_step, "measure", LOSSES, []),
-    ],
-)
-def test_ways_that_differ_are_an_error(benchmark, name, result, arguments, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, name, lambda *_, **__: result)
-    assert benchmark.main(arguments) == 1
-    assert "differ" in capsys.readouterr().err
-
-
 def test_prepared_frames_are_compared_with_pillows(tmp_path, capsys):
     file = tmp_path / "frames.json"
     sizes = ["--size", "64", "96", "32", "48", "33", "50", "--fit", "32", "48"]
@@ -102,14 +84,3 @@ def test_the_gain_of_stages_that_overlap_is_told(exported, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert set(found["cpu_ms"]) == {"read and prepare", "track", "draw and write"}
     assert 1 <= found["possible"] <= found["cores"]
-
-
-def test_scales_losses_and_gradients_of_a_new_network():
-    cfg = initialization.load_config(initialization.CONFIGS.parent / "toy" / "shapes_video.yaml")
-    result = initialization.measure(cfg, initialization.moving_shapes_clip(64))
-    assert 0.3 < result["scales"]["classes"] < 1.0
-    assert set(result["losses"]) == set(result["gradients"]) >= {"loss_cls", "loss_passed_mask"}
-    classes = result["gradients"]["loss_cls"]
-    assert classes["instance_decoder.class_head"] > 0
-    assert classes["instance_decoder.kernel_head"] == 0
-    assert initialization.report({"toy": result}).count("| toy ") == 3 + len(result["losses"])

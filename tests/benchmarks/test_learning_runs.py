@@ -91,22 +91,6 @@ def test_runs_are_done_once_and_reported(commands, runs, tmp_path, capsys):
     assert len(commands) == 4
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: {config: x, opts: {}, seeds: [1], truth: y, budget: 3}", "run 'a': .*budget"),
-        ("a: {config: x, opts: {}, seeds: [1]}", "run 'a': .*truth"),
-        ("a: {config: x, opts: {}, seeds: [1], truth: y, start: b}", "starts from 'b'"),
-        ("a: {config: x, opts: {}, truth: y}", "no seeds"),
-    ],
-)
-def test_bad_runs_are_named(text, message, tmp_path):
-    path = tmp_path / "runs.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        learning.load_runs(path)
-
-
 def test_the_projects_runs_are_sound(repository):
     for run in learning.load_runs(learning.RUNS).values():
         assert (repository / run.config).is_file()

@@ -3,7 +3,6 @@
 import contextlib
 import json
 
-import pytest
 import torch
 import training_data
 from detectron2.data import DatasetCatalog
@@ -36,10 +35,3 @@ def test_shapes_are_made_measured_and_forgotten(tmp_path):
     assert min(found["seconds_per_clip"].values()) > 0
     assert set(found["frames_per_second"]) == {"0", "1"}
     assert found["machine"] in printed
-
-
-@pytest.mark.parametrize(
-    ("dataset", "message"), [("nothing", "no data set 'nothing'"), ("coco_2017_val", "no videos")]
-)
-def test_other_data_sets_are_refused(dataset, message, fails):
-    fails(message, training_data.main, ["--dataset", dataset])

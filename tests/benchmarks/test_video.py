@@ -59,21 +59,3 @@ def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
         ("T = 3", "166.7", "0.556", "133.3", "0.667"),
         ("T = 6", "133.3", "0.444", "116.7", "0.583"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["--config-file", "missing.yaml"], r"missing\.yaml"),
-        (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], "GeneralizedRCNN cannot track"),
-        (["MODEL.META_ARCHITECTURE", "Nonsense"], "Nonsense cannot track"),
-        (["--json", "FILE/video.json"], "FILE"),
-    ],
-)
-def test_what_cannot_be_measured_is_known_at_once(
-    change, message, command, tmp_path, monkeypatch, fails
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "FILE").touch()
-    monkeypatch.setattr(video, "in_new_process", None)  # nothing is measured
-    fails(message, video.main, [*command, *change])

@@ -129,11 +129,6 @@ def test_an_empty_tag_is_an_error(tmp_path):
         run(make_cfg(tmp_path), resume=True)
 
 
-def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*MODEL\.WEIGHTS"):
-        run(make_cfg(tmp_path, "MODEL.WEIGHTS", "nowhere.pth"))
-
-
 @pytest.mark.parametrize("content", [{"epoch": 1}, [1, 2], 3, {"model": 3}])
 def test_weights_in_another_layout_are_named(tmp_path, content):
     path = tmp_path / "weights.pth"

@@ -60,29 +60,30 @@ def prefixed(prefix, state):
 
 @pytest.mark.parametrize("wrap", ["", "model.backbone.bottom_up."])
 @pytest.mark.parametrize(
-    ("state", "network", "dropped"),
+    ("make", "network", "dropped"),
     [
-        (topformer_classifier("small"), "TopFormer-Small", ("head.",)),
-        (topformer_backbone("tiny", sim=True), "TopFormer-Tiny", ()),
-        (seaformer("tiny"), "SeaFormer-Tiny", ("linear.",)),
+        (lambda: topformer_classifier("small"), "TopFormer-Small", ("head.",)),
+        (lambda: topformer_backbone("tiny", sim=True), "TopFormer-Tiny", ()),
+        (lambda: seaformer("tiny"), "SeaFormer-Tiny", ("linear.",)),
         (
-            timm_mobilenetv2(torchvision_mobilenetv2()),
+            lambda: timm_mobilenetv2(torchvision_mobilenetv2()),
             "MobileNetV2-1.0",
             ("conv_head.", "bn2.", "classifier."),
         ),
         (
-            timm_mobilenetv2(torchvision_mobilenetv2(1.4)),
+            lambda: timm_mobilenetv2(torchvision_mobilenetv2(1.4)),
             "MobileNetV2-1.4",
             ("conv_head.", "bn2.", "classifier."),
         ),
         (
-            timm_mobilenetv4(),
+            timm_mobilenetv4,
             "MobileNetV4-Small",
             ("blocks.4.", "conv_head.", "norm_head.", "classifier."),
         ),
     ],
 )
-def test_networks_are_known_wherever_they_stand(state, network, dropped, wrap):
+def test_networks_are_known_wherever_they_stand(make, network, dropped, wrap):
+    state = make()
     part = find_backbone(prefixed(wrap, state) | {"decode_head.weight": torch.ones(1)})
     assert describe_network(part) == network
     others = [name for name in state if name.startswith(dropped)]

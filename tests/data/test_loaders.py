@@ -87,12 +87,6 @@ def test_a_value_out_of_range_is_an_error_for_the_user(cfg, key, value):
         build_train_loader(cfg)
 
 
-def test_pairs_differ_between_workers_and_epochs(cfg):
-    cfg.DATALOADER.NUM_WORKERS = 2
-    pairs = [(c["video_id"], *c["frame_idx"]) for batch in take(cfg, 12) for c in batch]
-    assert len(set(pairs)) > len(pairs) * 0.7
-
-
 def test_an_epoch_of_frames_has_each_annotated_frame_as_reference_once(cfg, shape_records):
     cfg.SOLVER.IMS_PER_BATCH = 1
     cfg.INPUT.SAMPLING_FRAME_NUM = 1
@@ -164,22 +158,6 @@ def test_training_without_ground_truth_is_refused(cfg, moving_shapes, tmp_path):
     with pytest.raises(ValueError, match="No video of changed has a usable track"):
         build_train_loader(cfg)
     assert len(build_test_loader(cfg, "changed")) == 6
-
-
-def test_a_missing_frame_does_not_stop_training(cfg, moving_shapes, tmp_path):
-    def change(content):
-        content["videos"][0]["file_names"][:] = ["gone.jpg"] * 8
-
-    use(cfg, rewrite(moving_shapes, tmp_path, change), moving_shapes)
-    clips = [clip for batch in take(cfg, 20) for clip in batch]
-    assert 1 not in {clip["video_id"] for clip in clips}
-    assert len(clips) == 40
-
-
-def test_images_and_videos_do_not_mix(cfg):
-    cfg.DATASETS.TRAIN = ("ytvis_train", "coco_train")
-    with pytest.raises(ValueError, match=r"images \(coco_train\) with videos \(ytvis_train\)"):
-        build_train_loader(cfg)
 
 
 def test_several_video_sets_train_together(cfg):

@@ -11,8 +11,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from mobileinst_d2.data import build_train_loader, check_num_classes, register_custom_datasets
 from mobileinst_d2.data.datasets.pseudo_clips import is_pseudo_clips, register_pseudo_clips
 
-COCO_JSON = "annotations/instances_train2017.json"
-
 
 @pytest.fixture
 def cfg(cfg, moving_shapes):
@@ -284,30 +282,3 @@ def test_a_ratio_needs_the_plain_sampler(cfg):
     cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
     with pytest.raises(ValueError, match=r"RATIO needs DATALOADER\.SAMPLER_TRAIN"):
         build_train_loader(cfg)
-
-
-def test_real_images_and_videos(cfg, shared_data):
-    videos, images = shared_data("davis_vis") / "train", shared_data("coco_tiny")
-    cfg.DATASETS.CUSTOM = [
-        {
-            "NAME": "davis",
-            "FORMAT": "ytvis",
-            "JSON": str(videos / "instances.json"),
-            "IMAGE_ROOT": str(videos / "JPEGImages"),
-        },
-        {
-            "NAME": "coco",
-            "FORMAT": "coco",
-            "JSON": str(images / COCO_JSON),
-            "IMAGE_ROOT": str(images / "train2017"),
-        },
-    ]
-    register_custom_datasets(cfg)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.RATIO = ("davis", "coco_as_ytvis_2019"), (1.0, 1.0)
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (96,), 200
-    clips = [clip for batch in take(cfg, 8) for clip in batch]
-    assert {is_pseudo(clip) for clip in clips} == {True, False}
-    for clip in clips:
-        first, second = clip["instances"]
-        assert torch.equal(first.gt_classes, second.gt_classes)
-        assert first.gt_masks.tensor.shape[1:] == clip["image"][0].shape[1:]

@@ -5,7 +5,6 @@ import argparse
 import pytest
 
 from mobileinst_d2.engine import ConfigError, add_exported_arguments, setup_cfg_of_model
-from mobileinst_d2.export import ExportError
 
 
 def parse(*arguments):
@@ -54,9 +53,3 @@ def test_contradictions_are_named(folder, arguments, message):
     arguments = [folder if argument == "DIR" else argument for argument in arguments]
     with pytest.raises(ConfigError, match=message):
         setup_cfg_of_model(parse(*arguments))
-
-
-def test_a_folder_without_a_model_is_named(tmp_path):
-    for folder, message in ((tmp_path, "no exported model"), (tmp_path / "gone", "no folder")):
-        with pytest.raises(ExportError, match=message):
-            setup_cfg_of_model(parse("--model", folder))

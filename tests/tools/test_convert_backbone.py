@@ -1,5 +1,6 @@
 """Converted backbones are found by stock Detectron2 in any model that contains them."""
 
+import functools
 import pickle
 
 import pytest
@@ -21,23 +22,30 @@ from public_checkpoints import (
 from tiny_models import build_tiny_model, tiny_config
 from torch import nn
 
-TOPFORMER = topformer_backbone("tiny", sim=True)
-SEAFORMER = seaformer("tiny")
-MOBILENETV2 = torchvision_mobilenetv2()
-MOBILENETV4 = timm_mobilenetv4()
-# The content of a public file, and the names and tensors that it stands for.
-FILES = {
-    "TopFormer": ({"state_dict": with_segmentation_head(TOPFORMER)}, our_names(TOPFORMER)),
-    "SeaFormer": ({"state_dict": TOPFORMER, "state_dict_ema": SEAFORMER}, our_names(SEAFORMER)),
-    "MobileNetV2": (MOBILENETV2, timm_mobilenetv2(MOBILENETV2)),
-    "MobileNetV4": ({"state_dict": MOBILENETV4}, MOBILENETV4),
-}
+PLAIN = {"conv.weight": torch.ones(2)}
+NAMES = ("TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4")
+
+
+@functools.cache
+def file_of(name):
+    """The content of a public file, and the names and tensors that it stands for."""
+    if name == "TopFormer":
+        state = topformer_backbone("tiny", sim=True)
+        return {"state_dict": with_segmentation_head(state)}, our_names(state)
+    if name == "SeaFormer":
+        state = seaformer("tiny")
+        return {"state_dict": PLAIN, "state_dict_ema": state}, our_names(state)
+    if name == "MobileNetV2":
+        state = torchvision_mobilenetv2()
+        return state, timm_mobilenetv2(state)
+    state = timm_mobilenetv4()
+    return {"state_dict": state}, state
 
 
 @pytest.fixture
 def public(tmp_path):
     def save(name="TopFormer"):
-        torch.save(FILES[name][0], tmp_path / "public.pth")
+        torch.save(file_of(name)[0], tmp_path / "public.pth")
         return str(tmp_path / "public.pth")
 
     return save
@@ -66,7 +74,7 @@ def mobileinst(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "suffix"), list(zip(FILES, ("pkl", "pth", "pkl", "pth"), strict=True))
+    ("name", "suffix"), list(zip(NAMES, ("pkl", "pth", "pkl", "pth"), strict=True))
 )
 @pytest.mark.parametrize(
     ("build", "prefix"),
@@ -78,7 +86,7 @@ def test_stock_detectron2_loads_all_of_it(tmp_path, public, name, build, prefix,
     main([public(name), str(output)])
     model = build(name)
     DetectionCheckpointer(model).load(str(output))
-    state, loaded = FILES[name][1], model.state_dict()
+    state, loaded = file_of(name)[1], model.state_dict()
     own = [n.removeprefix(prefix) for n in loaded if n.startswith(prefix)]
     # What timm's networks lack is the way to stride 64.
     own = [n for n in own if not n.startswith("global_layers.")]
@@ -111,7 +119,7 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
     content = pickle.loads((tmp_path / "folder/converted.pkl").read_bytes())
     assert content["matching_heuristics"] is True
     assert content["__author__"] == "TopFormer-Tiny"
-    assert content["model"].keys() == our_names(TOPFORMER).keys()
+    assert content["model"].keys() == file_of("TopFormer")[1].keys()
     printed = capsys.readouterr().out
     assert "converted: tpm (135), trans (128), SIM (45); left out: decode_head (6)" in printed
 
@@ -119,14 +127,15 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ({"state_dict": {"conv.weight": torch.ones(2)}}, [], "no checkpoint of TopFormer.*conv"),
+        ({"state_dict": PLAIN}, [], "no checkpoint of TopFormer.*conv"),
         ({"epoch": 3}, [], "no checkpoint of TopFormer"),
-        (FILES["TopFormer"][0], ["--arch", "MobileNetV2"], "of TopFormer-Tiny, not of MobileNetV2"),
+        ("TopFormer", ["--arch", "MobileNetV2"], "of TopFormer-Tiny, not of MobileNetV2"),
         (torch.nn.Linear(2, 2), [], "holds more than plain data"),
-        (FILES["TopFormer"][0], ["--timm", "repvit_m0_9"], "does not fit the backbone"),
+        ("TopFormer", ["--timm", "repvit_m0_9"], "does not fit the backbone"),
     ],
 )
 def test_what_cannot_be_converted_is_named(tmp_path, content, options, message, fails):
+    content = file_of(content)[0] if content == "TopFormer" else content
     torch.save(content, tmp_path / "public.pth")
     fails(
         rf"public\.pth.*{message}",

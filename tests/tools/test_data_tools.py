@@ -249,17 +249,3 @@ def test_labelme_and_its_options(tmp_path, generated, fails):
         [*arguments, str(output), "--overwrite"],
     )
     assert output.read_text() == before
-
-
-def test_values_to_ignore(tmp_path, fails):
-    for folder, name, image in (
-        ("images", "0.jpg", np.zeros((8, 8, 3))),
-        ("masks", "0.png", np.full((8, 8), 255)),
-    ):
-        (tmp_path / folder / "v").mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / folder / "v" / name), image.astype(np.uint8))
-    arguments = ["masks", "--masks", str(tmp_path / "masks"), "--images", str(tmp_path / "images")]
-    output = tmp_path / "out.json"
-    fails(r"--ignore", to_ytvis.main, [*arguments, "--output", str(output)])
-    to_ytvis.main([*arguments, "--output", str(output), "--ignore"])
-    assert read_json(output)["annotations"][0]["areas"] == [64]
