@@ -13,15 +13,14 @@ def square_mask():
     return mask
 
 
+def run_lengths(mask):
+    """By definition: column-major, background first."""
+    flat = np.concatenate(([0], mask.ravel(order="F")))
+    return np.diff([0, *np.flatnonzero(np.diff(flat)), mask.size]).tolist()
+
+
 def uncompressed(mask):
-    flat = mask.flatten(order="F")
-    counts, value, run = [], 0, 0
-    for pixel in flat:
-        if pixel != value:
-            counts.append(run)
-            value, run = pixel, 0
-        run += 1
-    return {"size": list(mask.shape), "counts": [*counts, run]}
+    return {"size": list(mask.shape), "counts": run_lengths(mask)}
 
 
 def compressed(mask):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from config_files import config_names, read_config
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
@@ -15,102 +16,57 @@ from mobileinst_d2.data.mappers.augmentation import (
 
 ABLATIONS = sorted(Path(name).stem for name in config_names("mobileinst/ablations"))
 
-COMMON = {
-    "SOLVER.OPTIMIZER": "ADAMW",
-    "SOLVER.BACKBONE_MULTIPLIER": 0.5,
-    "SOLVER.WEIGHT_DECAY": 0.05,
-    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
-    "SOLVER.BIAS_LR_FACTOR": 1.0,
-    "SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR",
-    "SOLVER.GAMMA": 0.1,
-    "SOLVER.WARMUP_METHOD": "linear",
-    "SOLVER.WARMUP_ITERS": 1000,
-    "SOLVER.WARMUP_FACTOR": 0.001,
-    "SOLVER.CLIP_GRADIENTS.ENABLED": False,
-    "SOLVER.AMP.ENABLED": False,
-    "INPUT.FORMAT": "RGB",
-    "INPUT.MASK_FORMAT": "bitmask",
-    "INPUT.CROP.ENABLED": False,
-    "INPUT.COLOR_JITTER": 0.0,
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
-    "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
-    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
-    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
-    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
-    "MODEL.MOBILEINST.LOSS.CLASS_WEIGHT": 2.0,
-    "MODEL.MOBILEINST.LOSS.DICE_WEIGHT": 2.0,
-    "MODEL.MOBILEINST.LOSS.MASK_WEIGHT": 2.0,
-    "MODEL.MOBILEINST.LOSS.OBJECTNESS_WEIGHT": 1.0,
-    "MODEL.MOBILEINST.LOSS.MATCHER_CLASS_POWER": 0.2,
-    "TEST.AUG.ENABLED": False,
-    "TEST.SCORE_THRESHOLD": 0.005,
-    "TEST.MASK_THRESHOLD": 0.45,
-}
-COCO_SCHEDULE = {
-    "SOLVER.IMS_PER_BATCH": 64,
-    "SOLVER.BASE_LR": 1e-4,
-    "SOLVER.MAX_ITER": 270_000,
-    "SOLVER.STEPS": (210_000, 250_000),
-    "SOLVER.EPOCHS": 0.0,
-    "INPUT.MIN_SIZE_TRAIN": (416, 448, 480, 512, 544, 576, 608, 640),
-    "INPUT.MAX_SIZE_TRAIN": 864,
-    "INPUT.RANDOM_FLIP": "horizontal",
-}
-COCO = {
-    **COMMON,
-    **COCO_SCHEDULE,
-    "INPUT.MIN_SIZE_TEST": 640,
-    "INPUT.MAX_SIZE_TEST": 864,
-    "TEST.DETECTIONS_PER_IMAGE": 100,
-    "MODEL.NUM_CLASSES": 80,
-    "DATASETS.TRAIN": ("coco_2017_train",),
-    "DATASETS.TEST": ("coco_2017_val",),
-}
-VIDEO = {
-    **COMMON,
-    "SOLVER.IMS_PER_BATCH": 16,
-    "SOLVER.BASE_LR": 5e-5,
-    "INPUT.MIN_SIZE_TRAIN": (360,),
-    "INPUT.MAX_SIZE_TRAIN": 640,
-    "INPUT.MIN_SIZE_TEST": 360,
-    "INPUT.MAX_SIZE_TEST": 640,
-    "INPUT.RANDOM_FLIP": "none",
-    "INPUT.SAMPLING_FRAME_NUM": 2,
-    "INPUT.SAMPLING_FRAME_RANGE": 20,
-    "MODEL.MOBILEINST.QUERY_PASSING": "shared",
-    "TEST.DETECTIONS_PER_IMAGE": 10,
-    "TEST.TRACKING.CLIP_LEN": 1,
-    "MODEL.NUM_CLASSES": 40,
-}
-YTVIS19 = {
-    **VIDEO,
-    "SOLVER.MAX_ITER": 23_000,
-    "SOLVER.STEPS": (15_000, 21_000),
-    "SOLVER.EPOCHS": 0.0,
-    "DATASETS.TRAIN": ("ytvis_2019_train",),
-    "DATASETS.TEST": ("ytvis_2019_val",),
-}
-YTVIS21 = {
-    **VIDEO,
-    "SOLVER.EPOCHS": 12,
-    "SOLVER.EPOCH_STEPS": (8, 11),
-    "DATASETS.TRAIN": ("ytvis_2021_train",),
-    "DATASETS.TEST": ("ytvis_2021_val",),
-}
+
+def keys(text: str) -> dict[str, object]:
+    """The full names of keys, and their values; lists of numbers and of names are tuples."""
+    leaves = dict(config_leaves(CfgNode(yaml.safe_load(text))))
+    return {
+        key: tuple(value) if isinstance(value, list) and "PIXEL" not in key else value
+        for key, value in leaves.items()
+    }
+
+
+COMMON = keys("""
+SOLVER: {OPTIMIZER: ADAMW, BACKBONE_MULTIPLIER: 0.5, WEIGHT_DECAY: 0.05, WEIGHT_DECAY_NORM: 0.0,
+  BIAS_LR_FACTOR: 1.0, LR_SCHEDULER_NAME: WarmupMultiStepLR, GAMMA: 0.1, WARMUP_METHOD: linear,
+  WARMUP_ITERS: 1000, WARMUP_FACTOR: 0.001, CLIP_GRADIENTS: {ENABLED: False}, AMP: {ENABLED: False}}
+INPUT: {FORMAT: RGB, MASK_FORMAT: bitmask, CROP: {ENABLED: False}, COLOR_JITTER: 0.0,
+  MIN_SIZE_TRAIN_SAMPLING: choice}
+DATALOADER: {SAMPLER_TRAIN: TrainingSampler, FILTER_EMPTY_ANNOTATIONS: True}
+MODEL:
+  PIXEL_MEAN: [123.675, 116.28, 103.53]
+  PIXEL_STD: [58.395, 57.12, 57.375]
+  MOBILEINST:
+    LOSS: {CLASS_WEIGHT: 2.0, DICE_WEIGHT: 2.0, MASK_WEIGHT: 2.0, OBJECTNESS_WEIGHT: 1.0}
+TEST: {AUG: {ENABLED: False}, SCORE_THRESHOLD: 0.005, MASK_THRESHOLD: 0.45}
+""")
+COCO = COMMON | keys("""
+SOLVER: {IMS_PER_BATCH: 64, BASE_LR: 0.0001, MAX_ITER: 270000, STEPS: [210000, 250000], EPOCHS: 0.0}
+INPUT: {MIN_SIZE_TRAIN: [416, 448, 480, 512, 544, 576, 608, 640], MAX_SIZE_TRAIN: 864,
+  RANDOM_FLIP: horizontal, MIN_SIZE_TEST: 640, MAX_SIZE_TEST: 864}
+TEST: {DETECTIONS_PER_IMAGE: 100}
+MODEL: {NUM_CLASSES: 80}
+DATASETS: {TRAIN: [coco_2017_train], TEST: [coco_2017_val]}
+""")
+VIDEO = COMMON | keys("""
+SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 0.00005}
+INPUT: {MIN_SIZE_TRAIN: [360], MAX_SIZE_TRAIN: 640, MIN_SIZE_TEST: 360, MAX_SIZE_TEST: 640,
+  RANDOM_FLIP: none, SAMPLING_FRAME_NUM: 2, SAMPLING_FRAME_RANGE: 20}
+MODEL: {NUM_CLASSES: 40, MOBILEINST: {QUERY_PASSING: shared}}
+TEST: {DETECTIONS_PER_IMAGE: 10, TRACKING: {CLIP_LEN: 1}}
+""")
+YTVIS19 = VIDEO | keys("""
+SOLVER: {MAX_ITER: 23000, STEPS: [15000, 21000], EPOCHS: 0.0}
+DATASETS: {TRAIN: [ytvis_2019_train], TEST: [ytvis_2019_val]}
+""")
+YTVIS21 = VIDEO | keys("""
+SOLVER: {EPOCHS: 12, EPOCH_STEPS: [8, 11]}
+DATASETS: {TRAIN: [ytvis_2021_train], TEST: [ytvis_2021_val]}
+""")
 
 
 def config(name: str) -> CfgNode:
     return read_config(f"{name}.yaml" if name.startswith("toy/") else f"mobileinst/{name}.yaml")
-
-
-def values(cfg: CfgNode, keys: dict[str, object]) -> dict[str, object]:
-    found = {}
-    for key in keys:
-        node = cfg
-        for part in key.split("."):
-            node = node[part]
-        found[key] = node
-    return found
 
 
 @pytest.mark.parametrize(
@@ -132,7 +88,8 @@ def values(cfg: CfgNode, keys: dict[str, object]) -> dict[str, object]:
     ],
 )
 def test_training_and_evaluation_are_the_papers(name, expected):
-    assert values(config(name), expected) == expected
+    found = dict(config_leaves(config(name)))
+    assert {key: found[key] for key in expected} == expected
 
 
 def test_augmentations_are_the_papers():

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_files import uncompressed
 from detectron2.data import transforms as T
 
 from mobileinst_d2.data import ClipMapper
@@ -232,11 +233,8 @@ def test_without_a_given_reference_one_with_objects_is_drawn(make_record):
 
 def test_all_encodings_are_decoded(two_tracks):
     expected = sample(two_tracks, [0, 1])["instances"]
-    flat = box_mask(12, 10, 24, 20).flatten(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
     polygons = [[1, 1, 9, 1, 9, 9, 1, 9], [3, 3, 4, 4]]
-    two_tracks["tracks"][1]["segmentations"][0] = {"size": [HEIGHT, WIDTH], "counts": counts}
+    two_tracks["tracks"][1]["segmentations"][0] = uncompressed(box_mask(12, 10, 24, 20))
     two_tracks["tracks"][0]["segmentations"][0] = polygons
     found = sample(two_tracks, [0, 1])["instances"]
     for a, b in zip(found, expected, strict=True):

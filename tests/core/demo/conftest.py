@@ -44,6 +44,34 @@ def config(tmp_path, repository):
     return str(path)
 
 
+@pytest.fixture
+def run(demo, config):
+    """Run the demo with the config; returns its status."""
+    return lambda *arguments: demo.main(["--config-file", config, *map(str, arguments)])
+
+
+@pytest.fixture
+def failing(run, capsys):
+    """Run the demo, which must fail in the way meant for users; returns the message."""
+
+    def run_and_fail(*arguments):
+        assert run(*arguments) == 1
+        message = capsys.readouterr().err
+        assert "error: " in message
+        assert "Traceback" not in message
+        return message
+
+    return run_and_fail
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The texts that are drawn."""
+    texts = []
+    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: texts.append(text))
+    return texts
+
+
 @pytest.fixture(scope="session")
 def moving_square():
     """Frames by index: a white square on grey that moves to the right."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_models import build_lively_model, tiny_config
+from tiny_models import FEW_LAYERS, build_lively_model, tiny_config
 
 from mobileinst_core.video.drawing import instance_color
 from mobileinst_d2.utils.classes import save_class_names
@@ -26,25 +26,28 @@ def read_all(path):
     return frames, fps
 
 
-def test_video_keeps_count_rate_and_size_and_shows_the_track(demo, fake, config, video, tmp_path):
-    output = tmp_path / "out.mp4"
-    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
-    assert demo.main(arguments) == 0
-    frames, fps = read_all(output)
+def center_of(frame, index):
+    """The mean colour inside the square of a frame."""
+    return frame[36:40, 8 * index + 6 : 8 * index + 10].reshape(-1, 3).mean(axis=0)
+
+
+SHOWN = 0.5 * 255 + 0.5 * np.array(instance_color(5))
+
+
+def test_video_keeps_count_rate_and_size_and_shows_the_track(run, fake, video, tmp_path):
+    assert run("--video-input", video, "--output", tmp_path / "out.mp4") == 0
+    frames, fps = read_all(tmp_path / "out.mp4")
     assert len(frames) == FRAMES == fake.frames
     assert fps == pytest.approx(FPS)
     assert fake.threshold == 0.4
-    expected = 0.5 * 255 + 0.5 * np.array(instance_color(5))
     for index, frame in enumerate(frames):
         assert frame.shape == (HEIGHT, WIDTH, 3)
-        center = frame[36:40, 8 * index + 6 : 8 * index + 10].reshape(-1, 3).mean(axis=0)
-        assert np.abs(center - expected).max() < 25
+        assert np.abs(center_of(frame, index) - SHOWN).max() < 25
 
 
-def test_each_image_gives_one_drawn_image(demo, fake, config, images, moving_square, tmp_path):
+def test_each_image_gives_one_drawn_image(run, fake, images, moving_square, tmp_path):
     output = tmp_path / "out"
-    arguments = ["--config-file", config, "--input", str(images), "--output", str(output)]
-    assert demo.main(arguments) == 0
+    assert run("--input", images, "--output", output) == 0
     assert {path.name for path in output.iterdir()} == {"img1.png", "img2.png", "img10.png"}
     drawn = cv2.imread(str(output / "img1.png"))
     assert drawn.shape == (HEIGHT, WIDTH, 3)
@@ -52,98 +55,84 @@ def test_each_image_gives_one_drawn_image(demo, fake, config, images, moving_squ
 
 
 @pytest.mark.parametrize(("threshold", "shown"), [("0.95", False), ("0.85", True), ("0", True)])
-def test_threshold_decides_what_is_drawn(demo, fake, config, images, tmp_path, threshold, shown):
+def test_threshold_decides_what_is_drawn(run, fake, images, tmp_path, threshold, shown):
     source, output = images / "img1.png", tmp_path / "out.png"
-    arguments = ["--config-file", config, "--input", str(source), "--output", str(output)]
-    assert demo.main([*arguments, "--confidence-threshold", threshold]) == 0
+    assert run("--input", source, "--output", output, "--confidence-threshold", threshold) == 0
     assert np.array_equal(cv2.imread(str(output)), cv2.imread(str(source))) != shown
 
 
-def test_images_in_any_order_are_one_video(demo, fake, config, images, tmp_path):
-    frames = [str(images / f"img{index}.png") for index in (10, 2, 1)]
-    arguments = ["--config-file", config, "--output", str(tmp_path / "out"), "--video-input"]
-    for inputs in (frames, [str(images / "*.png")]):
-        assert demo.main([*arguments, *inputs, "--overwrite"]) == 0
+def test_images_in_any_order_are_one_video(run, fake, images, tmp_path):
+    frames = [images / f"img{index}.png" for index in (10, 2, 1)]
+    for inputs in (frames, [images / "*.png"]):
+        assert run("--output", tmp_path / "out", "--video-input", *inputs, "--overwrite") == 0
         drawn, _ = read_all(tmp_path / "out" / "images.mp4")
-        expected = instance_color(5)
         for frame, index in zip(drawn, (1, 2, 2), strict=True):
-            center = frame[36:40, 8 * index + 6 : 8 * index + 10].reshape(-1, 3).mean(axis=0)
-            assert np.abs(center - 0.5 * 255 - 0.5 * np.array(expected)).max() < 25
+            assert np.abs(center_of(frame, index) - SHOWN).max() < 25
 
 
-def test_part_of_a_video_keeps_its_speed(demo, fake, config, video, tmp_path):
+def test_part_of_a_video_keeps_its_speed(run, fake, video, tmp_path):
     output = tmp_path / "out.mp4"
-    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
-    assert demo.main([*arguments, "--start", "1", "--end", "6", "--stride", "2"]) == 0
+    part = ("--start", 1, "--end", 6, "--stride", 2)
+    assert run("--video-input", video, "--output", output, *part) == 0
     frames, fps = read_all(output)
     assert len(frames) == fake.frames == 3
     assert fps == pytest.approx(FPS / 2)
 
 
-def test_window_shows_every_frame_until_the_user_stops(demo, fake, config, video, window):
+def test_window_shows_every_frame_until_the_user_stops(run, fake, video, window):
     window.stop_after = 4
-    assert demo.main(["--config-file", config, "--video-input", video]) == 0
+    assert run("--video-input", video) == 0
     assert len(window.shown) == 4
 
 
 @pytest.mark.parametrize(("extra", "shown"), [([], 0), (["--show"], FRAMES)])
-def test_a_window_opens_beside_files_only_if_told(
-    demo, fake, config, video, window, tmp_path, extra, shown
-):
-    arguments = ["--config-file", config, "--video-input", video, *extra]
-    assert demo.main([*arguments, "--save-masks", str(tmp_path / "masks")]) == 0
+def test_a_window_opens_beside_files_only_if_told(run, fake, video, window, tmp_path, extra, shown):
+    assert run("--video-input", video, *extra, "--save-masks", tmp_path / "masks") == 0
     assert len(window.shown) == shown
 
 
-def test_clip_length_is_the_config_key(demo, fake, config, video, tmp_path):
-    arguments = ["--config-file", config, "--video-input", video, "--clip-len", "3"]
-    assert demo.main([*arguments, "--save-masks", str(tmp_path / "masks")]) == 0
+def test_clip_length_is_the_config_key(run, fake, video, tmp_path):
+    assert run("--video-input", video, "--clip-len", 3, "--save-masks", tmp_path / "masks") == 0
     assert fake.clip_len == 3
 
 
-def test_key_frames_are_marked_on_request(demo, fake, config, images, tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
-    arguments = ["--config-file", config, "--video-input", str(images), "--mark-keyframes"]
-    assert demo.main([*arguments, "--output", str(tmp_path / "o.mp4")]) == 0
+def test_key_frames_are_marked_on_request(run, fake, images, tmp_path, written):
+    assert run("--video-input", images, "--mark-keyframes", "--output", tmp_path / "o.mp4") == 0
     label = "#5 class 1 .90"
     assert written == [label, "key frame", label, label]
 
 
-def test_masks_are_named_like_their_frames(demo, fake, config, images, video, tmp_path):
-    for source, names in (
-        (images, ["img1.png", "img10.png", "img2.png"]),
-        (video, [f"{index:06d}.png" for index in range(1, 7, 2)]),
-    ):
-        folder = tmp_path / "masks" / names[0]
-        arguments = ["--config-file", config, "--video-input", str(source)]
-        if source == video:
-            arguments += ["--start", "1", "--stride", "2"]
-        assert demo.main([*arguments, "--save-masks", str(folder)]) == 0
-        assert sorted(path.name for path in folder.iterdir()) == names
-    image = cv2.imread(str(folder / "000003.png"), cv2.IMREAD_UNCHANGED)
+def test_masks_are_named_like_their_frames(run, fake, images, video, tmp_path):
+    of_images, of_video = tmp_path / "a", tmp_path / "b"
+    assert run("--video-input", images, "--save-masks", of_images) == 0
+    names = ["img1.png", "img10.png", "img2.png"]
+    assert sorted(path.name for path in of_images.iterdir()) == names
+    part = ("--start", 1, "--stride", 2)
+    assert run("--video-input", video, *part, "--save-masks", of_video) == 0
+    names = [f"{index:06d}.png" for index in range(1, 7, 2)]
+    assert sorted(path.name for path in of_video.iterdir()) == names
+    image = cv2.imread(str(of_video / "000003.png"), cv2.IMREAD_UNCHANGED)
     assert image.dtype == np.uint16
     assert image.shape == (HEIGHT, WIDTH)
     assert (image[32:44, 26:38] == 5).all()
     assert (image[:20] == 0).all()
 
 
-def test_results_take_the_ids_of_the_weights(demo, fake, config, video, tmp_path):
+def test_results_take_the_ids_of_the_weights(run, fake, video, tmp_path):
     save_class_names(tmp_path, ["a", "b", "c"], [10, 20, 30])
     path = tmp_path / "new" / "results.json"
-    arguments = ["--config-file", config, "--video-input", video, "--save-json", str(path)]
-    weights = ["--opts", "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
-    assert demo.main([*arguments, "--video-id", "7", *weights]) == 0
+    options = ("--save-json", path, "--video-id", 7)
+    weights = ("--opts", "MODEL.WEIGHTS", tmp_path / "model.pth")
+    assert run("--video-input", video, *options, *weights) == 0
     (entry,) = json.loads(path.read_text())
     assert (entry["video_id"], entry["category_id"], entry["score"]) == (7, 20, 0.5)
     assert len(entry["segmentations"]) == FRAMES
     assert entry["segmentations"][0]["size"] == [HEIGHT, WIDTH]
 
 
-def test_timings_are_a_table(demo, fake, config, video, tmp_path, capsys):
+def test_timings_are_a_table(run, fake, video, tmp_path, capsys):
     fake.timings = {"prepare": 0.001, "network": 0.5, "association": 0.001, "masks": 0.001}
-    arguments = ["--config-file", config, "--video-input", video, "--timings"]
-    assert demo.main([*arguments, "--output", str(tmp_path / "o.mp4")]) == 0
+    assert run("--video-input", video, "--timings", "--output", tmp_path / "o.mp4") == 0
     printed = capsys.readouterr().out
     stages = re.findall(r"^(\w+) +\d+\.\d$", printed, re.MULTILINE)
     assert stages == ["read", *fake.timings, "draw", "write", "total"]
@@ -151,39 +140,31 @@ def test_timings_are_a_table(demo, fake, config, video, tmp_path, capsys):
     assert f"without drawing and writing (medians of {FRAMES} frames)" in printed
 
 
-def test_interrupt_keeps_what_was_done(demo, fake, config, video, tmp_path, capsys):
+def test_interrupt_keeps_what_was_done(run, fake, video, tmp_path, capsys):
     fake.stop_at = 3
-    output = tmp_path / "out.mp4"
-    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
-    assert demo.main(arguments) == 130
-    assert len(read_all(output)[0]) == 3
+    assert run("--video-input", video, "--output", tmp_path / "out.mp4") == 130
+    assert len(read_all(tmp_path / "out.mp4")[0]) == 3
     assert "Interrupted" in capsys.readouterr().err
 
 
-def test_random_model_tracks_a_video_and_says_that_it_is_random(
-    demo, config, video, tmp_path, caplog
-):
+def test_random_model_tracks_a_video_and_says_that_it_is_random(run, video, tmp_path, caplog):
     output = tmp_path / "out.mp4"
-    arguments = ["--config-file", config, "--video-input", video, "--output", str(output)]
-    options = ["--confidence-threshold", "0", "--opts", "TEST.TRACKING.CLIP_LEN", "3"]
+    options = ("--confidence-threshold", 0, "--opts", "TEST.TRACKING.CLIP_LEN", 3)
     with caplog.at_level(logging.WARNING):
-        assert demo.main([*arguments, *options]) == 0
+        assert run("--video-input", video, "--output", output, *options) == 0
     assert "RANDOM" in caplog.text
     frames, fps = read_all(output)
     assert len(frames) == FRAMES
     assert fps == pytest.approx(FPS)
 
 
-def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, monkeypatch):
-    sizes = {"MODEL__NUM_CLASSES": 3}
-    config = tmp_path / "lively.yaml"
+def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, written):
+    sizes = {**FEW_LAYERS, "MODEL__NUM_CLASSES": 3}
+    config, weights = tmp_path / "lively.yaml", tmp_path / "run" / "model_final.pth"
     config.write_text(tiny_config(**sizes, DATASETS__TEST=()).dump())
-    weights = tmp_path / "run" / "model_final.pth"
     weights.parent.mkdir()
     torch.save({"model": build_lively_model(**sizes).state_dict()}, weights)
     save_class_names(weights.parent, ["red", "green", "blue"])
-    written = []
-    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
     arguments = ["--config-file", str(config), "--input", str(images / "img1.png")]
     options = ["--confidence-threshold", "0", "--opts", "MODEL.WEIGHTS", str(weights)]
     options += ["TEST.SCORE_THRESHOLD", "0.0", "TEST.MASK_RESCORE", "False"]

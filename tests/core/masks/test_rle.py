@@ -2,23 +2,13 @@
 
 import numpy as np
 import pytest
+from annotation_files import run_lengths
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import MaskError, rle_area, to_rle, to_rles
 
 HEIGHT, WIDTH = 7, 9
-
-
-def uncompressed(mask: np.ndarray) -> list[int]:
-    """Run lengths by definition: column-major, background first."""
-    runs, value = [0], 0
-    for pixel in mask.flatten(order="F").tolist():
-        if pixel != value:
-            runs.append(0)
-            value = pixel
-        runs[-1] += 1
-    return runs
 
 
 def compressed(mask: np.ndarray) -> dict:
@@ -41,7 +31,7 @@ def test_uncompressed_text_and_bytes_give_the_same_mask(seed):
     code = compressed(mask)
     size = [HEIGHT, WIDTH]
     for segmentation in (
-        {"size": size, "counts": uncompressed(mask)},
+        {"size": size, "counts": run_lengths(mask)},
         {"size": size, "counts": code["counts"]},
         {"size": tuple(size), "counts": code["counts"].decode()},
     ):
@@ -136,7 +126,7 @@ def test_the_damaged_mask_among_several_is_named(place, counts):
     rng = np.random.default_rng(0)
     masks = [compressed(random_mask(rng)) for _ in range(8)]
     if not isinstance(counts, str):
-        masks = [{**x, "counts": uncompressed(decode(x))} for x in masks]
+        masks = [{**x, "counts": run_lengths(decode(x))} for x in masks]
     masks.insert(place, {"size": [HEIGHT, WIDTH], "counts": counts})
     with pytest.raises(MaskError) as error:
         to_rles([None, *masks], HEIGHT, WIDTH)

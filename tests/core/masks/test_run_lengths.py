@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from annotation_files import run_lengths
 from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.run_lengths import compressed_text, read_runs
@@ -9,13 +10,6 @@ from mobileinst_core.masks.run_lengths import compressed_text, read_runs
 
 def text_of(mask: np.ndarray) -> str:
     return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-
-
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """By definition: column-major, background first."""
-    flat = np.concatenate(([0], mask.ravel(order="F")))
-    bounds = np.flatnonzero(np.diff(flat))
-    return np.diff([0, *bounds, mask.size]).tolist()
 
 
 def random_masks(rng: np.random.Generator) -> list[np.ndarray]:

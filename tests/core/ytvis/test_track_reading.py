@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from annotation_files import make_content
+from annotation_files import make_content, run_lengths
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
@@ -16,9 +16,7 @@ SIZE = [40, 60]
 
 
 def lists_of(rng: np.random.Generator) -> list[int]:
-    mask = (rng.random(SIZE) < rng.choice([0.05, 0.5])).astype(np.uint8)
-    flat = np.concatenate(([0], mask.ravel(order="F")))
-    return np.diff([0, *np.flatnonzero(np.diff(flat)), mask.size]).tolist()
+    return run_lengths((rng.random(SIZE) < rng.choice([0.05, 0.5])).astype(np.uint8))
 
 
 def content_of(masks: list) -> dict:
