@@ -12,6 +12,13 @@ from .options import check_option
 
 __all__ = ["LABEL_RULES", "PROCEDURES", "PostProcessing", "Selection", "mask_product"]
 
+# Multiplications up to which OpenBLAS reads matrices as they stand, on processors for which it can.
+# Beyond, it copies them first, which takes longer than the product with a few kernels.
+_SMALL_PRODUCT = 1_000_000
+# Columns below which many small products take longer than a large one, and of which parts are
+# multiples.
+_MIN_COLUMNS, _ALIGNMENT = 256, 16
+
 LABEL_RULES = ("best", "all")
 PROCEDURES = ("sparseinst", "mask2former")
 
@@ -192,4 +199,12 @@ def mask_product(kernels: np.ndarray, mask_features: np.ndarray) -> np.ndarray:
         (N, h, w), mask logits.
     """
     channels, height, width = mask_features.shape
-    return (kernels @ mask_features.reshape(channels, -1)).reshape(-1, height, width)
+    features = mask_features.reshape(channels, -1)
+    columns = _SMALL_PRODUCT // max(kernels.size, 1) // _ALIGNMENT * _ALIGNMENT
+    if columns < _MIN_COLUMNS:
+        return (kernels @ features).reshape(-1, height, width)
+    logits = np.empty((len(kernels), height * width), np.float32)
+    for start in range(0, height * width, columns):
+        part = np.s_[:, start : start + columns]
+        np.matmul(kernels, features[part], out=logits[part])
+    return logits.reshape(-1, height, width)

@@ -255,10 +255,8 @@ def _boxes_above(
 
 def _not_finite(logits: np.ndarray) -> list[int]:
     """Numbers of the masks that hold what is no number."""
-    # In double precision, in which no sum of numbers overflows.
-    if not logits.size or math.isfinite(cv2.sumElems(logits.reshape(len(logits), -1))[0]):
-        return []
-    return np.flatnonzero(~np.isfinite(logits).all((1, 2))).tolist()
+    is_finite = np.isfinite(logits)
+    return [] if is_finite.all() else np.flatnonzero(~is_finite.all((1, 2))).tolist()
 
 
 def _logit(probability: float) -> float:

@@ -17,12 +17,18 @@ def select(
     return [x.tolist() for x in PostProcessing(**options).select(scores, quality, labels=labels)]
 
 
-def test_masks_are_kernels_times_mask_features():
+# Without instances, in one piece, in pieces of which the last is shorter, and of too many kernels.
+@pytest.mark.parametrize(
+    ("count", "shape"), [(0, (4, 5, 6)), (3, (4, 5, 6)), (5, (128, 41, 79)), (50, (128, 5, 6))]
+)
+def test_masks_are_kernels_times_mask_features(count, shape):
     generator = np.random.default_rng(0)
-    kernels = generator.standard_normal((3, 4), np.float32)
-    features = generator.standard_normal((4, 5, 6), np.float32)
-    expected = np.stack([sum(k * f for k, f in zip(x, features, strict=True)) for x in kernels])
-    np.testing.assert_allclose(mask_product(kernels, features), expected, atol=1e-5, rtol=1e-5)
+    kernels = generator.standard_normal((count, shape[0]), np.float32)
+    features = generator.standard_normal(shape, np.float32)
+    expected = np.einsum("nd,dhw->nhw", kernels.astype(np.float64), features)
+    logits = mask_product(kernels, features)
+    assert logits.flags.c_contiguous and logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_selecting_the_best_class_of_each_query():
