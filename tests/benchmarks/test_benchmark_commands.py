@@ -46,16 +46,7 @@ def _small(monkeypatch):
             [*IMAGES, "--repeats", "1"],
             ["RLEs from logits", "masks, then RLEs", "pycocotools"],
         ),
-        (
-            evaluation,
-            VIDEOS,
-            [
-                "evaluate_ytvis",
-                "the same, from lists of run lengths",
-                "the command, with its start",
-                "plain loops",
-            ],
-        ),
+        (evaluation, VIDEOS, evaluation.ENCODINGS),
         (training_step, STEP, training_step.WAYS),
     ],
     ids=["annotations", "coco_evaluation", "evaluation", "training_step"],

@@ -27,7 +27,8 @@ def test_masks_are_kernels_times_mask_features(count, shape):
     features = generator.standard_normal(shape, np.float32)
     expected = np.einsum("nd,dhw->nhw", kernels.astype(np.float64), features)
     logits = mask_product(kernels, features)
-    assert logits.flags.c_contiguous and logits.dtype == np.float32
+    assert logits.flags.c_contiguous
+    assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)
 
 
