@@ -6,7 +6,7 @@ repeated, so the same command may be given again, also in the background. From t
 project::
 
     python benchmarks/learning.py --output output/learning
-    nohup python benchmarks/learning.py --only shapes_full --seeds 1 2 > learning.log &
+    nohup python benchmarks/learning.py --only converged_l --seeds 1 2 > learning.log &
     python benchmarks/learning.py --report
 """
 
