@@ -8,9 +8,25 @@ SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
 
 
 def square_mask():
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[2:8, 2:10] = 1
-    return mask
+    return boxes_in((HEIGHT, WIDTH))(2, 2, 10, 8)
+
+
+def boxes_in(size):
+    """A function that makes masks of a size, which are boxes."""
+
+    def box_mask(x0, y0, x1, y1):
+        mask = np.zeros(size, np.uint8)
+        mask[y0:y1, x0:x1] = 1
+        return mask
+
+    return box_mask
+
+
+def custom_dataset(root, name, kind="ytvis", **changes):
+    """The entry in DATASETS.CUSTOM of one part of a data set."""
+    file = "coco.json" if kind == "coco" else "instances.json"
+    paths = {"JSON": str(root / file), "IMAGE_ROOT": str(root / "JPEGImages")}
+    return {"NAME": name, "FORMAT": kind, **paths, **changes}
 
 
 def run_lengths(mask):
@@ -37,37 +53,20 @@ ENCODINGS = {
 
 def make_content():
     """One video of three frames with one track, whose ids have nothing to do with positions."""
-    return {
-        "videos": [
-            {
-                "id": 70,
-                "height": HEIGHT,
-                "width": WIDTH,
-                "length": 3,
-                "file_names": ["v/0.jpg", "v/5.jpg", "v/10.jpg"],
-            }
-        ],
-        "categories": [
-            {"id": 30, "name": "cat"},
-            {"id": 0, "name": "ant"},
-            {"id": 7, "name": "bee"},
-        ],
-        "annotations": [
-            {
-                "id": 5,
-                "video_id": 70,
-                "category_id": 7,
-                "segmentations": [compressed(square_mask()), None, compressed(square_mask())],
-            }
-        ],
-    }
+    video = {"id": 70, "height": HEIGHT, "width": WIDTH, "length": 3}
+    video["file_names"] = ["v/0.jpg", "v/5.jpg", "v/10.jpg"]
+    categories = [{"id": i, "name": name} for i, name in ((30, "cat"), (0, "ant"), (7, "bee"))]
+    masks = [compressed(square_mask()), None, compressed(square_mask())]
+    track = {"id": 5, "video_id": 70, "category_id": 7, "segmentations": masks}
+    return {"videos": [video], "categories": categories, "annotations": [track]}
 
 
 def change(content, path, value):
-    """Set a nested value, or remove it for KeyError; ``path`` are keys and indices."""
-    for key in path[:-1]:
+    """Set a nested value, or remove it for KeyError; ``path`` is such as "videos.0.length"."""
+    *keys, last = [int(key) if key.isdigit() else key for key in str(path).split(".")]
+    for key in keys:
         content = content[key]
     if value is KeyError:
-        del content[path[-1]]
+        del content[last]
     else:
-        content[path[-1]] = value
+        content[last] = value

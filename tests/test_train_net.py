@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from annotation_files import custom_dataset
 from detectron2.engine import default_argument_parser
 from small_network import SIZE, build_small_network, small_config
 
@@ -178,19 +179,12 @@ def test_an_input_size_that_does_not_suit_the_network_is_named(fails, config):
 
 def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
     folder, runtime = tmp_path / "exported", "ncnn"
-    sets = [
-        {
-            "NAME": f"toy_{runtime}_{kind}",
-            "FORMAT": kind,
-            "JSON": str(data / "train" / file),
-            "IMAGE_ROOT": str(data / "train" / "JPEGImages"),
-        }
-        for kind, file in (("ytvis", "instances.json"), ("coco", "coco.json"))
-    ]
+    names = {kind: f"toy_{runtime}_{kind}" for kind in ("ytvis", "coco")}
+    sets = [custom_dataset(data / "train", name, kind) for kind, name in names.items()]
     cfg = small_config(DATASETS__CUSTOM=sets, TEST__SCORE_THRESHOLD=0.0)
     cfg.DATALOADER.NUM_WORKERS = 0
     cfg.DATASETS.TRAIN = ("gone",)
-    cfg.DATASETS.TEST = (f"toy_{runtime}_ytvis", f"toy_{runtime}_coco")
+    cfg.DATASETS.TEST = tuple(names.values())
     export_model(build_small_network(), cfg, SIZE, runtime, folder)
     exported = sorted(path.name for path in folder.iterdir())
     results = run("--model", folder, "--eval-only")

@@ -77,10 +77,7 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
 
 @pytest.mark.parametrize(
     ("name", "macs", "params"),
-    [
-        ("topformer-b_128", "6.18", "6.97"),
-        ("mobilenetv4-s_128_dw", "2.81", "2.68"),
-    ],
+    [("topformer-b_128", "6.18", "6.97"), ("mobilenetv4-s_128_dw", "2.81", "2.68")],
 )
 def test_the_faster_family(name, macs, params):
     model = build_model(read_config(f"mobileinst/mobileinst_{name}_coco.yaml"))

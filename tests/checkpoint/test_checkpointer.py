@@ -97,35 +97,42 @@ def test_a_bad_last_checkpoint_is_named_with_the_one_before(tmp_path, damage):
     assert min(history) == 4
 
 
-def test_a_bad_checkpoint_before_is_not_recommended(tmp_path):
-    cfg = make_cfg(tmp_path, "SOLVER.MAX_ITER", 10)
-    run(cfg, interrupt_at=8)
-    for path in tmp_path.glob("*.pth"):
+def truncate_all(folder):
+    for path in folder.glob("*.pth"):
         truncate(path)
-    with pytest.raises(CheckpointError, match="No other checkpoint"):
-        run(cfg, resume=True)
 
 
-def test_weights_alone_are_not_recommended_for_resuming(tmp_path):
+def leave_weights_alone(folder):
+    torch.save({"model": {}}, folder / "exported.pth")
+    truncate(folder / "model_0000003.pth")
+
+
+def name_weights_alone(folder):
+    model = torch.load(folder / "model_0000003.pth")["model"]
+    torch.save({"model": model}, folder / "exported.pth")
+    (folder / "last_checkpoint").write_text("exported.pth")
+
+
+def change_a_shape(folder):
+    content = torch.load(folder / "model_0000003.pth")
+    content["model"]["head.weight"] = torch.zeros(3, 4)
+    torch.save(content, folder / "model_0000003.pth")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate_all, "No other checkpoint"),
+        (leave_weights_alone, "No other checkpoint"),
+        (name_weights_alone, r"exported\.pth holds weights.*model_0000003\.pth"),
+        (lambda folder: (folder / "last_checkpoint").write_text(""), r"good .*model_0000003\.pth"),
+        (change_a_shape, r"does not fit ToyNet.*head\.weight is \(3, 4\)"),
+    ],
+)
+def test_what_cannot_be_resumed_is_told(tmp_path, damage, message):
     run(make_cfg(tmp_path), interrupt_at=4)
-    torch.save({"model": {}}, tmp_path / "exported.pth")
-    truncate(tmp_path / "model_0000003.pth")
-    with pytest.raises(CheckpointError, match="No other checkpoint"):
-        run(make_cfg(tmp_path), resume=True)
-
-
-def test_weights_alone_cannot_be_resumed(tmp_path):
-    trainer, _ = run(make_cfg(tmp_path), interrupt_at=4)
-    torch.save({"model": trainer.model.state_dict()}, tmp_path / "exported.pth")
-    (tmp_path / "last_checkpoint").write_text("exported.pth")
-    with pytest.raises(CheckpointError, match=r"exported\.pth holds weights.*model_0000003\.pth"):
-        run(make_cfg(tmp_path), resume=True)
-
-
-def test_an_empty_tag_is_an_error(tmp_path):
-    run(make_cfg(tmp_path), interrupt_at=4)
-    (tmp_path / "last_checkpoint").write_text("")
-    with pytest.raises(CheckpointError, match=r"newest good checkpoint is .*model_0000003\.pth"):
+    damage(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
         run(make_cfg(tmp_path), resume=True)
 
 
@@ -231,29 +238,36 @@ def test_weights_start_at_iteration_zero(tmp_path):
     assert not same(weights(fine_tuned), weights(trained))
 
 
-def test_files_of_pickled_arrays_are_matched_as_detectron2_does(tmp_path):
-    zoo = {"conv1_w": np.full((2, 2), 7.0, "float32"), "conv1_w_momentum": np.zeros(1)}
-    for content in (zoo, {"blobs": zoo, "cfg": "text"}):
-        path = tmp_path / "weights.pkl"
-        path.write_bytes(pickle.dumps(content, protocol=2))
-        model = nn.ModuleDict({"stem": nn.ModuleDict({"conv1": nn.Linear(2, 2)})})
-        make_checkpointer(tmp_path, model).load(str(path))
-        assert (model.stem.conv1.weight == 7).all()
+def save_as(path, content):
+    """As those who publish such files write them."""
+    path.write_bytes(pickle.dumps(content, 2)) if path.suffix == ".pkl" else torch.save(
+        content, path
+    )
+    return path
 
 
-def test_files_of_pycls_are_matched_as_detectron2_does(tmp_path):
-    path = tmp_path / "weights.pyth"
-    torch.save({"model_state": {"weight": torch.full((2, 2), 7.0)}, "epoch": 1}, path)
-    model = nn.ModuleDict({"head": nn.Linear(2, 2)})
+ZOO = {"conv1_w": np.full((2, 2), 7.0, "float32"), "conv1_w_momentum": np.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("pkl", ZOO),
+        ("pkl", {"blobs": ZOO, "cfg": "text"}),
+        ("pyth", {"model_state": {"conv1.weight": torch.full((2, 2), 7.0)}, "epoch": 1}),
+    ],
+)
+def test_files_of_zoos_are_matched_as_detectron2_does(tmp_path, suffix, content):
+    path = save_as(tmp_path / f"weights.{suffix}", content)
+    model = nn.ModuleDict({"stem": nn.ModuleDict({"conv1": nn.Linear(2, 2)})})
     make_checkpointer(tmp_path, model).load(str(path))
-    assert (model.head.weight == 7).all()
+    assert (model.stem.conv1.weight == 7).all()
 
 
 @pytest.mark.parametrize("content", [{"epoch": 1}, [1], {}, {"model": 3, "__author__": "me"}])
 @pytest.mark.parametrize("suffix", ["pkl", "pyth"])
 def test_zoo_files_without_weights_are_named(tmp_path, content, suffix):
-    path = tmp_path / f"weights.{suffix}"
-    torch.save(content, path) if suffix == "pyth" else path.write_bytes(pickle.dumps(content))
+    path = save_as(tmp_path / f"weights.{suffix}", content)
     with pytest.raises(CheckpointError, match=rf"weights\.{suffix} holds no plain mapping"):
         make_checkpointer(tmp_path).load(str(path))
 
@@ -270,12 +284,9 @@ class Payload:
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.pkl", "weights.pyth"])
 def test_code_in_a_file_is_not_run(tmp_path, name):
-    path, mark = tmp_path / name, tmp_path / "mark"
+    mark = tmp_path / "mark"
     content = {"model": nn.Linear(2, 2).state_dict(), "x": Payload(mark)}
-    if name.endswith(".pkl"):
-        path.write_bytes(pickle.dumps(content, protocol=2))
-    else:
-        torch.save(content, path)
+    path = save_as(tmp_path / name, content)
     with pytest.raises(CheckpointError, match=rf"{name} holds more.*makedirs"):
         make_checkpointer(tmp_path).load(str(path))
     path.rename(tmp_path / "model_0000001.pth")
@@ -346,13 +357,3 @@ def test_a_training_starts_from_a_public_file(tmp_path):
     trainer, history = run(cfg, interrupt_at=0)
     assert torch.equal(trainer.model.backbone[0].weight, state["0.weight"])
     assert list(history) == [0]
-
-
-def test_a_checkpoint_of_other_shapes_cannot_be_resumed(tmp_path):
-    run(make_cfg(tmp_path), interrupt_at=4)
-    path = tmp_path / "model_0000003.pth"
-    content = torch.load(path)
-    content["model"]["head.weight"] = torch.zeros(3, 4)
-    torch.save(content, path)
-    with pytest.raises(CheckpointError, match=r"does not fit ToyNet.*head\.weight is \(3, 4\)"):
-        run(make_cfg(tmp_path), resume=True)

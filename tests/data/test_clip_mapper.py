@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_files import uncompressed
+from annotation_files import boxes_in, uncompressed
 from detectron2.data import transforms as T
 
 from mobileinst_d2.data import ClipMapper
 from mobileinst_d2.data.mappers.clip_mapper import ClipSampler, visible_frames
 
 HEIGHT, WIDTH = 24, 32
+box_mask = boxes_in((HEIGHT, WIDTH))
 
 
 def sampler(**changes):
@@ -40,12 +41,6 @@ def mapper(*augmentations, color=(), **sampling):
         color_augmentations=list(color),
         sampler=sampler(**sampling),
     )
-
-
-def box_mask(x0, y0, x1, y1):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    return mask
 
 
 def coordinate_frame(number=0):

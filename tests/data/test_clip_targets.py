@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from annotation_files import boxes_in
 from detectron2.data import transforms as T
 
 from mobileinst_d2.data import ClipMapper
 from mobileinst_d2.data.mappers.clip_mapper import ClipSampler
 
 HEIGHT, WIDTH = 40, 56
-
-
-def box_mask(x0, y0, x1, y1):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    return mask
+box_mask = boxes_in((HEIGHT, WIDTH))
 
 
 def frame_of(*boxes):

@@ -57,7 +57,7 @@ def write_damaged(moving_shapes, write_json):
 
 @pytest.mark.parametrize("register", [register_coco_json, register_coco_instances])
 def test_registered_by_anyone_a_file_is_checked(write_damaged, register, cfg):
-    paths = write_damaged(("annotations", 3, "segmentation"), SQUARE)
+    paths = write_damaged("annotations.3.segmentation", SQUARE)
     register("damaged", *(() if register is register_coco_json else ({},)), *paths)
     message = r"instances\.json: annotation 4 .*put it into another"
     cfg.DATASETS.TRAIN = ("damaged",)
@@ -72,7 +72,7 @@ def test_registered_by_anyone_a_file_is_checked(write_damaged, register, cfg):
 
 
 def test_missing_values_do_not_end_training(write_damaged, cfg):
-    register_coco_json("mended", *write_damaged(("annotations", 0, "bbox"), KeyError))
+    register_coco_json("mended", *write_damaged("annotations.0.bbox", KeyError))
     cfg.DATASETS.TRAIN = ("mended",)
     (sample, _) = next(iter(build_train_loader(cfg)))
     assert len(sample["instances"]) > 0
@@ -89,7 +89,7 @@ def test_missing_files_are_named(name, tmp_path):
 
 
 def test_nothing_to_learn_from_is_an_error(write_damaged, cfg):
-    register_coco_json("blind", *write_damaged(("annotations",), []))
+    register_coco_json("blind", *write_damaged("annotations", []))
     cfg.DATASETS.TRAIN = ("blind",)
     with pytest.raises(UserError, match="No image of blind has a usable annotation"):
         build_train_loader(cfg)
@@ -97,7 +97,7 @@ def test_nothing_to_learn_from_is_an_error(write_damaged, cfg):
 
 
 def test_other_classes_than_known_are_explained(write_damaged):
-    paths = write_damaged(("categories", 0, "name"), "blob")
+    paths = write_damaged("categories.0.name", "blob")
     register_coco_json("mine", *paths)
     MetadataCatalog.get("mine").set(thing_classes=["disc", "square", "triangle", "star"])
     with pytest.raises(UserError, match="position 0 the file has 'blob'"):

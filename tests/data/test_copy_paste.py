@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from annotation_files import custom_dataset
 
 from mobileinst_d2.data import build_train_loader, register_custom_datasets
 from mobileinst_d2.data.mappers.copy_paste import CopyPasteMapper, paste_objects
@@ -88,10 +89,7 @@ def test_images_without_objects_paste_nothing():
 
 @pytest.mark.parametrize("kind", ["ytvis", "coco"])
 def test_the_loader_pastes_and_stays_a_function_of_the_seed(cfg, moving_shapes, kind):
-    file = {"ytvis": "instances.json", "coco": "coco.json"}[kind]
-    root = moving_shapes / "train"
-    paths = {"JSON": str(root / file), "IMAGE_ROOT": str(root / "JPEGImages")}
-    cfg.DATASETS.CUSTOM = [{"NAME": "paste_me", "FORMAT": kind, **paths}]
+    cfg.DATASETS.CUSTOM = [custom_dataset(moving_shapes / "train", "paste_me", kind)]
     cfg.DATASETS.TRAIN = ("paste_me",)
     register_custom_datasets(cfg)
 

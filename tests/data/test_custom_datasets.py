@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from annotation_files import custom_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_core.errors import UserError
@@ -19,14 +20,7 @@ from mobileinst_d2.data.datasets.catalog import load_videos
 
 
 def entry(root, name="shapes", kind="ytvis", **changes):
-    file = {"ytvis": "instances.json", "coco": "coco.json"}.get(kind, "instances.json")
-    values = {
-        "NAME": name,
-        "FORMAT": kind,
-        "JSON": str(root / file),
-        "IMAGE_ROOT": str(root / "JPEGImages"),
-    }
-    return {**values, **changes}
+    return custom_dataset(root, name, kind) | changes
 
 
 def one_batch(cfg):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_files import compressed, uncompressed
+from annotation_files import boxes_in, compressed, uncompressed
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, BoxMode
 
@@ -19,12 +19,7 @@ from mobileinst_d2.data import ImageMapper
 from mobileinst_d2.data.reading import BadRecordError
 
 HEIGHT, WIDTH = 30, 40
-
-
-def box_mask(x0, y0, x1, y1):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    return mask
+box_mask = boxes_in((HEIGHT, WIDTH))
 
 
 ENCODINGS = {

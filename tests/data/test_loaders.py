@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from annotation_files import custom_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_core.errors import ConfigError
@@ -23,13 +24,8 @@ from mobileinst_d2.data import (
 def cfg(cfg, moving_shapes):
     """Small images and videos, registered for training and testing."""
     cfg.DATASETS.CUSTOM = [
-        {
-            "NAME": f"{kind}_{split}",
-            "FORMAT": kind,
-            "JSON": str(moving_shapes / split / file),
-            "IMAGE_ROOT": str(moving_shapes / split / "JPEGImages"),
-        }
-        for kind, file in (("ytvis", "instances.json"), ("coco", "coco.json"))
+        custom_dataset(moving_shapes / split, f"{kind}_{split}", kind)
+        for kind in ("ytvis", "coco")
         for split in ("train", "val")
     ]
     register_custom_datasets(cfg)
@@ -127,8 +123,7 @@ def rewrite(moving_shapes, tmp_path, change):
 
 
 def use(cfg, path, moving_shapes, name="changed"):
-    root = str(moving_shapes / "train" / "JPEGImages")
-    cfg.DATASETS.CUSTOM = [{"NAME": name, "FORMAT": "ytvis", "JSON": str(path), "IMAGE_ROOT": root}]
+    cfg.DATASETS.CUSTOM = [custom_dataset(moving_shapes / "train", name, JSON=str(path))]
     register_custom_datasets(cfg)
     cfg.DATASETS.TRAIN = (name,)
 

@@ -6,18 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_files import compressed
+from annotation_files import boxes_in, compressed
 from detectron2.data import transforms as T
 
 from mobileinst_d2.data import ClipMapper, PseudoClipMapper
 
 HEIGHT, WIDTH = 60, 80
-
-
-def box_mask(x0, y0, x1, y1):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    return mask
+box_mask = boxes_in((HEIGHT, WIDTH))
 
 
 def annotation(box, category=0, encode=compressed, **more):

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import torch
+from annotation_files import custom_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_d2.data import build_train_loader, check_num_classes, register_custom_datasets
@@ -15,18 +16,9 @@ from mobileinst_d2.data.datasets.pseudo_clips import is_pseudo_clips, register_p
 @pytest.fixture
 def cfg(cfg, moving_shapes):
     """The same shapes as images and as videos."""
-    root = moving_shapes / "train"
     cfg.DATASETS.CUSTOM = [
-        {
-            "NAME": name,
-            "FORMAT": kind,
-            "JSON": str(root / file),
-            "IMAGE_ROOT": str(root / "JPEGImages"),
-        }
-        for name, kind, file in (
-            ("videos", "ytvis", "instances.json"),
-            ("images", "coco", "coco.json"),
-        )
+        custom_dataset(moving_shapes / "train", name, kind)
+        for name, kind in (("videos", "ytvis"), ("images", "coco"))
     ]
     register_custom_datasets(cfg)
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("videos", "images_as_videos"), ()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from annotation_files import compressed
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BitMasks, Instances
@@ -37,16 +38,8 @@ def block() -> np.ndarray:
 
 
 def annotation(annotation_id, image_id, category_id, mask) -> dict:
-    code = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {
-        "id": annotation_id,
-        "image_id": image_id,
-        "category_id": category_id,
-        "iscrowd": 0,
-        "area": int(mask.sum()),
-        "bbox": mask_util.toBbox(code).tolist(),
-        "segmentation": {"size": list(SIZE), "counts": code["counts"].decode()},
-    }
+    ids = {"id": annotation_id, "image_id": image_id, "category_id": category_id}
+    return {**ids, "segmentation": compressed(mask)}
 
 
 def instances(*predictions) -> Instances:

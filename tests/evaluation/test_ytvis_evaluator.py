@@ -29,14 +29,13 @@ def rle(rows) -> dict:
     return mask_util.encode(mask)
 
 
+def as_text(code) -> dict:
+    return {**code, "counts": code["counts"].decode()}
+
+
 def annotation(track_id, video_id, category_id, rows) -> dict:
-    segmentations = [{**rle(n), "counts": rle(n)["counts"].decode()} if n else None for n in rows]
-    return {
-        "id": track_id,
-        "video_id": video_id,
-        "category_id": category_id,
-        "segmentations": segmentations,
-    }
+    ids = {"id": track_id, "video_id": video_id, "category_id": category_id}
+    return {**ids, "segmentations": [as_text(rle(n)) if n else None for n in rows]}
 
 
 def ground_truth() -> dict:
@@ -111,10 +110,7 @@ def test_metrics_and_files(register, tmp_path):
         (9, 7, 0.9),
         (9, 3, 0.2),
     ]
-    assert results[1]["segmentations"] == [
-        {"size": [HEIGHT, WIDTH], "counts": rle(2)["counts"].decode()},
-        None,
-    ]
+    assert results[1]["segmentations"] == [as_text(rle(2)), None]
     summary = evaluate_ytvis(ground_truth(), output / "results.json").summary
     assert summary == pytest.approx({key: metrics[key] for key in summary}, nan_ok=True)
 

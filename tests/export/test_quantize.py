@@ -11,12 +11,7 @@ from tiny_models import noise_image
 from torch import nn
 
 from mobileinst_core.runtime.runners import OnnxRunner
-from mobileinst_d2.export import (
-    ExportedModel,
-    export_model,
-    export_module,
-    read_manifest,
-)
+from mobileinst_d2.export import ExportedModel, export_model, export_module, read_manifest
 from mobileinst_d2.export.quantize import Quantizer, mask_agreement
 
 IMAGES = [noise_image(*SIZE, seed) for seed in range(3)]

@@ -1,11 +1,7 @@
 import pytest
 import torch
 
-from mobileinst_d2.modeling.losses import (
-    paired_dice,
-    paired_iou,
-    pairwise_dice,
-)
+from mobileinst_d2.modeling.losses import paired_dice, paired_iou, pairwise_dice
 
 
 def test_dice_of_pairs_is_the_diagonal():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import compare_runtimes
 import pytest
+from annotation_files import custom_dataset
 from small_network import SIZE, build_small_network, small_config
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
@@ -19,15 +20,7 @@ def folders(tmp_path_factory):
     pytest.importorskip("onnxscript")
     root = tmp_path_factory.mktemp("exported")
     data = make_moving_shapes(root, num_videos=2, num_frames=4, height=64, width=96) / "train"
-    sets = [
-        {
-            "NAME": f"compare_{kind}",
-            "FORMAT": kind,
-            "JSON": str(data / file),
-            "IMAGE_ROOT": str(data / "JPEGImages"),
-        }
-        for kind, file in (("ytvis", "instances.json"), ("coco", "coco.json"))
-    ]
+    sets = [custom_dataset(data, f"compare_{kind}", kind) for kind in ("ytvis", "coco")]
     cfg = small_config(DATASETS__CUSTOM=sets, TEST__SCORE_THRESHOLD=0.0)
     cfg.DATASETS.TEST = ("compare_ytvis",)
     cfg.TEST.STREAMING.SCORE_ON, cfg.TEST.STREAMING.SCORE_OFF = 0.1, 0.05

@@ -179,26 +179,16 @@ def write_coco(content, path):
     images, annotations = {}, []
     for video in content["videos"]:
         for frame, name in enumerate(video["file_names"]):
-            images[video["id"], frame] = {
-                "id": len(images) + 1,
-                "file_name": name,
-                "height": video["height"],
-                "width": video["width"],
-                "video_id": video["id"],
-                "frame_id": frame,
-            }
+            ids = {"id": len(images) + 1, "video_id": video["id"], "frame_id": frame}
+            size = {"height": video["height"], "width": video["width"]}
+            images[video["id"], frame] = {"file_name": name, **ids, **size}
     for track in content["annotations"]:
         for frame, rle in enumerate(track["segmentations"]):
             if rle is not None:
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": images[track["video_id"], frame]["id"],
-                        "category_id": track["category_id"],
-                        "track_id": track["id"],
-                        "segmentation": rle,
-                    }
-                )
+                image_id = images[track["video_id"], frame]["id"]
+                ids = {"id": len(annotations) + 1, "image_id": image_id, "track_id": track["id"]}
+                mask = {"category_id": track["category_id"], "segmentation": rle}
+                annotations.append(ids | mask)
     rest = {"categories": content["categories"], "annotations": annotations}
     write_json(path, {"images": list(images.values()), **rest})
 

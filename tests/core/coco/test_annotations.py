@@ -30,25 +30,16 @@ BOX = [2, 2, 8, 6]
 def make_content(segmentation=None):
     """Two images, whose ids are not in order, with one object each."""
     segmentation = [SQUARE] if segmentation is None else segmentation
-    return {
-        "images": [
-            {"id": 9, "height": HEIGHT, "width": WIDTH, "file_name": "b\\9.jpg"},
-            {"id": 4, "height": HEIGHT, "width": WIDTH, "file_name": "a/4.jpg"},
-        ],
-        "categories": [{"id": 30, "name": "cat"}, {"id": 7, "name": "bee"}],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": image_id,
-                "category_id": category_id,
-                "iscrowd": 0,
-                "segmentation": copy.deepcopy(segmentation),
-                "bbox": BOX,
-                "area": AREA,
-            }
-            for number, image_id, category_id in ((5, 9, 30), (6, 4, 7))
-        ],
-    }
+    images = [{"id": i, "height": HEIGHT, "width": WIDTH} for i in (9, 4)]
+    for image, name in zip(images, ("b\\9.jpg", "a/4.jpg"), strict=True):
+        image["file_name"] = name
+    annotations = [
+        {"id": number, "image_id": image_id, "category_id": category_id, "iscrowd": 0}
+        | {"segmentation": copy.deepcopy(segmentation), "bbox": BOX, "area": AREA}
+        for number, image_id, category_id in ((5, 9, 30), (6, 4, 7))
+    ]
+    categories = [{"id": 30, "name": "cat"}, {"id": 7, "name": "bee"}]
+    return {"images": images, "categories": categories, "annotations": annotations}
 
 
 @pytest.fixture
@@ -81,7 +72,7 @@ def test_records_have_everything(write, encoding):
 @pytest.mark.parametrize("key", ["bbox", "area", "iscrowd"])
 def test_missing_values_are_computed(write, encoding, key, value):
     content = make_content(ENCODINGS[encoding]())
-    change(content, ("annotations", 0, key), value)
+    change(content, f"annotations.0.{key}", value)
     path = write(content)
     expected = {"bbox": BOX, "area": AREA, "iscrowd": 0}[key]
     assert load_records(path, "")[0][1]["annotations"][0][key] == expected
@@ -122,37 +113,37 @@ def test_ids_that_are_sound_stay(write):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("annotations", 0, "image_id"), 3, "annotation 5 belongs to image 3.*add the image"),
-        (("annotations", 0, "category_id"), 1, r"annotation 5 has category_id 1.*\(7, 30\).*add"),
-        (("annotations", 0, "iscrowd"), 2, "annotation 5 has iscrowd 2"),
-        (("annotations", 0, "bbox"), [1, 2, 3], r"annotation 5 of image 9 \(b/9.jpg\).*'bbox'.*"),
-        (("annotations", 0, "area"), "big", "annotation 5 .*'big' in 'area'.*without the key"),
-        (("annotations", 0, "segmentation"), SQUARE, r"annotation 5 .*put it into another: \[\["),
-        (("annotations", 0, "segmentation"), [None], "annotation 5 .*polygon.*None"),
-        (("annotations", 0, "segmentation"), [[1, 2, 3]], "annotation 5 .*polygon"),
-        (("annotations", 0, "segmentation"), "abc", "annotation 5 .*not str"),
+        ("annotations.0.image_id", 3, "annotation 5 belongs to image 3.*add the image"),
+        ("annotations.0.category_id", 1, r"annotation 5 has category_id 1.*\(7, 30\).*add"),
+        ("annotations.0.iscrowd", 2, "annotation 5 has iscrowd 2"),
+        ("annotations.0.bbox", [1, 2, 3], r"annotation 5 of image 9 \(b/9.jpg\).*'bbox'.*"),
+        ("annotations.0.area", "big", "annotation 5 .*'big' in 'area'.*without the key"),
+        ("annotations.0.segmentation", SQUARE, r"annotation 5 .*put it into another: \[\["),
+        ("annotations.0.segmentation", [None], "annotation 5 .*polygon.*None"),
+        ("annotations.0.segmentation", [[1, 2, 3]], "annotation 5 .*polygon"),
+        ("annotations.0.segmentation", "abc", "annotation 5 .*not str"),
         (
-            ("annotations", 0, "segmentation"),
+            "annotations.0.segmentation",
             compressed(square_mask().T),
             r"annotation 5 .*size \[16, 12\].*frame has size \[12, 16\]",
         ),
         (
-            ("annotations", 0, "segmentation"),
+            "annotations.0.segmentation",
             {"size": [HEIGHT, WIDTH], "counts": [3, 4]},
             "annotation 5 .*do not fill",
         ),
-        (("annotations", 0), None, "annotation at position 0 must be a mapping"),
-        (("annotations", 0, "image_id"), KeyError, "annotation 5 has no 'image_id'"),
-        (("annotations",), {"a": 1}, "list with at least one annotation"),
-        (("images", 1, "id"), 9, "image id 9 occurs more than once"),
-        (("categories", 1, "id"), 30, "category id 30 occurs more than once"),
-        (("images", 0, "height"), "12", "image 9 has height '12'"),
-        (("images", 0, "width"), KeyError, "image 9 has no 'width'"),
-        (("images", 0, "width"), 2**31, "image 9 has height x width 12 x 2147483648, more pixels"),
-        (("images", 0, "file_name"), None, "image 9 has no 'file_name'"),
-        (("images",), None, "list with at least one image"),
-        (("images",), KeyError, "has no 'images'"),
-        (("categories",), KeyError, "has no 'categories'"),
+        ("annotations.0", None, "annotation at position 0 must be a mapping"),
+        ("annotations.0.image_id", KeyError, "annotation 5 has no 'image_id'"),
+        ("annotations", {"a": 1}, "list with at least one annotation"),
+        ("images.1.id", 9, "image id 9 occurs more than once"),
+        ("categories.1.id", 30, "category id 30 occurs more than once"),
+        ("images.0.height", "12", "image 9 has height '12'"),
+        ("images.0.width", KeyError, "image 9 has no 'width'"),
+        ("images.0.width", 2**31, "image 9 has height x width 12 x 2147483648, more pixels"),
+        ("images.0.file_name", None, "image 9 has no 'file_name'"),
+        ("images", None, "list with at least one image"),
+        ("images", KeyError, "has no 'images'"),
+        ("categories", KeyError, "has no 'categories'"),
     ],
 )
 def test_faults_name_file_and_entry(write, path, value, message):
@@ -199,8 +190,8 @@ def test_polygons_of_two_points_are_left_out(write, caplog):
 @pytest.mark.parametrize("value", [KeyError, None, [], {}, [[1, 1, 4, 4]]])
 def test_without_a_mask_the_box_counts(write, value, caplog):
     content = make_content()
-    change(content, ("annotations", 0, "segmentation"), value)
-    change(content, ("annotations", 0, "area"), KeyError)
+    change(content, "annotations.0.segmentation", value)
+    change(content, "annotations.0.area", KeyError)
     path = write(content)
     (annotation,) = load_records(path, "")[0][1]["annotations"]
     assert annotation == {"category_id": 1, "iscrowd": 0, "bbox": BOX, "area": 48}
@@ -208,14 +199,14 @@ def test_without_a_mask_the_box_counts(write, value, caplog):
     truth = load_ground_truth(path, with_masks=False)
     assert len(truth["annotations"]) == 2
     assert len(load_ground_truth(path, with_masks=True)["annotations"]) == 1
-    change(content, ("annotations", 0, "bbox"), None)
+    change(content, "annotations.0.bbox", None)
     assert load_records(write(content), "")[0][1]["annotations"] == []
 
 
 @pytest.mark.parametrize("value", [KeyError, None, []])
 def test_files_without_ground_truth(write, value):
     content = make_content()
-    change(content, ("annotations",), value)
+    change(content, "annotations", value)
     path = write(content)
     assert [record["annotations"] for record in load_records(path, "")[0]] == [[], []]
     assert "annotations" not in load_ground_truth(path, with_masks=True)

@@ -43,14 +43,14 @@ EMPTY = compressed(np.zeros((HEIGHT, WIDTH), np.uint8))
 @pytest.mark.parametrize(
     ("path", "value", "message", "is_error"),
     [
-        (("annotations", 0, "id"), 0, "annotation 0: pycocotools never matches", False),
-        (("annotations", 0, "bbox"), [0, 0, 0, 0], r"1 of image 1: the box is \[0", False),
-        (("annotations", 0, "area"), 900, "1 of image 1: the area is 900", False),
-        (("annotations", 0, "segmentation"), EMPTY, "its mask has no pixel", False),
-        (("annotations", 0, "segmentation"), None, "has no mask", False),
-        (("annotations", 0, "iscrowd"), 1, "1 images have no object", False),
-        (("images", 1, "file_name"), "a.png", "2 images have the file name 'a.png'", False),
-        (("categories", 1, "name"), "bee", "the name 'bee' is that of 7, 8", True),
+        ("annotations.0.id", 0, "annotation 0: pycocotools never matches", False),
+        ("annotations.0.bbox", [0, 0, 0, 0], r"1 of image 1: the box is \[0", False),
+        ("annotations.0.area", 900, "1 of image 1: the area is 900", False),
+        ("annotations.0.segmentation", EMPTY, "its mask has no pixel", False),
+        ("annotations.0.segmentation", None, "has no mask", False),
+        ("annotations.0.iscrowd", 1, "1 images have no object", False),
+        ("images.1.file_name", "a.png", "2 images have the file name 'a.png'", False),
+        ("categories.1.name", "bee", "the name 'bee' is that of 7, 8", True),
     ],
 )
 def test_faults(content, path, value, message, is_error):

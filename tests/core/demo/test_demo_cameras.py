@@ -29,14 +29,13 @@ def slow_model(fake, camera):
 
 
 @pytest.fixture
-def arguments(config, tmp_path):
-    return ["--config-file", config, "--webcam", "3", "--output", str(tmp_path / "out.mp4")]
+def record(run, camera, tmp_path):
+    """Run the demo on the camera."""
+    return lambda *more: run("--webcam", 3, "--output", tmp_path / "out.mp4", *more)
 
 
-def test_a_camera_is_tracked_until_the_last_frame_asked_for(
-    demo, fake, camera, arguments, tmp_path
-):
-    assert demo.main([*arguments, "--end", "4"]) == 0
+def test_a_camera_is_tracked_until_the_last_frame_asked_for(fake, camera, record, tmp_path):
+    assert record("--end", "4") == 0
     times = times_of(tmp_path / "out.mp4")
     # Those that were dropped leave gaps; a camera that tells no rate is taken to have 25.
     assert times[0] == 0
@@ -46,10 +45,10 @@ def test_a_camera_is_tracked_until_the_last_frame_asked_for(
 
 
 def test_a_slow_model_drops_frames_and_the_video_keeps_its_length(
-    demo, slow_model, camera, arguments, tmp_path, caplog
+    slow_model, camera, record, tmp_path, caplog
 ):
     with caplog.at_level(logging.INFO):
-        demo.main([*arguments, "--save-masks", str(tmp_path / "masks")])
+        record("--save-masks", tmp_path / "masks")
     assert slow_model.frames == 2  # the first and the last of six
     assert "4 of 6 frames were dropped" in caplog.text
     assert times_of(tmp_path / "out.mp4") == pytest.approx([0, 5 / 25])
@@ -58,10 +57,10 @@ def test_a_slow_model_drops_frames_and_the_video_keeps_its_length(
 
 
 def test_a_camera_that_breaks_off_leaves_what_was_done(
-    demo, slow_model, camera, arguments, tmp_path, capsys
+    slow_model, camera, record, tmp_path, capsys
 ):
     results = tmp_path / "results.json"
-    assert demo.main([*arguments, "--end", "100", "--save-json", str(results)]) == 1
+    assert record("--end", "100", "--save-json", results) == 1
     assert "error: camera 3 gives no more frames after 6" in capsys.readouterr().err
     assert times_of(tmp_path / "out.mp4") == pytest.approx([0, 5 / 25])
     (entry,) = json.loads(results.read_text())
@@ -69,32 +68,32 @@ def test_a_camera_that_breaks_off_leaves_what_was_done(
     assert camera.released
 
 
-def test_interrupt_releases_the_camera(demo, fake, camera, arguments, tmp_path, capsys):
+def test_interrupt_releases_the_camera(fake, camera, record, tmp_path, capsys):
     fake.stop_at = 1
-    assert demo.main(arguments) == 130
+    assert record() == 130
     assert times_of(tmp_path / "out.mp4") == [0]
     assert "Interrupted" in capsys.readouterr().err
     assert camera.released
 
 
-def test_escape_ends_a_camera_well(demo, fake, camera, window, arguments, tmp_path):
+def test_escape_ends_a_camera_well(fake, camera, window, record, tmp_path):
     window.stop_after = 1
-    assert demo.main([*arguments, "--show"]) == 0
+    assert record("--show") == 0
     assert times_of(tmp_path / "out.mp4") == [0]
     assert camera.released
 
 
-def test_an_error_of_the_model_releases_the_camera(demo, fake, camera, arguments):
+def test_an_error_of_the_model_releases_the_camera(fake, camera, record):
     def fail(_frame, **_options):
         raise RuntimeError("out of memory")
 
     fake.step = fail
     with pytest.raises(RuntimeError, match="out of memory"):
-        demo.main(arguments)
+        record()
     assert camera.released
 
 
-def test_results_of_a_camera_need_an_end(demo, fake, camera, arguments, tmp_path, capsys):
-    assert demo.main([*arguments, "--save-json", str(tmp_path / "r.json")]) == 1
+def test_results_of_a_camera_need_an_end(fake, camera, record, tmp_path, capsys):
+    assert record("--save-json", tmp_path / "r.json") == 1
     assert "needs an --end" in capsys.readouterr().err
     assert camera.released

@@ -14,9 +14,10 @@ from mobileinst_core.video.writers import VideoWriter
 
 
 @pytest.fixture
-def arguments(config, video, tmp_path):
-    outputs = ["--output", str(tmp_path / "o.mp4"), "--save-json", str(tmp_path / "r.json")]
-    return ["--config-file", config, "--video-input", video, *outputs]
+def track(run, fake, video, tmp_path):
+    """Run the demo on the video."""
+    outputs = ("--output", tmp_path / "o.mp4", "--save-json", tmp_path / "r.json")
+    return lambda *more: run("--video-input", video, *outputs, *more)
 
 
 def frames_done(folder):
@@ -42,19 +43,17 @@ def after_three(demo, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_leaves_a_video_and_results(
-    demo, fake, arguments, after_three, tmp_path, name, capsys
-):
+def test_a_signal_leaves_a_video_and_results(track, after_three, tmp_path, name, capsys):
     number = getattr(signal, name)
     handler = signal.getsignal(number)
     after_three(lambda: os.kill(os.getpid(), number))
-    assert demo.main(arguments) == 128 + number
+    assert track() == 128 + number
     assert frames_done(tmp_path) == (3, 3)
     assert ("Interrupted" if name == "SIGINT" else f"Ended: {name}") in capsys.readouterr().err
     assert signal.getsignal(number) is handler
 
 
-def test_a_signal_at_the_end_leaves_finished_files(demo, fake, arguments, tmp_path, monkeypatch):
+def test_a_signal_at_the_end_leaves_finished_files(track, tmp_path, monkeypatch):
     close = VideoWriter.close
 
     def kill_and_close(writer):
@@ -62,49 +61,46 @@ def test_a_signal_at_the_end_leaves_finished_files(demo, fake, arguments, tmp_pa
         close(writer)
 
     monkeypatch.setattr(VideoWriter, "close", kill_and_close)
-    assert demo.main(arguments) == 0
+    assert track() == 0
     assert frames_done(tmp_path) == (7, 7)
 
 
-def test_a_signal_that_is_ignored_stays_so(demo, fake, arguments, after_three, tmp_path):
+def test_a_signal_that_is_ignored_stays_so(track, after_three, tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         after_three(lambda: os.kill(os.getpid(), signal.SIGHUP))
-        assert demo.main(arguments) == 0
+        assert track() == 0
     finally:
         signal.signal(signal.SIGHUP, before)
     assert frames_done(tmp_path) == (7, 7)
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
-def test_a_closed_pipe_leaves_a_video_and_results(
-    demo, fake, arguments, after_three, tmp_path, monkeypatch, name
-):
+def test_a_closed_pipe_leaves_a_video_and_results(track, after_three, tmp_path, monkeypatch, name):
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, name, pipe)
         after_three(lambda: os.close(reading))
-        assert demo.main([*arguments, "--timings"]) == 141
+        assert track("--timings") == 141
     video, results = frames_done(tmp_path)
     assert video == results >= 3
 
 
-def test_a_full_disk_keeps_what_is_there(demo, fake, arguments, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_keeps_what_is_there(track, tmp_path, monkeypatch, capsys):
     free = iter([2**30] * 4 + [2**20])
     usage = lambda _: SimpleNamespace(free=next(free))  # noqa: E731
     monkeypatch.setattr(writers.shutil, "disk_usage", usage)
-    assert demo.main(arguments) == 1
+    assert track() == 1
     assert "the disk is full" in capsys.readouterr().err
     assert frames_done(tmp_path) == (4, 5)
 
 
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_nothing_above_the_threshold_is_told_with_the_best_score(
-    demo, fake, config, video, images, tmp_path, caplog, kind
+    run, fake, video, images, tmp_path, caplog, kind
 ):
     fake.is_blind, fake.score = True, 0.375
-    source = ["--video-input", video] if kind == "video" else ["--input", str(images)]
-    arguments = ["--config-file", config, *source, "--output", str(tmp_path / "out")]
-    assert demo.main([*arguments, "--confidence-threshold", "0.5"]) == 0
+    source = ("--video-input", video) if kind == "video" else ("--input", images)
+    assert run(*source, "--output", tmp_path / "out", "--confidence-threshold", 0.5) == 0
     best = "0.125" if kind == "video" else "0.375"
     assert f"no object reached the score 0.5; the best had {best}" in caplog.text

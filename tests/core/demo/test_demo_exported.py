@@ -22,10 +22,8 @@ def folder(tmp_path_factory):
 
 
 def test_images_are_drawn_with_the_names_of_the_exported_classes(
-    demo, folder, images, tmp_path, monkeypatch
+    demo, folder, images, tmp_path, written
 ):
-    written = []
-    monkeypatch.setattr(cv2, "putText", lambda _image, text, *_rest: written.append(text))
     arguments = ["--input", str(images), "--output", str(tmp_path / "drawn")]
     arguments += ["--confidence-threshold", "0"]
     assert demo.main(["--model", str(folder), *arguments]) == 0

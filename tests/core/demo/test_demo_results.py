@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from annotation_files import custom_dataset
 from tiny_models import build_lively_model, tiny_config
 
 from mobileinst_core.tracking.offline import OfflineTracker
@@ -43,13 +44,12 @@ def test_results_are_those_of_the_evaluation(demo, dataset, tmp_path, monkeypatc
     monkeypatch.setitem(OfflineTracker.__init__.__kwdefaults__, "chunk", 1)
     name = "demo_results"
     truth, images = dataset / "instances.json", dataset / "JPEGImages"
-    custom = {"NAME": name, "FORMAT": "ytvis", "JSON": str(truth), "IMAGE_ROOT": str(images)}
     cfg = tiny_config(
         TEST__TRACKING__CLIP_LEN=3,
         MODEL__WEIGHTS=str(tmp_path / "model.pth"),
         OUTPUT_DIR=str(tmp_path / "output"),
     )
-    cfg.DATASETS.CUSTOM = [custom]
+    cfg.DATASETS.CUSTOM = [custom_dataset(dataset, name)]
     cfg.DATASETS.TEST = (name,)
     model = build_lively_model()
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")

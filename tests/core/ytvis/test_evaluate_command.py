@@ -8,10 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from annotation_files import change
-from pycocotools import mask as mask_util
+from annotation_files import boxes_in, change, compressed
 
 from mobileinst_core.ytvis.evaluate import main
 
@@ -22,36 +20,17 @@ COMMANDS = ("mobileinst_core.ytvis.evaluate", "mobileinst_d2.evaluation.ytvis")
 
 
 def square(rows, height=HEIGHT, width=WIDTH) -> dict:
-    mask = np.zeros((height, width), np.uint8, order="F")
-    mask[:rows] = 1
-    code = mask_util.encode(mask)
-    return {"size": [height, width], "counts": code["counts"].decode()}
+    return compressed(boxes_in((height, width))(0, 0, width, rows))
 
 
 @pytest.fixture
 def gt() -> dict:
-    return {
-        "videos": [
-            {
-                "id": 4,
-                "height": HEIGHT,
-                "width": WIDTH,
-                "length": LENGTH,
-                "file_names": [f"a/{frame}.jpg" for frame in range(LENGTH)],
-            }
-        ],
-        "categories": [{"id": 7, "name": "cat"}, {"id": 2, "name": "bird"}],
-        "annotations": [
-            {
-                "id": 1,
-                "video_id": 4,
-                "category_id": 7,
-                "iscrowd": 0,
-                "segmentations": [square(2), None, square(4)],
-                "areas": [2 * WIDTH, None, 4 * WIDTH],
-            }
-        ],
-    }
+    video = {"id": 4, "height": HEIGHT, "width": WIDTH, "length": LENGTH}
+    video["file_names"] = [f"a/{frame}.jpg" for frame in range(LENGTH)]
+    track = {"id": 1, "video_id": 4, "category_id": 7, "iscrowd": 0}
+    track |= {"segmentations": [square(2), None, square(4)], "areas": [2 * WIDTH, None, 4 * WIDTH]}
+    categories = [{"id": 7, "name": "cat"}, {"id": 2, "name": "bird"}]
+    return {"videos": [video], "categories": categories, "annotations": [track]}
 
 
 @pytest.fixture
@@ -116,11 +95,11 @@ def test_out_writes_the_file_instead(run, gt, results, tmp_path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["videos", 0, "file_names"], KeyError),
-        (["videos", 0, "file_names"], None),
-        (["categories", 0, "name"], KeyError),
-        (["annotations", 0, "bboxes"], [[0, 0], None]),
-        (["annotations", 0, "category_id"], 7.0),
+        ("videos.0.file_names", KeyError),
+        ("videos.0.file_names", None),
+        ("categories.0.name", KeyError),
+        ("annotations.0.bboxes", [[0, 0], None]),
+        ("annotations.0.category_id", 7.0),
     ],
 )
 def test_the_metric_passes_over_what_it_does_not_read(run, gt, results, path, value):
@@ -149,22 +128,22 @@ def test_unusable_track_ids_are_numbered_anew_with_a_warning(run, gt, results, c
 
 
 BAD_RESULTS = [
-    ([0, "video_id"], 5, "entry number 0 .*belongs to video 5, which is missing in the annotation"),
-    ([0, "video_id"], KeyError, "entry number 0 .*has no 'video_id'"),
-    ([0, "video_id"], [4], r"entry number 0 .*belongs to video \[4\], which is missing"),
-    ([0, "category_id"], 1, r"video 4.*has category_id 1, which is not in .*file \(2, 7\)"),
-    ([0, "category_id"], "cat", "video 4.*has category_id 'cat', which is not in"),
-    ([0, "score"], KeyError, "'score' must be a finite number"),
-    ([0, "score"], float("nan"), "'score' must be a finite number"),
-    ([0, "score"], True, "'score' must be a finite number"),
-    ([0, "score"], 10**400, "'score' must be a finite number"),
-    ([0, "segmentations"], KeyError, "entry number 0 .*has no 'segmentations'"),
-    ([0, "segmentations"], [None] * 2, "video 4.*3 frames but 'segmentations' has 2 entries"),
-    ([0, "segmentations", 2], square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
-    ([0, "segmentations", 2, "counts"], square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
-    ([0, "segmentations", 2, "counts"], "P", "frame 2: .*not a compressed RLE"),
-    ([0, "segmentations", 1], "mask", "frame 1: a mask must be polygons"),
-    ([0], 3, "entry number 0 must be a mapping, got int"),
+    ("0.video_id", 5, "entry number 0 .*belongs to video 5, which is missing in the annotation"),
+    ("0.video_id", KeyError, "entry number 0 .*has no 'video_id'"),
+    ("0.video_id", [4], r"entry number 0 .*belongs to video \[4\], which is missing"),
+    ("0.category_id", 1, r"video 4.*has category_id 1, which is not in .*file \(2, 7\)"),
+    ("0.category_id", "cat", "video 4.*has category_id 'cat', which is not in"),
+    ("0.score", KeyError, "'score' must be a finite number"),
+    ("0.score", float("nan"), "'score' must be a finite number"),
+    ("0.score", True, "'score' must be a finite number"),
+    ("0.score", 10**400, "'score' must be a finite number"),
+    ("0.segmentations", KeyError, "entry number 0 .*has no 'segmentations'"),
+    ("0.segmentations", [None] * 2, "video 4.*3 frames but 'segmentations' has 2 entries"),
+    ("0.segmentations.2", square(2, WIDTH, HEIGHT), "frame 2: a mask has size"),
+    ("0.segmentations.2.counts", square(2, 9, 9)["counts"], "frame 2: .*do not fill"),
+    ("0.segmentations.2.counts", "P", "frame 2: .*not a compressed RLE"),
+    ("0.segmentations.1", "mask", "frame 1: a mask must be polygons"),
+    ("0", 3, "entry number 0 must be a mapping, got int"),
 ]
 
 
@@ -176,13 +155,13 @@ def test_bad_results_are_refused(status, gt, results, path, value, message, fail
 
 # Of the faults that its reader finds, see test_records.py, and those of the masks.
 BAD_GROUND_TRUTH = [
-    (["categories"], KeyError, "the annotation file has no 'categories'"),
-    (["annotations", 0, "areas"], [1, 2], "annotation 1 of video 4.*'areas' has 2 entries"),
-    (["annotations", 0, "segmentations"], "none", "'segmentations' is 'none', no list"),
-    (["annotations", 0, "segmentations", 1], square(2, 9, 9), "annotation 1, frame 1: a mask has"),
-    (["annotations"], KeyError, "has no annotations"),
-    (["annotations"], None, "has no annotations"),
-    (["annotations"], [], "has no annotations"),
+    ("categories", KeyError, "the annotation file has no 'categories'"),
+    ("annotations.0.areas", [1, 2], "annotation 1 of video 4.*'areas' has 2 entries"),
+    ("annotations.0.segmentations", "none", "'segmentations' is 'none', no list"),
+    ("annotations.0.segmentations.1", square(2, 9, 9), "annotation 1, frame 1: a mask has"),
+    ("annotations", KeyError, "has no annotations"),
+    ("annotations", None, "has no annotations"),
+    ("annotations", [], "has no annotations"),
 ]
 
 
@@ -237,14 +216,8 @@ def test_an_archive_for_the_server_needs_no_annotations(run, gt, results, tmp_pa
     with zipfile.ZipFile(archive) as file:
         assert file.namelist() == ["results.json"]
         text = file.read("results.json").decode()
-    assert json.loads(text) == [
-        {
-            "video_id": 4,
-            "category_id": 7,
-            "score": 0.5,
-            "segmentations": [square(2), None, square(4)],
-        }
-    ]
+    segmentations = {"segmentations": [square(2), None, square(4)]}
+    assert json.loads(text) == [{"video_id": 4, "category_id": 7, "score": 0.5, **segmentations}]
     assert " " not in text
 
 

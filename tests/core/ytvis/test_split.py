@@ -18,25 +18,14 @@ MASK = compressed(square_mask())
 def make(*categories_per_video, **changes):
     """A file whose videos show the given categories, such as make("ab", "a", "")."""
     names = "abcdefgh"
+    size = {"height": HEIGHT, "width": WIDTH, "length": 1}
     videos = [
-        {
-            "id": 10 + number,
-            "height": HEIGHT,
-            "width": WIDTH,
-            "length": 1,
-            "file_names": [f"video{number}/0.jpg"],
-            "extra": number,
-        }
+        {"id": 10 + number, "file_names": [f"video{number}/0.jpg"], "extra": number, **size}
         for number in range(len(categories_per_video))
     ]
     tracks = [
-        {
-            "id": 1000 + number,
-            "video_id": 10 + video,
-            "category_id": 1 + names.index(name),
-            "segmentations": [MASK],
-            **changes,
-        }
+        {"id": 1000 + number, "video_id": 10 + video, "category_id": 1 + names.index(name)}
+        | {"segmentations": [MASK], **changes}
         for number, (video, name) in enumerate(
             (video, name) for video, shown in enumerate(categories_per_video) for name in shown
         )

@@ -6,14 +6,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from published_results import (
-    check_results,
-    official_file,
-    records,
-    truth,
-    watch,
-    zeros_file,
-)
+from published_results import check_results, official_file, records, truth, watch, zeros_file
 from torch import nn
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_files import compressed, custom_dataset
 from config_files import default_config
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
@@ -104,16 +105,11 @@ def assert_right(instances, time: int) -> None:
         assert iou(mask.numpy(), truth(list(COLORS)[label], time)) > 0.95
 
 
-@pytest.fixture(params=["ColorSegmentor", "CoarseColorSegmentor"])
+@pytest.fixture(params=[("ColorSegmentor", 4), ("CoarseColorSegmentor", 8)])
 def cfg(request):
-    return config(request.param)
-
-
-def test_strides_differ():
-    assert [build(config(x)).mask_stride for x in ("ColorSegmentor", "CoarseColorSegmentor")] == [
-        4,
-        8,
-    ]
+    name, stride = request.param
+    assert build(config(name)).mask_stride == stride
+    return config(name)
 
 
 class OddStride(InstanceSegmentor):
@@ -192,25 +188,16 @@ def test_it_is_exported_with_its_stride(cfg, tmp_path):
 @pytest.fixture
 def files(cfg, tmp_path):
     """A config file with weights, and a data set of one video."""
-    frames = tmp_path / "frames" / "video"
+    frames = tmp_path / "JPEGImages" / "video"
     frames.mkdir(parents=True)
     names = [f"video/{time}.png" for time in range(FRAMES)]
     for time, name in enumerate(names):
-        cv2.imwrite(str(tmp_path / "frames" / name), frame(time)[:, :, ::-1])
+        cv2.imwrite(str(tmp_path / "JPEGImages" / name), frame(time)[:, :, ::-1])
     annotations = []
     for number, name in enumerate(("red", "green"), 1):
-        rles = [mask_util.encode(np.asfortranarray(truth(name, t))) for t in range(FRAMES)]
-        annotations.append(
-            {
-                "id": number,
-                "video_id": 1,
-                "category_id": number,
-                "iscrowd": 0,
-                "segmentations": [{**rle, "counts": rle["counts"].decode()} for rle in rles],
-                "areas": [int(mask_util.area(rle)) for rle in rles],
-                "bboxes": [mask_util.toBbox(rle).tolist() for rle in rles],
-            }
-        )
+        rles = [compressed(truth(name, t)) for t in range(FRAMES)]
+        ids = {"id": number, "video_id": 1, "category_id": number}
+        annotations.append({**ids, "segmentations": rles})
     video = {"id": 1, "height": HEIGHT, "width": WIDTH, "length": FRAMES, "file_names": names}
     categories = [{"id": n, "name": name} for n, name in enumerate(COLORS, 1)]
     content = {"videos": [video], "annotations": annotations, "categories": categories}
@@ -221,14 +208,7 @@ def files(cfg, tmp_path):
     cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
     cfg.OUTPUT_DIR = str(tmp_path / "output")
     name = f"colors_{cfg.MODEL.META_ARCHITECTURE}"
-    cfg.DATASETS.CUSTOM = [
-        {
-            "NAME": name,
-            "FORMAT": "ytvis",
-            "JSON": str(tmp_path / "instances.json"),
-            "IMAGE_ROOT": str(tmp_path / "frames"),
-        }
-    ]
+    cfg.DATASETS.CUSTOM = [custom_dataset(tmp_path, name)]
     cfg.DATASETS.TEST = (name,)
     cfg.DATALOADER.NUM_WORKERS = 0
     (tmp_path / "config.yaml").write_text(cfg.dump())
@@ -245,7 +225,7 @@ def test_the_demo_shows_it(files, monkeypatch):
     monkeypatch.setattr(demo, "set_up_logging", lambda: None)
     monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
     arguments = ["--config-file", str(files / "config.yaml")]
-    arguments += ["--video-input", str(files / "frames" / "video")]
+    arguments += ["--video-input", str(files / "JPEGImages" / "video")]
     arguments += ["--output", str(files / "out.mp4"), "--save-json", str(files / "out.json")]
     assert demo.main(arguments) == 0
     assert cv2.VideoCapture(str(files / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES

@@ -62,10 +62,7 @@ def test_normalisations_of_every_backbone_have_no_weight_decay():
         ({f"{NODE}NUM_QUERIES": 0}, "num_queries is 0"),
         ({f"{NODE}ACTIVATION": "relu"}, "activation is 'relu', .*'softmax'"),
         ({f"{NODE}LOSS__NORMALIZATION": "none"}, "normalization is 'none', .*'as_published'"),
-        (
-            {"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]},
-            "has 4: TimmBackbone has no",
-        ),
+        ({"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]}, "has 4: TimmBackbone has no"),
         (
             {
                 "MODEL__BACKBONE__NAME": "build_resnet_backbone",

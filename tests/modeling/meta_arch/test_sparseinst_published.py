@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from published_results import (
-    check_results,
-    official_file,
-    records,
-    truth,
-    watch,
-    zeros_file,
-)
+from published_results import check_results, official_file, records, truth, watch, zeros_file
 
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.checkpoint.published import find_published_layout

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from annotation_files import custom_dataset
 from detectron2.structures import BitMasks, Instances
 from published_results import official_file, watch, zeros_file
 from tiny_yolact import build_lively_yolact, build_tiny_yolact, tiny_yolact_config, training_record
@@ -149,10 +150,7 @@ def test_a_fixed_size_of_other_systems_is_refused():
 
 
 def test_it_evaluates_boxes_and_masks(moving_shapes):
-    folder = moving_shapes.parent / "val" if moving_shapes.name == "train" else moving_shapes
-    folder = folder / "val" if (folder / "val").exists() else folder
-    custom = {"NAME": "yolact_val", "FORMAT": "coco", "JSON": str(folder / "coco.json")}
-    custom["IMAGE_ROOT"] = str(folder / "JPEGImages")
+    custom = custom_dataset(moving_shapes / "val", "yolact_val", "coco")
     cfg = tiny_yolact_config(DATASETS__CUSTOM=[custom], DATASETS__TEST=("yolact_val",))
     batch = next(iter(build_test_loader(cfg, "yolact_val")))
     # The mapper leaves the size to the model.

@@ -17,15 +17,8 @@ def image(number, name, **changes):
 
 
 def annotation(number, image_id, **changes):
-    mask = ENCODINGS["compressed"]()
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": 3,
-        "segmentation": mask,
-        "track_id": 1,
-        **changes,
-    }
+    entry = {"id": number, "image_id": image_id, "category_id": 3, "track_id": 1}
+    return {**entry, "segmentation": ENCODINGS["compressed"](), **changes}
 
 
 @pytest.fixture
