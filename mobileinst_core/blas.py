@@ -12,12 +12,20 @@ from typing import ParamSpec, TypeVar
 import numpy as np  # noqa: F401  (its library must be there to be found)
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_blas_thread"]
+__all__ = ["SMALL_PRODUCT", "one_blas_thread"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+
+# Multiplications up to which a product reads its matrices as they stand; 0 = it always copies them
+# first. OpenBLAS has such kernels for processors with AVX-512, which it calls by these names.
+_ARCHITECTURES = {"SkylakeX", "Cooperlake", "Sapphirerapids"}
+_has_small_kernels = any(
+    getattr(library, "architecture", None) in _ARCHITECTURES for library in _libraries
+)
+SMALL_PRODUCT = 1_000_000 if _has_small_kernels else 0
 
 
 def one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -5,19 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blas import one_blas_thread
+from .blas import SMALL_PRODUCT, one_blas_thread
 from .detections import Detections
 from .masks.box_masks import BoxMasks
 from .options import check_option
 
 __all__ = ["LABEL_RULES", "PROCEDURES", "PostProcessing", "Selection", "mask_product"]
 
-# Multiplications up to which OpenBLAS reads matrices as they stand, on processors for which it can.
-# Beyond, it copies them first, which takes longer than the product with a few kernels.
-_SMALL_PRODUCT = 1_000_000
 # Columns below which many small products take longer than a large one, and of which parts are
 # multiples.
-_MIN_COLUMNS, _ALIGNMENT = 256, 16
+_MIN_COLUMNS, _ALIGNMENT = 1024, 16
 
 LABEL_RULES = ("best", "all")
 PROCEDURES = ("sparseinst", "mask2former")
@@ -200,9 +197,10 @@ def mask_product(kernels: np.ndarray, mask_features: np.ndarray) -> np.ndarray:
     """
     channels, height, width = mask_features.shape
     features = mask_features.reshape(channels, -1)
-    columns = _SMALL_PRODUCT // max(kernels.size, 1) // _ALIGNMENT * _ALIGNMENT
-    if columns < _MIN_COLUMNS:
+    columns = SMALL_PRODUCT // max(kernels.size, 1) // _ALIGNMENT * _ALIGNMENT
+    if len(kernels) == 1 or columns < _MIN_COLUMNS:
         return (kernels @ features).reshape(-1, height, width)
+    # A copy of the mask features takes longer than their product with a few kernels.
     logits = np.empty((len(kernels), height * width), np.float32)
     for start in range(0, height * width, columns):
         part = np.s_[:, start : start + columns]

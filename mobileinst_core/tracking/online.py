@@ -195,9 +195,8 @@ class OnlineTracker:
                 # The mask score only lowers scores. Tracks that stay hidden anyway go without.
                 candidates = self.tracks.candidates(scores)
                 masks = frame.masks(self.postprocessing, candidates)
-                quality = np.ones(len(scores), np.float32)
-                quality[candidates] = masks.quality()
-                scores = scores * quality[:, None]
+                scores = scores.copy()
+                scores[candidates] *= masks.quality()[:, None]
             self.tracks.update(scores)
         tracks = self.tracks.visible(self.max_instances)
         if masks is None:

@@ -25,10 +25,11 @@ class PreviousKeyframe:
         """See :class:`Tracker`; scores do not count."""
         units, is_finite = normalize(kernels)
         order = associate(self._reference, units)
-        units, is_finite = units[order], is_finite[order]
+        units = units[order]
         if self._reference is not None and not is_finite.all():
             # A failed frame never enters.
-            units[~is_finite] = self._reference[~is_finite]
+            has_failed = ~is_finite[order]
+            units[has_failed] = self._reference[has_failed]
         self._reference = units
         return order
 

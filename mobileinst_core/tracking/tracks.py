@@ -83,14 +83,15 @@ class TrackManager:
         else:
             self._scores = self.smoothing * self._scores + (1 - self.smoothing) * scores
             # A hidden track has nothing on the screen that could flicker.
-            is_clear = self._scores.max(axis=1) >= self._shown_scores() + self.class_margin
             leader = self._scores.argmax(axis=1)
+            highest = self._scores[np.arange(len(leader)), leader]
+            is_clear = highest >= self._shown_scores() + self.class_margin
             self._classes = np.where(~self._visible | is_clear, leader, self._classes)
         best = self._shown_scores()
         self.best_score = max(self.best_score, float(best.max(initial=0.0)))
         self._visible = np.where(self._visible, best >= self.score_off, best >= self.score_on)
         fresh = self._visible & ~self._is_alive()
-        newcomers = np.flatnonzero(fresh)
+        newcomers = fresh.nonzero()[0]
         if len(newcomers):
             newcomers = newcomers[np.argsort(-best[newcomers], kind="stable")]
             self._ids = self._ids.copy()
@@ -111,12 +112,12 @@ class TrackManager:
         possible = (scores >= self.score_off).any(axis=1)
         if self._visible is not None:
             possible |= self._visible
-        return np.flatnonzero(possible)
+        return possible.nonzero()[0]
 
     def visible(self, max_instances: int) -> np.ndarray:
         """Numbers of the visible tracks, best first, at most so many."""
-        tracks = np.flatnonzero(self._visible)
-        order = np.argsort(-self._shown_scores()[tracks], kind="stable")
+        tracks = self._visible.nonzero()[0]
+        order = (-self._shown_scores()[tracks]).argsort(kind="stable")
         return tracks[order][:max_instances]
 
     def show(self, tracks: np.ndarray) -> dict[str, np.ndarray]:
