@@ -3,6 +3,7 @@ import pytest
 import torch
 from reference_masks import maskness, paste_probabilities, reference_masks
 
+from mobileinst_core import postprocessing
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 
@@ -17,11 +18,14 @@ def select(
     return [x.tolist() for x in PostProcessing(**options).select(scores, quality, labels=labels)]
 
 
-# Without instances, in one piece, in pieces of which the last is shorter, and of too many kernels.
+# None, one, in one piece, in pieces of which the last is shorter, and too many for those.
+@pytest.mark.parametrize("small_product", [0, 1_000_000])
 @pytest.mark.parametrize(
-    ("count", "shape"), [(0, (4, 5, 6)), (3, (4, 5, 6)), (5, (128, 41, 79)), (50, (128, 5, 6))]
+    ("count", "shape"),
+    [(0, (4, 5, 6)), (1, (4, 5, 6)), (3, (4, 5, 6)), (5, (128, 41, 79)), (50, (128, 5, 6))],
 )
-def test_masks_are_kernels_times_mask_features(count, shape):
+def test_masks_are_kernels_times_mask_features(count, shape, small_product, monkeypatch):
+    monkeypatch.setattr(postprocessing, "SMALL_PRODUCT", small_product)
     generator = np.random.default_rng(0)
     kernels = generator.standard_normal((count, shape[0]), np.float32)
     features = generator.standard_normal(shape, np.float32)
