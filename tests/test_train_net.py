@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_images_and_several_test_sets(config, tmp_path):
 
 def train_in_a_process(rank, arguments, printed):
     torch.set_num_threads(1)
+    # So that the loader's workers are its own, as in a training by hand, and end when it is killed.
+    multiprocessing.set_start_method("fork", force=True)
     # To a file, as a full pipe would stop it.
     with open(printed, "w") as file, contextlib.redirect_stdout(file):
         train.invoke_main(arguments)
