@@ -2,10 +2,12 @@
 
 import functools
 
+import pytest
 import torch
 from tiny_models import FEW_LAYERS, build_tiny_model, noise_image
 from toy_training import make_cfg, run, same, weights
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine import trainer as trainer_module
 from mobileinst_d2.engine.compilation import compile_network
 
@@ -48,3 +50,12 @@ def test_parts_of_a_network_become_graphs_and_their_outputs_stay(caplog):
     assert list(model.state_dict()) == names
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
+
+
+def test_a_compiler_that_is_missing_is_named_before_the_training(tmp_path, monkeypatch):
+    model = build_tiny_model(**FEW_LAYERS)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "strange++ -v")
+    with pytest.raises(ConfigError, match=r"C\+\+ compiler on a CPU, and there is no 'strange"):
+        compile_network(model)
+    assert model.backbone._compiled_call_impl is None
