@@ -272,7 +272,7 @@ def _export_graphs(
         module = modules[name]
         # int8 on an image of the kind that it was calibrated for; a generated one has other ranges.
         image = (
-            quantizer.held_out[0] if quantizer else sample_image(module.example_input().shape[2:])
+            quantizer.compared[0] if quantizer else sample_image(module.example_input().shape[2:])
         )
         checked = check_graph(runtime, folder, graph, module, image, precision, accepted=accepted)
         accepted |= checked.outputs

@@ -55,7 +55,9 @@ class Quantizer:
             that makes a difference. The first ones of a mobile backbone have few channels or are
             depthwise: they cost little, and an error there goes through everything. None before the
             first graph.
-        held_out: what the result is compared with PyTorch on, (1, 3, H, W).
+        held_out: others of the kind, (1, 3, H, W), which no range was measured on.
+        compared: what the result is compared with PyTorch on: these, or else the first of
+            ``images``, for which its ranges were made.
         image_dtype: what the graphs read of images: "uint8" where the first convolution is in int8.
     """
 
@@ -64,11 +66,11 @@ class Quantizer:
 
         Args:
             images: typical inputs, (1, 3, H, W).
-            held_out: others of the kind; without them, the result is compared on the first of
-                ``images``, for which its ranges were made.
+            held_out: others of the kind, to compare the result with PyTorch on.
         """
         self.images = list(images)
-        self.held_out = list(held_out) or self.images[:1]
+        self.held_out = list(held_out)
+        self.compared = self.held_out or self.images[:1]
         self.float_weights: list[str] | None = None
         self.image_dtype = "float32"
 
@@ -88,13 +90,13 @@ class Quantizer:
     def compare_masks(
         self, runtime: str, folder: Path, graph: Mapping[str, Any], module: nn.Module
     ) -> dict[str, float] | None:
-        """See `mask_agreement`, on the images that were held out; logs what it finds."""
-        found = mask_agreement(runtime, folder, graph, module, self.held_out, _SHOWN)
+        """See `mask_agreement`, on the images to compare on; logs what it finds."""
+        found = mask_agreement(runtime, folder, graph, module, self.compared, _SHOWN)
         if found:
             logger.info(
                 "int8 and fp32 on %d images: %d masks with a score of %.1f and more; mean IoU "
                 "%.3f, %.0f %% of them 0.9 and more.",
-                len(self.held_out),
+                len(self.compared),
                 found["masks"],
                 _SHOWN,
                 found["mean_iou"],

@@ -34,7 +34,8 @@ def test_int8_is_written_next_to_what_it_was_made_with(network, exported, tmp_pa
     folder = tmp_path / "int8"
     manifest = export_model(network, small_config(), SIZE, "onnx", folder, calibration=IMAGES)
     assert manifest.precision == "int8"
-    assert manifest.quantization["calibration_images"] == 3
+    counts = [manifest.quantization[f"{part}_images"] for part in ("calibration", "held_out")]
+    assert counts == [3, 0]
     kept = len(manifest.quantization["fp32_convolutions"])
     assert len(integer_convolutions(folder / "reuse.onnx")) == 2 - kept
     assert integer_convolutions(folder / "keyframe.onnx") == []
