@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobileinst_core.command import command
+
 MIB = 2**20
 # Packages that take longer to import, or more memory, than live tracking as a whole should.
 HEAVY = ("torch", "torchvision", "detectron2", "mobileinst_d2", "matplotlib", "pandas", "onnx")
@@ -95,6 +97,7 @@ def _peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -111,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     runs = []
     for _ in range(args.repeats):
-        command = [sys.executable, str(Path(__file__).resolve()), "--here", *argv]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        here = [sys.executable, str(Path(__file__).resolve()), "--here", *argv]
+        done = subprocess.run(here, stdout=subprocess.PIPE, check=False)
         if done.returncode:
             return done.returncode
         runs.append(json.loads(done.stdout))

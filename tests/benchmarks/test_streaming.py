@@ -26,4 +26,4 @@ def test_live_tracking_imports_nothing_heavy_and_stays_small(exported, tmp_path,
 
 def test_a_folder_that_is_none_ends_with_the_error_of_the_process(tmp_path, capfd):
     assert streaming.main(["--model", str(tmp_path / "gone"), "--repeats", "1"]) == 1
-    assert "there is no folder" in capfd.readouterr().err
+    assert capfd.readouterr().err.startswith("error: there is no folder")
