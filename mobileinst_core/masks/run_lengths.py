@@ -50,28 +50,39 @@ class MaskError(UserError):
 
 
 class Runs(NamedTuple):
-    """Masks, of which the pixels are numbered through from the first mask to the last.
+    """Masks as runs of background and foreground.
 
     Attributes:
-        edges: (R, 2), first pixel of each run of foreground and the one after its last. Runs may be
-            empty, and the last one of a mask is if its last pixel is background.
+        lengths: (R, 2) int32, of background and of the foreground after it. Runs may be empty, and
+            the last one of a mask is if its last pixel is background.
         rows: (n + 1,), where the runs of each mask begin, and their number.
         areas: (n,) int64, pixels of each mask.
+        pixels: of all frames.
     """
 
-    edges: np.ndarray
+    lengths: np.ndarray
     rows: np.ndarray
     areas: np.ndarray
+    pixels: int
+
+    def edges(self) -> np.ndarray:
+        """The first pixel of each run of foreground and the one after its last: (R, 2).
+
+        Pixels are numbered through from the first mask to the last.
+        """
+        dtype = np.int32 if self.pixels < _INT32_END else np.int64
+        edges = self.lengths.cumsum(axis=0, dtype=dtype)
+        edges[:, 1] += edges[:, 0]
+        edges[:, 0] = edges[:, 1] - self.lengths[:, 1]
+        return edges
 
     def have_gaps(self) -> np.ndarray:
         """Which masks have an empty run between others: (n,) bool."""
-        # Of foreground at even places, of the background after it at odd ones.
-        is_empty = self.edges.ravel()[1:] == self.edges.ravel()[:-1]
-        is_empty[2 * self.rows[1:] - 2] = False
-        is_empty[2 * self.rows[1:-1] - 1] = False
+        is_empty = self.lengths == 0
+        is_empty[self.rows[:-1], 0] = is_empty[self.rows[1:] - 1, 1] = False
         have_gaps = np.zeros(len(self.areas), dtype=bool)
         if is_empty.any():
-            pairs = (np.flatnonzero(is_empty) + 1) // 2
+            pairs = np.flatnonzero(is_empty.any(axis=1))
             have_gaps[self.rows.searchsorted(pairs, side="right") - 1] = True
         return have_gaps
 
@@ -85,38 +96,33 @@ def read_runs(codes: Sequence[str | list[int] | np.ndarray | None], pixels: Sequ
         pixels: for each mask the number of pixels of its frame.
 
     Returns:
-        The foreground.
+        Their runs.
 
     Raises:
         MaskError: a text is no code, or runs do not fill a frame.
     """
     if not codes:
-        return Runs(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        return Runs(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64), 0)
     kinds = set(map(type, codes))
     if str in kinds:
-        runs, counts = _pairs_of_texts(codes, pixels)
+        lengths, counts = _pairs_of_texts(codes, pixels)
     elif list in kinds:
-        runs, counts = _pairs_of_integers(codes, pixels)
+        lengths, counts = _pairs_of_integers(codes, pixels)
     else:
-        runs, counts = _pairs_of_arrays(codes, pixels)
+        lengths, counts = _pairs_of_arrays(codes, pixels)
     rows = np.concatenate(([0], counts.cumsum()))
-    last = rows[1:] - 1
-    stops = np.cumsum(pixels)
-    edges = runs.cumsum(axis=0, dtype=np.int32 if stops[-1] < _INT32_END else np.int64)
-    areas = np.diff(edges[last, 1].astype(np.int64), prepend=0)
-    edges[:, 1] += edges[:, 0]
-    edges[:, 0] = edges[:, 1] - runs[:, 1]
-    # Sums of 32 bits that are too large become negative.
-    if runs.min() < 0 or edges.min() < 0 or (edges[last, 1] != stops).any():
-        totals = np.add.reduceat(runs.sum(axis=1, dtype=np.int64), rows[:-1])
-        lowest = np.minimum.reduceat(runs.min(axis=1), rows[:-1])
-        index = int(((totals != pixels) | (lowest < 0)).argmax())
+    background, areas = (np.add.reduceat(column, rows[:-1], dtype=np.int64) for column in lengths.T)
+    is_wrong = background + areas != pixels
+    if lengths.min() < 0:
+        is_wrong |= np.minimum.reduceat(lengths.min(axis=1), rows[:-1]) < 0
+    if is_wrong.any():
+        index = int(is_wrong.argmax())
         raise MaskError(
             f"the RLE runs of a mask do not fill its frame of {pixels[index]} pixels; the mask "
             "was made for another size or is damaged",
             index,
         )
-    return Runs(edges, rows, areas)
+    return Runs(lengths, rows, areas, sum(pixels))
 
 
 def compressed_text(counts: list[int], index: int = 0) -> str:

@@ -77,11 +77,11 @@ def _read_batch(batch: list[tuple[TrackEntry, list]]) -> Iterator[TrackMasks]:
     starts = np.cumsum([0, *(track.video.length for track, _ in batch)])[:-1]
     present = np.add.reduceat(runs.areas > 0, starts, dtype=np.int64)
     means = (np.add.reduceat(runs.areas, starts) / present.clip(1)).tolist()
-    rows = runs.rows.tolist()
+    rows, edges = runs.rows.tolist(), runs.edges()
     # The last run of a mask is empty if its last pixel is background.
     last = runs.rows[1:] - 1
-    last -= (runs.edges[last, 0] == runs.edges[last, 1]) & (last > runs.rows[:-1])
-    spans = np.stack((runs.edges[runs.rows[:-1], 0], runs.edges[last, 1]), axis=1)
+    last -= (edges[last, 0] == edges[last, 1]) & (last > runs.rows[:-1])
+    spans = np.stack((edges[runs.rows[:-1], 0], edges[last, 1]), axis=1)
     start = origin = 0
     for (track, _), mean in zip(batch, means, strict=True):
         video = track.video
@@ -90,7 +90,7 @@ def _read_batch(batch: list[tuple[TrackEntry, list]]) -> Iterator[TrackMasks]:
             mean,
             runs.areas[start:stop],
             spans[start:stop] - origin,
-            runs.edges[rows[start] : rows[stop]].ravel() - origin,
+            edges[rows[start] : rows[stop]].ravel() - origin,
         )
         start, origin = stop, origin + video.height * video.width * video.length
 

@@ -37,12 +37,12 @@ def test_runs_are_those_of_the_pixels(seed, kind):
 
     assert runs.areas.tolist() == [mask.sum() for mask in masks]
     covered = np.zeros(sum(mask.size for mask in masks), dtype=int)
-    for start, stop in runs.edges.tolist():
+    for start, stop in runs.edges().tolist():
         covered[start:stop] += 1
     assert covered.tolist() == np.concatenate([mask.ravel(order="F") for mask in masks]).tolist()
     begins = np.cumsum([0, *(mask.size for mask in masks)])
     for index in range(len(masks)):
-        own = runs.edges[runs.rows[index] : runs.rows[index + 1]]
+        own = runs.edges()[runs.rows[index] : runs.rows[index + 1]]
         assert len(own)
         assert begins[index] <= own.min() <= own.max() <= begins[index + 1]
     assert not runs.have_gaps().any()
@@ -50,7 +50,7 @@ def test_runs_are_those_of_the_pixels(seed, kind):
 
 def test_no_mask():
     runs = read_runs([], [])
-    assert len(runs.edges) == len(runs.areas) == len(runs.have_gaps()) == 0
+    assert len(runs.edges()) == len(runs.areas) == len(runs.have_gaps()) == 0
 
 
 def test_masks_with_empty_runs():
@@ -71,5 +71,5 @@ def test_numbers_of_every_length():
         # Together more pixels than 32 bits can count.
         runs = read_runs([compressed_text(lengths)] * 100, [pixels] * 100)
         assert runs.areas.tolist() == [area] * 100
-        assert runs.edges[0, 0] == lengths[0]
-        assert runs.edges[-1, 0] == runs.edges[-1, 1] == 100 * pixels
+        assert runs.edges()[0, 0] == lengths[0]
+        assert runs.edges()[-1, 0] == runs.edges()[-1, 1] == 100 * pixels
