@@ -69,11 +69,6 @@ def test_queries_without_a_mask_or_a_number_are_not_selected(labels, bad):
     assert select(array([float("nan")], [0.4]), array(1.0, 1.0), **options)[0] == [1]
 
 
-def test_equal_scores_keep_the_order_of_the_queries():
-    queries, _, _ = select(np.full((50, 2), 0.5, np.float32), None, max_detections=50)
-    assert queries == list(range(50))
-
-
 def test_unknown_rules_are_named():
     with pytest.raises(ValueError, match="labels is 'first'"):
         select(array([1.0]), None, labels="first")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_files import boxes_in, uncompressed
+from annotation_files import boxes_in
 from detectron2.data import transforms as T
 
 from mobileinst_d2.data import ClipMapper
@@ -122,21 +122,6 @@ def test_order_is_chronological_or_random():
     assert 150 < later_second < 250
 
 
-def test_frames_with_a_common_object_are_preferred_but_not_forced():
-    def shares(frame):
-        return frame < 10
-
-    def rate(tries):
-        np.random.seed(0)
-        draw = sampler(shared_tries=tries)
-        return np.mean([shares(max(draw(0, 21, shares))) for _ in range(600)])
-
-    once, thrice = rate(1), rate(3)
-    assert abs(once - 9 / 20) < 0.07
-    assert abs(thrice - (1 - (11 / 20) ** 3)) < 0.05
-    assert sampler()(0, 5, lambda _: False)[0] == 0
-
-
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -209,14 +194,6 @@ def test_input(two_tracks):
     assert two_tracks == before
 
 
-def test_a_video_of_one_frame(make_record):
-    record = make_record([coordinate_frame()], {1: (3, [box_mask(2, 2, 9, 9)])})
-    result = mapper()(record)
-    assert result["frame_idx"] == [0, 0]
-    assert torch.equal(result["image"][0], result["image"][1])
-    assert [i.gt_ids.tolist() for i in result["instances"]] == [[1], [1]]
-
-
 def test_without_a_given_reference_one_with_objects_is_drawn(make_record):
     frames = [coordinate_frame(t) for t in range(6)]
     masks = [box_mask(2, 2, 9, 9) if t in (1, 4) else None for t in range(6)]
@@ -224,16 +201,6 @@ def test_without_a_given_reference_one_with_objects_is_drawn(make_record):
     np.random.seed(0)
     clips = [mapper(num_frames=1)(record)["frame_idx"][0] for _ in range(30)]
     assert set(clips) == {1, 4}
-
-
-def test_all_encodings_are_decoded(two_tracks):
-    expected = sample(two_tracks, [0, 1])["instances"]
-    polygons = [[1, 1, 9, 1, 9, 9, 1, 9], [3, 3, 4, 4]]
-    two_tracks["tracks"][1]["segmentations"][0] = uncompressed(box_mask(12, 10, 24, 20))
-    two_tracks["tracks"][0]["segmentations"][0] = polygons
-    found = sample(two_tracks, [0, 1])["instances"]
-    for a, b in zip(found, expected, strict=True):
-        assert torch.equal(a.gt_masks.tensor, b.gt_masks.tensor)
 
 
 def test_malformed_masks_name_video_and_frame(two_tracks, caplog):

@@ -33,16 +33,6 @@ def test_records_are_those_of_detectron2(moving_shapes):
     assert without_areas(load_coco_json(*paths)) == as_detectron2_reads(*paths)
 
 
-def test_records_of_real_data_are_those_of_detectron2(shared_data):
-    root = shared_data("coco_mini")
-    paths = root / "annotations" / "instances_train2017.json", root / "train2017"
-    records = load_coco_json(*paths, "mine")
-    assert without_areas(records) == as_detectron2_reads(*paths)
-    for key in ("thing_classes", "thing_dataset_id_to_contiguous_id"):
-        expected = MetadataCatalog.get("read_by_detectron2").get(key)
-        assert MetadataCatalog.get("mine").get(key) == expected
-
-
 @pytest.fixture
 def write_damaged(moving_shapes, write_json):
     """Write the training file with one value changed; gives its path and the image folder."""

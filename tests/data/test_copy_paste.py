@@ -106,11 +106,6 @@ def test_the_loader_pastes_and_stays_a_function_of_the_seed(cfg, moving_shapes, 
     assert objects(1)[0] == areas
 
 
-def test_a_share_out_of_range_is_named():
-    with pytest.raises(ValueError, match=r"probability is 1\.5"):
-        CopyPasteMapper(lambda record: record, [{}], 1.5)
-
-
 def test_a_refused_second_sample_leaves_the_first(monkeypatch):
     monkeypatch.setattr(np.random, "rand", lambda *_: 0.0)
     sample = {"image": torch.zeros(3, 4, 4)}

@@ -101,13 +101,6 @@ def test_crowd_empty_and_cropped_out_objects_are_left_out(record):
     assert result["instances"].gt_classes.tolist() == [2]
 
 
-def test_an_image_without_objects_has_empty_targets(record):
-    record["annotations"] = []
-    instances = mapper()(record)["instances"]
-    assert len(instances) == 0
-    assert instances.gt_masks.tensor.shape == (0, HEIGHT, WIDTH)
-
-
 def test_annotations_without_mask_are_left_out_with_a_warning(record, caplog):
     record["annotations"].append({"category_id": 1, "bbox": [0, 0, 5, 5]})
     with caplog.at_level(logging.WARNING):
@@ -120,11 +113,6 @@ def test_testing_gives_the_image_alone(record, cfg):
     assert set(result) == {"file_name", "height", "width", "image_id", "image"}
     assert result["image"].shape == (3, 36, 48)
     assert (result["height"], result["width"]) == (HEIGHT, WIDTH)
-
-
-def test_a_test_image_fits_into_a_fixed_size(record, cfg):
-    cfg.INPUT.FIXED_SIZE_TEST = (64, 128)
-    assert ImageMapper(cfg, is_train=False)(record)["image"].shape == (3, 64, 85)
 
 
 def test_config_keys(record, cfg):
@@ -199,17 +187,11 @@ def test_ssds_colours_turn_the_hue_in_training_only(record, cfg):
     assert 2 < sum(turned) < 10
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
 def test_unreadable_images_raise_in_testing_and_are_passed_over_in_training(
-    record, tmp_path, damage, caplog
+    record, tmp_path, caplog
 ):
-    path = tmp_path / "broken.jpg"
-    if damage == "truncated":
-        noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        path.write_bytes(cv2.imencode(".jpg", noise)[1].tobytes()[:700])
-    elif damage == "text":
-        path.write_text("not an image")
-    record["file_name"] = str(path)
+    record["file_name"] = str(tmp_path / "broken.jpg")
+    (tmp_path / "broken.jpg").write_text("not an image")
     with pytest.raises(ImageReadError, match=r"broken\.jpg"):
         mapper(is_train=False)(record)
     train = mapper()

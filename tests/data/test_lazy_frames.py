@@ -63,12 +63,6 @@ def test_it_passes_between_processes_as_paths_only(video):
     assert torch.equal(pickle.loads(data)[3], video["image"][3])
 
 
-def test_frames_fit_into_a_fixed_size(record, cfg):
-    cfg.INPUT.FIXED_SIZE_TEST = (64, 64)
-    assert ClipMapper(cfg, is_train=False)(record)["image"][0].shape == (3, 48, 64)
-    assert ClipMapper(cfg, is_train=True)(record)["image"][0].shape[1:] != (48, 64)
-
-
 def test_a_wrong_size_is_an_error(record, cfg):
     record["height"] = 40
     with pytest.raises(ValueError, match=r"48 x 64.*40 x 64"):

@@ -29,14 +29,3 @@ def test_registration_reads_nothing_and_may_be_repeated(write_json, content, tmp
     write_json(content)
     assert DatasetCatalog.get("lazy")[0]["video_id"] == 70
     assert metadata.thing_classes == ["ant", "bee", "cat"]
-
-
-def test_registration_with_other_paths_is_refused(tmp_path):
-    register_ytvis_instances("taken", {}, tmp_path / "a.json", tmp_path)
-    with pytest.raises(ValueError, match=r"'taken' is already registered.*a\.json.*b\.json"):
-        register_ytvis_instances("taken", {}, tmp_path / "b.json", tmp_path)
-
-
-def test_a_missing_file_is_named_with_its_data_set(tmp_path):
-    with pytest.raises(UserError, match=r"'mine'.*nowhere\.json"):
-        load_ytvis_json(tmp_path / "nowhere.json", "images", "mine")

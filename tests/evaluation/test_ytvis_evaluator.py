@@ -130,12 +130,6 @@ def test_without_annotations_only_the_files_are_written(register, tmp_path, capl
     assert "results.zip to its evaluation server" in caplog.text
 
 
-def test_no_tracks_score_zero(register):
-    nothing = {video_id: prediction(video_id) for video_id in (9, 2)}
-    metrics = evaluate(YTVISEvaluator(register(ground_truth())), nothing)["segm"]
-    assert metrics["AP"] == metrics["AP-cat"] == metrics["AR10"] == 0
-
-
 def test_videos_without_prediction_are_counted(register, caplog):
     evaluator = YTVISEvaluator(register(ground_truth()))
     assert evaluate(evaluator, {9: PERFECT[9]})["segm"]["AP"] == pytest.approx(50)
@@ -148,12 +142,6 @@ def test_a_video_seen_twice_counts_once(register, caplog):
         evaluator.process([{"video_id": video_id}], [PERFECT[video_id]])
     assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(100)
     assert "1 videos were predicted more than once" in caplog.text
-
-
-def test_reset_forgets(register):
-    evaluator = YTVISEvaluator(register(ground_truth()))
-    evaluator.process([{"video_id": 9}], [prediction(9, (0.9, 1, (6, 6)))])
-    assert evaluate(evaluator)["segm"]["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,6 @@ def test_the_association_is_read_from_the_config(front_end):
     assert isinstance(default, PreviousKeyframe)
 
 
-def test_two_front_ends_of_one_config_share_no_state():
-    cfg, model = tiny_config(), build_tiny_model()
-    trackers = [end(cfg, model).runner.tracker for end in (VideoPredictor, StreamingPredictor)]
-    assert trackers[0] is not trackers[1]
-
-
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
 def test_frames_are_prepared_as_in_evaluation(image_format):
     seen = []

@@ -7,13 +7,11 @@ import pytest
 import torch
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
-from reference_masks import paste_probabilities, upsample
 from tiny_models import moving_video, noise_image, tiny_config
 
 from mobileinst_core.tracking.association import Tracker
 from mobileinst_core.tracking.build import build_tracker
-from mobileinst_core.tracking.keyframes import KeyframeRunner
-from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
+from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 of_both = pytest.mark.parametrize(("clip_len", "mode"), [(1, "ema"), (3, "prev")])
 
@@ -99,22 +97,6 @@ def test_the_size_of_the_chunks_does_not_matter(lively_model, clip_len, mode):
 
 
 @of_both
-def test_frame_by_frame_tracks_and_masks_are_those_of_the_whole_video(lively_model, clip_len, mode):
-    video = moving_video(7)
-    predictor = model_predictor(lively_model, clip_len, mode)
-    result = predictor.predict(video, (140, 202))
-    runner = KeyframeRunner(
-        video_network(lively_model), clip_len=clip_len, tracker=tracker_of(mode)
-    )
-    for t, frame in enumerate(video):
-        (step,) = runner([frame])
-        probs = upsample(torch.from_numpy(step.mask_logits)).sigmoid()
-        masks = paste_probabilities(probs, (128, 128), (70, 101), (140, 202)).numpy() > 0.45
-        for track, rles in zip(result["pred_ids"], result["pred_rles"], strict=True):
-            assert (decode(rles[t], (140, 202)) != masks[track]).mean() < 1e-3
-
-
-@of_both
 def test_live_tracking_has_the_tracks_and_masks_of_the_whole_video(lively_model, clip_len, mode):
     length, size = 7, (64, 96)
     video = [frame.permute(1, 2, 0).numpy() for frame in moving_video(length, *size)]
@@ -142,14 +124,3 @@ def test_live_tracking_has_the_tracks_and_masks_of_the_whole_video(lively_model,
         for track, rles in tracks.items():
             mask = masks.get(track, np.zeros(size, bool))
             assert (mask != decode(rles[t], size)).mean() < 1e-3
-
-
-def test_identical_frames_keep_identities(lively_model):
-    frame = noise_image(70, 101)
-    result = model_predictor(lively_model).predict([frame] * 5, (70, 101))
-    check_form(result, 5, (70, 101))
-    single = model_predictor(lively_model).predict([frame], (70, 101))
-    assert result["pred_ids"] == single["pred_ids"]
-    for track in result["pred_rles"]:
-        masks = [decode(rle, (70, 101)) for rle in track]
-        assert all((mask != masks[0]).mean() < 1e-3 for mask in masks)

@@ -26,30 +26,17 @@ def dataset():
     MetadataCatalog.remove(name)
 
 
-def test_names_next_to_the_weights_win(cfg, dataset, tmp_path):
-    save_class_names(tmp_path / "run", ["red", "größe", "blue"])
-    cfg.MODEL.WEIGHTS = str(tmp_path / "run" / "model_final.pth")
-    cfg.DATASETS.TEST = (dataset,)
-    assert class_names(cfg) == ["red", "größe", "blue"]
-
-
-def test_dataset_names_come_second(cfg, dataset, tmp_path):
-    cfg.MODEL.WEIGHTS = str(tmp_path / "model_final.pth")
-    cfg.DATASETS.TEST = (dataset,)
-    assert class_names(cfg) == ["cat", "dog", "parrot"]
-
-
-def test_generic_names_come_last_and_register_nothing(cfg):
-    cfg.DATASETS.TEST = ("classes_test_unknown",)
-    assert class_names(cfg) == ["class 0", "class 1", "class 2"]
+def test_names_next_to_the_weights_win_then_those_of_the_data_set(cfg, dataset, tmp_path):
+    MetadataCatalog.get("classes_test_lazy").set(evaluator_type="coco")  # without names yet
+    for name in ("classes_test_unknown", "classes_test_lazy"):
+        cfg.DATASETS.TEST = (name,)
+        assert class_names(cfg) == ["class 0", "class 1", "class 2"]
     assert "classes_test_unknown" not in MetadataCatalog.list()
-
-
-def test_dataset_that_has_no_names_yet_counts_as_unknown(cfg):
-    MetadataCatalog.get("classes_test_lazy").set(evaluator_type="coco")
-    cfg.DATASETS.TEST = ("classes_test_lazy",)
-    assert class_names(cfg) == ["class 0", "class 1", "class 2"]
-    MetadataCatalog.remove("classes_test_lazy")
+    cfg.DATASETS.TEST = (dataset,)
+    cfg.MODEL.WEIGHTS = str(tmp_path / "run" / "model_final.pth")
+    assert class_names(cfg) == ["cat", "dog", "parrot"]
+    save_class_names(tmp_path / "run", ["red", "größe", "blue"])
+    assert class_names(cfg) == ["red", "größe", "blue"]
 
 
 def test_names_of_another_model_are_passed_over_with_a_warning(cfg, dataset, tmp_path, caplog):

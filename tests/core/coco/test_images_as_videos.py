@@ -2,10 +2,7 @@
 
 import copy
 
-import pytest
-
 from mobileinst_core.coco.videos import image_results_as_videos, images_as_videos
-from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.annotations import AnnotationFile
 
 SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
@@ -31,19 +28,6 @@ def test_what_the_reader_of_images_mends_is_sound_as_video():
     assert list(tracks) == [9]  # the other has neither a mask nor a box
     assert tracks[9]["areas"] == [48]
     assert tracks[9]["iscrowd"] == 0
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("images", [None], "image at position 0 must be a mapping"),
-        ("annotations", [None], "annotation at position 0 must be a mapping"),
-        ("annotations", [{"id": 1, "image_id": 5, "category_id": 7}], "belongs to image 5"),
-    ],
-)
-def test_malformed_entries_are_named(key, value, message):
-    with pytest.raises(UserError, match=message):
-        images_as_videos({**CONTENT, key: value})
 
 
 def test_images_without_ground_truth_are_videos_without():

@@ -61,39 +61,10 @@ def test_threshold_decides_what_is_drawn(run, fake, images, tmp_path, threshold,
     assert np.array_equal(cv2.imread(str(output)), cv2.imread(str(source))) != shown
 
 
-def test_images_in_any_order_are_one_video(run, fake, images, tmp_path):
-    frames = [images / f"img{index}.png" for index in (10, 2, 1)]
-    for inputs in (frames, [images / "*.png"]):
-        assert run("--output", tmp_path / "out", "--video-input", *inputs, "--overwrite") == 0
-        drawn, _ = read_all(tmp_path / "out" / "images.mp4")
-        for frame, index in zip(drawn, (1, 2, 2), strict=True):
-            assert np.abs(center_of(frame, index) - SHOWN).max() < 25
-
-
-def test_part_of_a_video_keeps_its_speed(run, fake, video, tmp_path):
-    output = tmp_path / "out.mp4"
-    part = ("--start", 1, "--end", 6, "--stride", 2)
-    assert run("--video-input", video, "--output", output, *part) == 0
-    frames, fps = read_all(output)
-    assert len(frames) == fake.frames == 3
-    assert fps == pytest.approx(FPS / 2)
-
-
-def test_window_shows_every_frame_until_the_user_stops(run, fake, video, window):
-    window.stop_after = 4
-    assert run("--video-input", video) == 0
-    assert len(window.shown) == 4
-
-
 @pytest.mark.parametrize(("extra", "shown"), [([], 0), (["--show"], FRAMES)])
 def test_a_window_opens_beside_files_only_if_told(run, fake, video, window, tmp_path, extra, shown):
     assert run("--video-input", video, *extra, "--save-masks", tmp_path / "masks") == 0
     assert len(window.shown) == shown
-
-
-def test_clip_length_is_the_config_key(run, fake, video, tmp_path):
-    assert run("--video-input", video, "--clip-len", 3, "--save-masks", tmp_path / "masks") == 0
-    assert fake.clip_len == 3
 
 
 def test_key_frames_are_marked_on_request(run, fake, images, tmp_path, written):
@@ -138,13 +109,6 @@ def test_timings_are_a_table(run, fake, video, tmp_path, capsys):
     assert stages == ["read", *fake.timings, "draw", "write", "total"]
     assert re.search(r"\nnetwork +500\.0\n", printed)
     assert f"without drawing and writing (medians of {FRAMES} frames)" in printed
-
-
-def test_interrupt_keeps_what_was_done(run, fake, video, tmp_path, capsys):
-    fake.stop_at = 3
-    assert run("--video-input", video, "--output", tmp_path / "out.mp4") == 130
-    assert len(read_all(tmp_path / "out.mp4")[0]) == 3
-    assert "Interrupted" in capsys.readouterr().err
 
 
 def test_random_model_tracks_a_video_and_says_that_it_is_random(run, video, tmp_path, caplog):

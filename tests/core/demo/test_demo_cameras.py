@@ -68,14 +68,6 @@ def test_a_camera_that_breaks_off_leaves_what_was_done(
     assert camera.released
 
 
-def test_interrupt_releases_the_camera(fake, camera, record, tmp_path, capsys):
-    fake.stop_at = 1
-    assert record() == 130
-    assert times_of(tmp_path / "out.mp4") == [0]
-    assert "Interrupted" in capsys.readouterr().err
-    assert camera.released
-
-
 def test_escape_ends_a_camera_well(fake, camera, window, record, tmp_path):
     window.stop_after = 1
     assert record("--show") == 0

@@ -131,13 +131,6 @@ def test_unknown_classes_are_numbered(run, fake, video, tmp_path, caplog, writte
     assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
 
 
-def test_damaged_class_names_are_an_error(failing, fake, video, tmp_path):
-    (tmp_path / "metadata.json").write_text("{")
-    weights = ("--opts", "MODEL.WEIGHTS", tmp_path / "model.pth")
-    message = failing("--video-input", video, "--output", tmp_path / "o.mp4", *weights)
-    assert "metadata.json is damaged" in message
-
-
 def test_configs_and_weights_that_cannot_be_used(demo, failing, fails, config, images, tmp_path):
     source = ["--input", str(images / "img1.png"), "--output", str(tmp_path / "out.png")]
     for extra, message in (

@@ -21,23 +21,16 @@ def folder(tmp_path_factory):
     return folder / "ncnn"
 
 
-def test_images_are_drawn_with_the_names_of_the_exported_classes(
-    demo, folder, images, tmp_path, written
+def test_videos_are_tracked_with_the_exported_names_and_category_ids(
+    demo, folder, video, tmp_path, written
 ):
-    arguments = ["--input", str(images), "--output", str(tmp_path / "drawn")]
-    arguments += ["--confidence-threshold", "0"]
-    assert demo.main(["--model", str(folder), *arguments]) == 0
-    assert len(list((tmp_path / "drawn").iterdir())) == 3
-    assert written
-    assert {text.split()[0] for text in written} <= set(NAMES)
-
-
-def test_videos_are_tracked_and_saved_with_the_exported_category_ids(demo, folder, video, tmp_path):
     output, results = tmp_path / "o.mp4", tmp_path / "r.json"
     arguments = ["--video-input", video, "--output", str(output), "--save-json", str(results)]
-    arguments += ["--clip-len", "3", "--runtime", folder.name]
+    arguments += ["--clip-len", "3", "--runtime", folder.name, "--confidence-threshold", "0"]
     assert demo.main(["--model", str(folder), *arguments]) == 0
     assert cv2.VideoCapture(str(output)).get(cv2.CAP_PROP_FRAME_COUNT) == 7
     tracks = json.loads(results.read_text())
     assert tracks
     assert {track["category_id"] for track in tracks} <= set(CATEGORY_IDS)
+    assert written
+    assert {text.split()[1] for text in written} <= set(NAMES)

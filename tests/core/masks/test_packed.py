@@ -38,17 +38,6 @@ def test_every_character_of_a_code():
     assert list(PackedRles(rles, (4, 4))) == rles
 
 
-@pytest.mark.parametrize("frame", [9, -10])
-def test_frames_that_do_not_exist(frame):
-    with pytest.raises(IndexError):
-        PackedRles(random_rles(0), SIZE)[frame]
-
-
-def test_no_mask_at_all():
-    assert PackedRles([None, None], SIZE) == [None, None]
-    assert visible(PackedRles([None, None], SIZE)).tolist() == [False, False]
-
-
 def test_numbers_are_those_packed():
     boxes = [[1, 2.5, 3, 4], None, [0, 0, 0, 0]]
     packed = pickle.loads(pickle.dumps(PackedRows(boxes, [math.nan] * 4)))

@@ -114,14 +114,7 @@ def test_damaged_masks_are_refused(segmentation, message):
 
 
 @pytest.mark.parametrize("place", [0, 4, 8])
-@pytest.mark.parametrize(
-    "counts",
-    [
-        *("ooooooooo0", "P", "é", "0123", "7k", "\udc80", [10, 20], [66, -3]),
-        *([2**31 + 5, 5, 2**31 + 5], [2**40], [10**30], [60, None], [60, "x"], [[63]]),
-        *([float("nan"), 63], [31.5, 31.5], ["32", "31"]),
-    ],
-)
+@pytest.mark.parametrize("counts", ["P", "\udc80", [10, 20], [66, -3], [2**40], [60, "x"], [[63]]])
 def test_the_damaged_mask_among_several_is_named(place, counts):
     rng = np.random.default_rng(0)
     masks = [compressed(random_mask(rng)) for _ in range(8)]

@@ -137,13 +137,6 @@ def test_it_tracks_a_stream(exported, frame):
     assert first.image_size == (48, 80)
 
 
-def test_it_tracks_whole_videos(exported, frame):
-    model = ExportedModel.load(exported("ncnn"), opts=["TEST.TRACKING.CLIP_LEN", "2"])
-    result = model.offline_tracker().predict([model.prepare(frame)] * 3, frame.shape[:2])
-    assert result["length"] == 3
-    assert len(result["pred_scores"]) > 0
-
-
 def test_another_score_to_appear_keeps_the_ratio_to_the_one_to_vanish(model):
     stream = model.online_tracker(score_on=0.1)
     assert (stream.tracks.score_on, stream.tracks.score_off) == (0.1, pytest.approx(0.05))

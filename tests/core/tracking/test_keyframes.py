@@ -51,13 +51,6 @@ def test_a_network_without_frames_to_do_is_not_called():
     assert network.reused_frames == [[1, 2]]
 
 
-def test_frames_of_a_chunk_run_together():
-    network = scripted()
-    runner_of(network, clip_len=3)(video_of(8))
-    assert network.key_frames == [[0, 3, 6]]
-    assert network.reused_frames == [[1, 2, 4, 5, 7]]
-
-
 def test_a_forced_key_frame_starts_a_new_clip():
     network = scripted()
     runner = runner_of(network, clip_len=3)
@@ -71,43 +64,6 @@ def test_forcing_holds_for_the_first_frame_of_a_chunk():
     runner(video_of(2))
     runner([frame_of(t) for t in range(2, 8)], force_keyframe=True)
     assert network.key_frames == [[0], [2, 6]]
-
-
-def test_tracks_keep_their_kernels_when_queries_change_places():
-    network = scripted()
-    orders = [torch.randperm(4) for _ in range(12)]
-    shuffled = network.permuted(orders)
-    expected = runner_of(network, clip_len=2)(video_of(12))
-    results = runner_of(shuffled, clip_len=2)(video_of(12))
-    first = orders[0]  # tracks are numbered by the first frame's queries
-    for result, wanted in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(result.scores, wanted.scores[first])
-        np.testing.assert_allclose(result.mask_logits, wanted.mask_logits[first], atol=1e-4)
-
-
-def test_a_reset_starts_a_new_video():
-    network = scripted()
-    network = network.permuted([torch.arange(4).roll(t) for t in range(12)])
-    runner = runner_of(network, clip_len=3)
-    runner([frame_of(5), frame_of(6)])
-    runner.reset()
-    results = runner(video_of(2))
-    assert network.key_frames == [[5], [0]]
-    expected = runner_of(network, clip_len=3)(video_of(2))
-    for result, wanted in zip(results, expected, strict=True):
-        assert np.array_equal(result.scores, wanted.scores)
-        assert np.array_equal(result.mask_logits, wanted.mask_logits)
-
-
-def test_no_frames_give_no_results():
-    runner = runner_of(scripted())
-    assert runner([]) == []
-    assert runner(video_of(1))[0].is_keyframe
-
-
-def test_the_distance_of_key_frames_is_at_least_one():
-    with pytest.raises(ValueError, match="clip_len is 0, it must be at least 1"):
-        runner_of(scripted(), clip_len=0)
 
 
 @pytest.mark.parametrize("failing", ["keyframe", "reuse", "tracker", "masks"])

@@ -136,19 +136,6 @@ def test_a_frame_keeps_at_most_a_third_of_the_masks_of_100_queries():
         assert 0 < tracks.kept_bytes <= number * 100 * features.nbytes / 3
 
 
-def test_nothing_found_is_an_empty_result():
-    tracker = tracker_of(scripted(), score_threshold=1.0)
-    result = tracker.predict(video_of(3), (90, 120))
-    assert result == {
-        "image_size": (90, 120),
-        "length": 3,
-        "pred_scores": [],
-        "pred_labels": [],
-        "pred_ids": [],
-        "pred_rles": [],
-    }
-
-
 def test_videos_do_not_see_each_other():
     network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
     expected = tracker_of(network, clip_len=4).predict(video_of(6), FRAME_SIZE)
@@ -231,14 +218,6 @@ def test_a_frame_of_no_numbers_costs_that_frame_only(part, pool):
         assert part == "scores" or track[2] is None
 
 
-def test_nothing_is_reported_of_a_video_of_no_numbers():
-    network = scripted(length=3)
-    for part in (network.scores, network.kernels, network.mask_features):
-        part.fill_(float("nan"))
-    result = tracker_of(network).predict(video_of(3), FRAME_SIZE)
-    assert result["pred_scores"] == result["pred_rles"] == []
-
-
 def test_half_precision_scores_are_averaged_in_single_precision():
     scores = torch.full((200, 1, 1), 0.3, dtype=torch.float16)
     network = ScriptedNetwork(scores, torch.ones(200, 1, 1), columns(1).repeat(200, 1, 1, 1))
@@ -261,10 +240,3 @@ def test_frames_that_were_not_predicted_are_gaps_and_change_no_score():
     assert result["pred_scores"] == expected["pred_scores"]
     for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
         assert track == [*wanted[:2], None, *wanted[2:]]
-
-
-def test_a_video_of_gaps_only_is_refused():
-    tracks = tracker_of(scripted()).new_video()
-    tracks.add(None)
-    with pytest.raises(ValueError, match="no frames"):
-        tracks.result(FRAME_SIZE, FRAME_SIZE)

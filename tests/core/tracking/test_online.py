@@ -41,14 +41,6 @@ def test_a_track_lost_for_long_comes_back_as_another():
     assert identities(long, 6) == [[1], [], [], [], [2], [2]]
 
 
-def test_identities_are_never_used_again():
-    on, off = 0.9, 0.0
-    tracks = [[on, off, on, off, on, off, on], [off, on, off, on, off, on, off]]
-    tracker = tracker_of(script(*tracks), max_lost=0)
-    shown = identities(tracker, 7)
-    assert shown == [[1], [2], [3], [4], [5], [6], [7]]
-
-
 def test_time_lost_is_counted_in_key_frames():
     on, off = 0.9, 0.0
     network = script([on] * 3 + [off] * 6 + [on] * 3)
@@ -111,15 +103,6 @@ def test_frames_between_key_frames_have_masks_of_their_own():
     assert np.array_equal(second.scores, first.scores)
     assert np.array_equal(second.masks, first.masks[::-1])
     assert network.key_frames == [[0]]
-
-
-def test_a_key_frame_can_be_forced():
-    network = script([0.9, 0.6])
-    tracker = tracker_of(network, clip_len=5)
-    tracker.step(picture(0))
-    result = tracker.step(picture(1), force_keyframe=True)
-    assert result.scores.tolist() == pytest.approx([0.6])
-    assert network.key_frames == [[0], [1]]
 
 
 def test_the_last_step_is_described():
@@ -228,13 +211,6 @@ def test_at_most_so_many_instances():
     tracker = tracker_of(script([0.6], [0.9], [0.8]), max_instances=2)
     result = tracker.step(picture(0))
     assert result.scores.tolist() == pytest.approx([0.9, 0.8])
-
-
-def test_nothing_visible_is_an_empty_result():
-    result = tracker_of(script([0.1])).step(picture(0))
-    assert len(result) == 0
-    assert result.masks.shape == (0, *FRAME_SIZE)
-    assert result.ids.tolist() == result.periods.tolist() == []
 
 
 def test_the_resolution_may_change_in_mid_stream():

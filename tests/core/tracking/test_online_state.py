@@ -57,7 +57,7 @@ def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(mode, clip_len, st
             smoothing=0.3,
             score_on=0.25,
             score_off=0.2,
-            max_lost=0,
+            max_lost=1,
             scene_cut_threshold=0.5,
         )
 
@@ -77,35 +77,6 @@ def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(mode, clip_len, st
         assert other.is_keyframe == was_keyframe
     assert other.ids_alive() == stream.ids_alive()
     assert saved(other.state_dict()) == saved(stream.state_dict())
-
-
-@pytest.mark.parametrize("stop", range(8))
-def test_nothing_that_identities_and_key_frames_depend_on_is_forgotten(stop):
-    on, off = 0.9, 0.0
-    network = script(
-        [on, off, off, on, off, off, off, on, on],
-        [off, on, on, off, on, off, on, off, on],
-        [0.4, on, 0.4, 0.4, 0.2, 0.4, 0.4, on, 0.4],
-    )
-    network.scores = torch.cat([network.scores, network.scores.roll(1, dims=0) * 0.9], dim=2)
-    options = {"clip_len": 2, "max_lost": 1, "smoothing": 0.3, "scene_cut_threshold": 15.0}
-    brightness = [0, 1, 2, 40, 41, 42, 80, 81, 120]
-
-    def follow(stream: OnlineTracker, frames: range) -> list[tuple]:
-        """What is shown, and whether it came from a key frame."""
-        results = []
-        for t in frames:
-            frame = picture(brightness[t])
-            frame[0, 0] = t  # the network looks here
-            shown = stream.step(frame)
-            numbers = (shown.ids, shown.periods, shown.scores)
-            results.append(([x.tolist() for x in numbers], stream.is_keyframe))
-        return results
-
-    stream, other = tracker_of(network, **options), tracker_of(network, **options)
-    follow(stream, range(stop))
-    other.load_state_dict(through_a_file(stream.state_dict()))
-    assert follow(other, range(stop, 9)) == follow(stream, range(stop, 9))
 
 
 def test_one_state_can_start_two_streams():

@@ -19,10 +19,6 @@ def test_samples_are_spread_from_the_first_to_the_last_frame(tmp_path):
     assert [round(frame.mean() / 20) for frame in frames] == [0, 5, 10]
 
 
-def test_short_video_gives_all_its_frames(tmp_path):
-    assert len(sample_frames(make_video(tmp_path / "a.mp4", 2), 5)) == 2
-
-
 def test_cells_lie_where_they_should():
     red = np.full((50, 100, 3), (0, 0, 255), np.uint8)
     blue = np.full((30, 30, 3), (255, 0, 0), np.uint8)

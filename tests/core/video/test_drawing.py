@@ -50,17 +50,6 @@ def test_pixels_outside_masks_stay_and_pixels_inside_change(frame):
     assert changed[union].mean() > 0.95
 
 
-def test_labels_change_only_pixels_near_their_object(frame):
-    mask = disc(80, 60, 15)
-    detections = detections_of([mask], ids=[1], scores=[0.5], classes=[0])
-    drawn = TrackVisualizer(["cat"]).draw_instance_predictions(frame, detections)
-    rows, columns = np.nonzero((drawn != frame).any(axis=2) & ~mask)
-    assert len(rows) > 0
-    assert rows.min() >= 60 - 15 - 25
-    assert rows.max() <= 60
-    assert abs(columns - 80).max() <= 50
-
-
 def test_the_interior_is_a_blend_and_the_edge_full_colour(frame):
     drawn = TrackVisualizer(alpha=0.25, show_labels=False).draw_instance_predictions(
         frame, detections_of([disc(80, 60, 30)], ids=[7])
@@ -89,16 +78,6 @@ def test_the_first_identities_have_distinct_colours():
     distance = np.abs(colors[:, None] - colors[None]).sum(axis=2)
     assert distance[~np.eye(len(colors), dtype=bool)].min() >= 50
     assert np.abs(np.diff(colors, axis=0)).sum(axis=1).min() >= 150
-
-
-def test_without_identities_the_index_counts_as_one():
-    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    masks = [disc(40, 60, 20), disc(120, 60, 20)]
-    visualizer = TrackVisualizer(show_labels=False)
-    assert np.array_equal(
-        visualizer.draw_instance_predictions(frame, detections_of(masks)),
-        visualizer.draw_instance_predictions(frame, detections_of(masks, ids=[1, 2])),
-    )
 
 
 def test_small_object_is_drawn_over_a_large_one():
@@ -213,11 +192,12 @@ def test_labels_stay_inside_the_image(x, y):
 def test_wrong_sizes_and_types_are_refused(frame):
     visualizer = TrackVisualizer()
     detections = detections_of([disc(80, 60, 20)])
-    with pytest.raises(ValueError, match=r"masks are \(120, 160\).*frame is \(60, 160\)"):
-        visualizer.draw_instance_predictions(frame[:60], detections)
-    with pytest.raises(ValueError, match="uint8"):
-        visualizer.draw_instance_predictions(frame.astype(np.float32), detections)
-    with pytest.raises(ValueError, match="uint8"):
-        visualizer.draw_instance_predictions(frame[..., 0], detections)
+    for wrong, message in (
+        (frame[:60], r"masks are \(120, 160\).*frame is \(60, 160\)"),
+        (frame.astype(np.float32), "uint8"),
+        (frame[..., 0], "uint8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            visualizer.draw_instance_predictions(wrong, detections)
     with pytest.raises(ValueError, match=r"alpha is 1\.5"):
         TrackVisualizer(alpha=1.5)

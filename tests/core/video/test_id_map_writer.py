@@ -44,12 +44,3 @@ def test_identities_survive_the_file(tmp_path):
 def test_identities_beyond_16_bits_are_refused():
     with pytest.raises(VideoIOError, match="identity 65536 does not fit"):
         id_map(detections_of([[[1, 0, 0], [0, 0, 0]]], [65536], [0.5]))
-
-
-def test_only_an_empty_folder_is_written_into_unless_told(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"precious")
-    with pytest.raises(VideoIOError, match="--overwrite"):
-        IdMapWriter(tmp_path)
-    IdMapWriter(tmp_path, overwrite=True)
-    with pytest.raises(VideoIOError, match="cannot write into"):
-        IdMapWriter(tmp_path / "a.png" / "maps")

@@ -15,7 +15,6 @@ from mobileinst_core.video.images import (
     prepare_output,
     read_image,
     read_image_size,
-    write_image,
 )
 
 
@@ -68,24 +67,6 @@ def test_an_image_that_pillow_takes_for_a_bomb_is_named(tmp_path, monkeypatch):
     for read in (read_image, read_image_size):
         with pytest.raises(ImageReadError, match=r"huge\.png: .*2400 pixels"):
             read(tmp_path / "huge.png")
-
-
-def test_written_image_is_read_again(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    write_image(tmp_path / "new" / "a.png", image)
-    assert np.array_equal(read_image(tmp_path / "new" / "a.png"), image)
-
-
-def test_prepare_output_protects_what_is_there(tmp_path):
-    path = tmp_path / "a.png"
-    path.touch()
-    with pytest.raises(VideoIOError, match="--overwrite"):
-        prepare_output(path, overwrite=False)
-    prepare_output(path, overwrite=True)
-    with pytest.raises(VideoIOError, match="is a folder"):
-        prepare_output(tmp_path, overwrite=True)
-    with pytest.raises(VideoIOError, match="cannot write"):
-        prepare_output(path / "b.png", overwrite=True)
 
 
 def test_prepare_output_leaves_no_trace(tmp_path):

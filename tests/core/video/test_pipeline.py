@@ -44,23 +44,6 @@ def test_nothing_is_dropped_while_the_consumer_keeps_up():
     assert items.dropped == 0
 
 
-def test_errors_come_after_the_last_item():
-    ended = threading.Event()
-
-    def camera():
-        try:
-            yield 1
-            raise RuntimeError("unplugged")
-        finally:
-            ended.set()
-
-    items = AheadIterator(camera(), capacity=1, drop=True)
-    ended.wait(10)
-    assert next(items) == 1
-    with pytest.raises(RuntimeError, match="unplugged"):
-        next(items)
-
-
 def test_an_iterator_that_hangs_does_not_hang_the_program():
     release = threading.Event()
 

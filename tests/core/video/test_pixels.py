@@ -94,11 +94,6 @@ def test_12_bits_in_16_are_refused(tmp_path, suffix, channels):
         read_image(path)
 
 
-def test_black_of_16_bits_is_black(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 5), np.uint16))
-    assert not read_image(tmp_path / "a.png").any()
-
-
 @pytest.mark.parametrize(
     ("dtype", "shape", "kind"),
     [

@@ -55,40 +55,32 @@ def test_times_count_from_the_first_selected_frame_or_follow_a_rate_of_the_user(
 
 
 @pytest.mark.parametrize(
-    "matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)], ids=[0, 90, 180, 270]
-)
-def test_videos_of_phones_are_read_upright(tmp_path, matrix):
-    frame = np.zeros((48, 64, 3), np.uint8)
-    frame[:24, :32] = (200, 60, 30)
-    frame[24:, 40:] = 180
-    path = write_plain(tmp_path / "a.mp4", [frame] * 3)
-    turn(path, *matrix)
-    expected = read_by_opencv(path)  # which turns, too
-    with VideoReader(path) as reader:
-        assert (reader.height, reader.width) == expected[0].shape[:2]
-        for found, wanted in zip(reader, expected, strict=True):
-            assert np.abs(found.astype(int) - wanted).max() <= 2
-
-
-@pytest.mark.parametrize(
     ("matrix", "show"),
     [
+        ((1, 0, 0, 1), lambda stored: stored),
+        ((0, 1, -1, 0), lambda stored: np.rot90(stored, 3)),
+        ((-1, 0, 0, -1), lambda stored: np.rot90(stored, 2)),
+        ((0, -1, 1, 0), np.rot90),
         ((-1, 0, 0, 1), lambda stored: stored[:, ::-1]),
         ((1, 0, 0, -1), lambda stored: stored[::-1]),
         ((0, 1, 1, 0), lambda stored: stored.swapaxes(0, 1)),
         ((0, -1, -1, 0), lambda stored: stored[::-1, ::-1].swapaxes(0, 1)),
     ],
-    ids=["horizontal", "vertical", "transpose", "transverse"],
 )
-def test_mirrored_videos_are_read_as_displayed(tmp_path, matrix, show):
+def test_turned_and_mirrored_videos_are_read_as_displayed(tmp_path, matrix, show):
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:24, :32] = (200, 60, 30)
     frame[24:, 40:] = 180
     path = write_plain(tmp_path / "a.mp4", [frame])
     (stored,) = list(VideoReader(path))
     turn(path, *matrix)
-    (found,) = list(VideoReader(path))
+    with VideoReader(path) as reader:
+        (found,) = reader
+        assert (reader.height, reader.width) == found.shape[:2]
     assert np.array_equal(found, show(stored))
+    # OpenCV turns, but does not mirror.
+    if np.linalg.det(np.reshape(matrix, (2, 2))) > 0:
+        assert np.abs(found.astype(int) - read_by_opencv(path)[0]).max() <= 2
 
 
 @pytest.mark.parametrize("size", [(65, 47), (1, 1), (2, 33)])

@@ -1,7 +1,6 @@
 """Frames out: counts, rates and sizes survive, and failures say what is wrong."""
 
 import os
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from small_videos import SIZE, duration_of, grey_frames, read_by_opencv, times_of
 
 from mobileinst_core.video import writers
-from mobileinst_core.video.images import DiskFullError, VideoIOError
+from mobileinst_core.video.images import VideoIOError
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.writers import VIDEO_SUFFIXES, VideoWriter
 
@@ -90,32 +89,6 @@ def test_every_container_keeps_count_rate_and_size(tmp_path, suffix, fps):
     assert reader.fps == pytest.approx(fps, abs=2e-3)
     assert (reader.width, reader.height) == SIZE
     assert len(list(reader)) == 11
-
-
-def test_the_last_frame_can_be_held(tmp_path):
-    path = tmp_path / "a.mp4"
-    with VideoWriter(path, fps=10, size=SIZE) as writer:
-        writer.write(grey_frames(1)[0])
-        writer.hold(1.5)
-        writer.hold(0.5)  # is as long already
-    assert times_of(path) == pytest.approx([0, 1.4])
-    assert duration_of(path) == pytest.approx(1.5, abs=1e-3)
-
-
-def test_a_full_disk_ends_the_video_while_it_can_still_be_finished(tmp_path, monkeypatch):
-    path = tmp_path / "a.mp4"
-    free = [2**30] * 32 + [2**10]
-    usage = lambda _: SimpleNamespace(free=free.pop(0))  # noqa: E731
-    monkeypatch.setattr(writers.shutil, "disk_usage", usage)
-
-    def write_all():
-        with VideoWriter(path, fps=10, size=SIZE) as writer:
-            for _ in range(100):
-                writer.write(grey_frames(1)[0])
-
-    with pytest.raises(DiskFullError, match=r"the disk is full: .* ends after 32 frames"):
-        write_all()
-    assert len(read_by_opencv(path)) == 32
 
 
 def test_odd_sizes_are_padded_to_even_ones(tmp_path):

@@ -53,23 +53,8 @@ def test_another_id_or_class_is_another_identity(other):
     assert (found["tracks"], found["same_tracks"]) == (1, 0)
 
 
-def test_videos_add_up():
-    agreement = TrackAgreement()
-    agreement.add_tracks(result((0, 3, 0.9, [4])), result((0, 3, 0.9, [2])))
-    agreement.add_tracks(result((0, 3, 0.5, [4])), result((0, 3, 0.9, [4])))
-    found = agreement.summary()
-    assert found["same_tracks"] == 2
-    assert (found["iou_mean"], found["iou_min"]) == (0.75, 0.5)
-    assert found["score_difference"] == pytest.approx(0.4)
-
-
 def test_live_identities_are_compared_as_sets():
     agreement = TrackAgreement()
     agreement.add_live([[1, 2], [1], []], [[2, 1], [2], []])
     found = agreement.summary()
     assert (found["frames"], found["same_frames"]) == (3, 2)
-
-
-def test_without_tracks_there_is_nothing_to_differ():
-    found = summary(result(), result((0, 1, 0.9, [5])))
-    assert (found["tracks"], found["iou_mean"], found["iou_min"]) == (0, 1, 1)

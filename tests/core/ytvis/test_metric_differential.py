@@ -154,41 +154,6 @@ def test_iou_is_over_the_whole_track_not_a_mean_over_frames(assert_same):
     assert assert_same(gt, results)["AP"] == pytest.approx(90)
 
 
-def test_identity_switch_fragments_and_duplicates(assert_same):
-    size = (10, 20)
-    left, right = box(size, 0, 0, 10, 8), box(size, 0, 10, 10, 20)
-    gt = dataset([(1, 10, 20, 4)], [track([left] * 4), track([right] * 4)])
-    results = [
-        track([left, left, right, right], score=0.9),
-        track([left, left, None, None], score=0.8),
-        track([None, None, left, left], score=0.7),
-        track([right] * 4, score=0.6),
-        track([right] * 4, score=0.6),
-    ]
-    summary = assert_same(gt, results)
-    assert 0 < summary["AP50"] < 100
-
-
-def test_a_tie_of_iou_goes_to_the_later_annotation(assert_same):
-    size = (4, 30)
-    wide, left, right = (box(size, 0, *x) for x in ((5, 4, 15), (0, 4, 10), (10, 4, 20)))
-    gt = dataset([(1, 4, 30, 1)], [track([left | wide]), track([wide | right])])
-    assert_same(gt, [track([wide], score=0.9), track([left | wide], score=0.8)])
-    assert_same(gt, [track([wide], score=0.9), track([wide | right], score=0.8)])
-
-
-def test_null_and_all_zero_masks_are_the_same(assert_same):
-    size = (10, 10)
-    square, zero = box(size, 0, 0, 5, 5), np.zeros(size, bool)
-    gt = dataset([(1, 10, 10, 3)], [track([square, None, zero]), track([None] * 3)])
-    with_null = [track([square, None, None], score=0.9), track([None] * 3, score=0.8)]
-    with_zeros = [track([square, zero, zero], score=0.9), track([zero] * 3, score=0.8)]
-    summary = assert_same(gt, with_null)
-    assert assert_same(gt, with_zeros) == pytest.approx(summary, nan_ok=True)
-    # The track without a mask cannot be found, and counts.
-    assert summary["AR10"] == pytest.approx(50)
-
-
 def test_a_crowd_absorbs_several_predictions_by_the_ordinary_iou(assert_same):
     size = (10, 20)
     crowd, thing = box(size, 0, 0, 10, 10), box(size, 0, 12, 10, 20)
@@ -239,21 +204,3 @@ def test_more_predictions_than_are_evaluated(assert_same):
     assert assert_same(gt, late)["AR100"] == 0
     first = [*wrong, track([other], score=0.5), track([square], score=0.6)]
     assert assert_same(gt, first)["AR1"] == pytest.approx(100)
-
-
-def test_recall_counts_predictions_per_video_and_category(assert_same):
-    size = (10, 10)
-    square, other = box(size, 0, 0, 5, 5), box(size, 6, 6, 9, 9)
-    videos = [(2, 10, 10, 1), (1, 10, 10, 1)]
-    gt = dataset(videos, [track([square], v, c) for v in (1, 2) for c in (1, 2)], (1, 2))
-    results = [track([square], v, c, score=0.1 * v) for v in (1, 2) for c in (1, 2)]
-    assert assert_same(gt, results)["AR1"] == pytest.approx(100)
-    results += [track([other], 1, 1, score=0.9)]
-    assert assert_same(gt, results)["AR1"] == pytest.approx(75)
-
-
-def test_predictions_of_a_category_without_annotations_do_no_harm(assert_same):
-    square = box((10, 10), 0, 0, 5, 5)
-    gt = dataset([(1, 10, 10, 1)], [track([square])], categories=(1, 2))
-    results = [track([square], score=0.2), track([square], category=2, score=0.9)]
-    assert assert_same(gt, results)["AP"] == pytest.approx(100)

@@ -8,8 +8,6 @@ import pytest
 from annotation_files import HEIGHT, WIDTH, compressed, square_mask
 
 from mobileinst_core.errors import UserError
-from mobileinst_core.files import read_json
-from mobileinst_core.ytvis.records import load_records
 from mobileinst_core.ytvis.split import split_videos
 
 MASK = compressed(square_mask())
@@ -66,18 +64,6 @@ def test_parts_are_disjoint_and_complete_and_entries_unchanged(seed):
         assert {track["video_id"] for track in part["annotations"]} <= ids(part)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_categories_of_two_videos_occur_in_both(seed):
-    content = random_content(seed)
-    train, val = split_videos(content, val_fraction=0.05, seed=seed)
-    videos = {name: set() for name in range(1, 9)}
-    for track in content["annotations"]:
-        videos[track["category_id"]].add(track["video_id"])
-    shared = {name for name, where in videos.items() if len(where) > 1}
-    assert shared
-    assert shared <= shown(train) & shown(val)
-
-
 def test_validation_grows_no_more_than_categories_need():
     content = make("a", "a", "b", "b", "ab", "ab", "ab", "ab", "ab", "ab")
     _, val = split_videos(content, val_fraction=0.01)
@@ -121,13 +107,6 @@ def test_seeds_differ_also_for_videos_in_one_folder(folder):
         video["file_names"] = [f"{folder.format(number)}/{number:02d}.jpg"]
     parts = {frozenset(ids(split_videos(content, seed=seed)[1])) for seed in range(6)}
     assert len(parts) > 1
-
-
-def test_videos_without_tracks_are_parted_as_well():
-    content = make("a", "a", *[""] * 18)
-    train, val = split_videos(content, val_fraction=0.5)
-    assert (len(train["videos"]), len(val["videos"])) == (10, 10)
-    assert len(train["annotations"]) == len(val["annotations"]) == 1
 
 
 @pytest.mark.parametrize("changes", [{"iscrowd": 1}, {"segmentations": [None]}])
@@ -187,11 +166,3 @@ def test_small_sets_are_split_whenever_that_is_possible():
             for rest in [set(range(5)) - set(chosen)]
         )
         assert (shared <= shown(train) & shown(val)) == possible, rows
-
-
-def test_real_files(shared_data, write_json):
-    content = read_json(shared_data("davis_vis", "train") / "instances.json")
-    train, val = split_videos(content)
-    assert len(train["videos"]) + len(val["videos"]) == len(content["videos"])
-    records, _ = load_records(write_json(val, "val_sub.json"), "images")
-    assert sum(len(record["tracks"]) for record in records) == len(val["annotations"])

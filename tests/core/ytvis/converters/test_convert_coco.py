@@ -127,13 +127,6 @@ def test_empty_masks_are_invisible_and_such_objects_left_out(convert, coco, capl
     assert "1 objects without any visible pixel" in caplog.text
 
 
-def test_no_annotations(convert, coco):
-    coco["annotations"] = []
-    content = convert(coco)
-    assert len(content["videos"]) == 2
-    assert content["annotations"] == []
-
-
 def set_in(key, position, **changes):
     def damage(coco):
         coco[key][position].update(changes)
@@ -192,9 +185,3 @@ def test_bad_input_is_named(convert, coco, damage, message):
     damage(content)
     with pytest.raises(UserError, match=rf"frames\.json: .*{message}"):
         convert(content)
-
-
-def test_photographs_are_no_video(shared_data):
-    file = shared_data("coco_mini", "annotations", "instances_train2017.json")
-    with pytest.raises(UserError, match="does not say which object it shows"):
-        list(CocoVideos(file))

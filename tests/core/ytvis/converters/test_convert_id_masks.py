@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
@@ -111,13 +110,6 @@ def test_frames_without_mask_are_left_out_or_empty(convert, write_frames, write_
     assert "count as frames without any object" in caplog.text
 
 
-def test_a_video_without_objects_is_kept(convert, write_frames, write_mask):
-    write_frames("v", ["0.jpg"])
-    write_mask("v", "0", id_map())
-    content = convert()
-    assert (len(content["videos"]), content["annotations"]) == (1, [])
-
-
 def test_folders_in_folders_and_one_folder(convert, write_frames, write_mask, tmp_path):
     for video in ("set2/v", "set10/v", "set10"):
         write_frames(video, ["0.jpg"])
@@ -212,12 +204,4 @@ def test_damaged_files_are_named(convert, write_frames, write_mask, tmp_path):
         convert()
     (root / "v/0.jpg").write_text("no image")
     with pytest.raises(UserError, match=r"cannot read the image .*0\.jpg"):
-        convert()
-
-
-def test_other_images_are_refused(convert, write_frames, write_mask):
-    write_frames("v", ["0.jpg"])
-    path = write_mask("v", "0", id_map())
-    Image.new("LA", SIZE[::-1]).save(path)
-    with pytest.raises(UserError, match=r"0\.png is an image of mode LA"):
         convert()

@@ -116,12 +116,6 @@ def test_parts_of_an_object_are_united(annotate, convert):
     assert summary(convert()) == [("dog", [300])]
 
 
-def test_videos_do_not_share_objects(annotate, convert):
-    annotate([shape(group=1)], video="a")
-    annotate([shape(group=1)], video="b")
-    assert [t["video_id"] for t in convert()["annotations"]] == [1, 2]
-
-
 def test_polygon_and_rectangle_are_the_same_area(annotate, convert):
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[10:20, 10:30] = True
@@ -169,11 +163,6 @@ def test_frames_without_file_are_left_out_or_empty(annotate, convert):
     annotate([shape()], None, [shape()])
     assert summary(convert()) == [("dog", [BOX_AREA, BOX_AREA])]
     assert summary(convert(keep_unannotated=True)) == [("dog", [BOX_AREA, None, BOX_AREA])]
-
-
-def test_sizes_may_be_absent(annotate, convert):
-    annotate([shape()], imageHeight=None, imageWidth=None)
-    assert summary(convert()) == [("dog", [BOX_AREA])]
 
 
 @pytest.mark.parametrize(
