@@ -7,6 +7,7 @@ Then 16 bits hold the sums, a pass is a few operations on whole rows, and the by
 """
 
 from functools import lru_cache
+from itertools import chain
 from math import gcd
 from typing import NamedTuple
 
@@ -21,9 +22,13 @@ __all__ = ["resize_image"]
 # Pillow's precision of weights, in bits.
 _BITS = 22
 # Elements that are computed together: what stays in a core's cache.
-_BLOCK = 1 << 17
+_BLOCK = 1 << 16
+# Columns below which an image is turned: rows so short take longer to begin than to compute.
+_NARROW = 8
 # Lists of weights at most. With more, Pillow is faster.
 _MAX_GROUPS = 24
+# Channels, which columns become here, that every version of OpenCV can split.
+_MAX_STEP = 128
 
 _scratch = Scratch()
 
@@ -51,17 +56,17 @@ def resize_image(
     rows, columns = axes
     result = np.empty((3, *size), np.uint8)
     ordered = result[::-1] if reverse_channels else result
-    take = _scratch.take
-    planes = cv2.split(image, list(take("planes", (3, height, width), np.uint8)))
+    if rows.is_identity and columns.is_identity:
+        cv2.split(image, list(ordered))
+        return result
+    planes = cv2.split(image, list(_scratch.take("planes", (3, height, width), np.uint8)))
     for plane, out in zip(planes, ordered, strict=True):
         if not columns.is_identity:
-            turned = cv2.transpose(plane, take("turned", plane.shape[::-1], np.uint8))
-            passed = take("passed", (size[1], len(plane)), np.uint8)
-            _resize_rows(turned, columns, passed)
-            plane = cv2.transpose(passed, take("back", passed.shape[::-1], np.uint8))
-        if rows.is_identity:
-            out[:] = plane
-        else:
+            shape = (height, new_width)
+            passed = out if rows.is_identity else _scratch.take("passed", shape, np.uint8)
+            _resize_columns(plane, columns, passed)
+            plane = passed
+        if not rows.is_identity:
             _resize_rows(plane, rows, out)
     return result
 
@@ -83,7 +88,7 @@ class _Group(NamedTuple):
     source: int
     offsets: dict[int, list[int]]
     divisor: int
-    dtype: type[np.unsignedinteger]
+    dtype: type[np.integer]
 
 
 class _Axis(NamedTuple):
@@ -102,7 +107,7 @@ def _axis(length: int, new_length: int) -> _Axis | None:
     step_in, step_out = length // common, new_length // common
     if step_in == step_out:
         return _Axis(1, 1, (), is_identity=True)
-    if step_out > _MAX_GROUPS:
+    if step_out > _MAX_GROUPS or step_in > _MAX_STEP:
         return None
     groups = []
     for phase in range(step_out):
@@ -114,7 +119,7 @@ def _axis(length: int, new_length: int) -> _Axis | None:
             else:
                 runs.append([row, 1, source, weights])
         groups += [_group(*run) for run in runs]
-    is_slow = any(group.dtype is np.uint32 and group.count > 2 for group in groups)
+    is_slow = any(group.dtype is np.int32 and group.count > 2 for group in groups)
     return (
         None
         if is_slow or len(groups) > _MAX_GROUPS
@@ -144,59 +149,81 @@ def _group(first: int, count: int, source: int, weights: list[int]) -> _Group:
         weights, divisor, dtype = [2 * weight for weight in weights], 2 * total, np.uint16
     else:
         weights = [((weight << _BITS + 1) + total) // (2 * total) for weight in weights]
-        divisor, dtype = 1 << _BITS, np.uint32
+        divisor, dtype = 1 << _BITS, np.int32
     offsets: dict[int, list[int]] = {}
     for offset, weight in enumerate(weights):
         offsets.setdefault(weight, []).append(offset)
     return _Group(first, count, source, offsets, divisor, dtype)
 
 
-def _resize_rows(image: np.ndarray, axis: _Axis, out: np.ndarray) -> None:
-    """Write the rows of a result.
+def _resize_columns(image: np.ndarray, axis: _Axis, out: np.ndarray) -> None:
+    """Write the columns of a result.
 
     Args:
-        image: (H, w), uint8.
-        axis: to h rows.
-        out: (h, w), uint8.
+        image: (H, W), uint8.
+        axis: to w columns.
+        out: (H, w), uint8, contiguous.
     """
-    width = image.shape[1]
-    step = max(1, _BLOCK // width)
+    # Columns so far apart as those of successive results lie together.
+    phases, parts = (
+        _scratch.take(name, (step, len(x), x.shape[1] // step), np.uint8)
+        for name, step, x in (("phases", axis.step_in, image), ("parts", axis.step_out, out))
+    )
+    cv2.split(image.reshape(len(image), -1, axis.step_in), list(phases))
     for group in axis.groups:
-        taps = 1 + max(offsets[-1] for offsets in group.offsets.values())
-        rows = min(step, group.count)
-        shape = (min(axis.step_in, taps), rows + (taps - 1) // axis.step_in, width)
-        phases = _scratch.take("phases", shape, group.dtype)
-        buffers = _scratch.take("sums", (2, rows, width), group.dtype)
-        for begin in range(0, group.count, step):
-            count = min(step, group.count - begin)
-            source = group.source + axis.step_in * begin
-            # Rows so far apart as those of successive results lie together.
-            for number, phase in enumerate(phases):
-                length = count + (taps - 1 - number) // axis.step_in
-                first = source + number
-                phase[:length] = image[first : first + axis.step_in * length : axis.step_in]
-            total = _sum(phases, group, buffers[:, :count])
-            total //= group.dtype(group.divisor)
-            first = group.first + axis.step_out * begin
-            out[first : first + axis.step_out * count : axis.step_out] = total
+        taps = {}
+        for offset in chain.from_iterable(group.offsets.values()):
+            start, phase = divmod(group.source + offset, axis.step_in)
+            taps[offset] = phases[phase, :, start : start + group.count]
+        start, phase = divmod(group.first, axis.step_out)
+        target = out if axis.step_out == 1 else parts[phase]
+        _weigh(taps, group, target[:, start : start + group.count])
+    if axis.step_out > 1:
+        cv2.merge(list(parts), out.reshape(len(image), -1, axis.step_out))
 
 
-def _sum(phases: np.ndarray, group: _Group, buffers: np.ndarray) -> np.ndarray:
-    """The weighted sums of some rows, and half of the divisor."""
-    total, same = buffers
-    count = len(total)
-    for number, (weight, offsets) in enumerate(group.offsets.items()):
-        values = same if number else total
-        rows = [phases[x % len(phases)][x // len(phases) :][:count] for x in offsets]
-        if len(rows) == 1:
-            np.multiply(rows[0], group.dtype(weight), out=values)
-        else:
-            np.add(rows[0], rows[1], out=values)
-            for row in rows[2:]:
-                values += row
-            if weight != 1:
-                values *= group.dtype(weight)
-        if number:
-            total += values
-    total += group.dtype(group.divisor // 2)
-    return total
+def _resize_rows(image: np.ndarray, axis: _Axis, out: np.ndarray) -> None:
+    """Write the rows of a result, (H, w) to (h, w), uint8."""
+    for group in axis.groups:
+        length = axis.step_in * group.count
+        taps = {
+            offset: image[group.source + offset :][: length : axis.step_in]
+            for offset in chain.from_iterable(group.offsets.values())
+        }
+        _weigh(taps, group, out[group.first :: axis.step_out][: group.count])
+
+
+def _weigh(taps: dict[int, np.ndarray], group: _Group, out: np.ndarray) -> None:
+    """Write the rows or columns of a group from those of the image, by offset."""
+    if out.shape[1] < _NARROW:
+        taps = {offset: np.ascontiguousarray(tap.T) for offset, tap in taps.items()}
+        out = out.T
+    rows, width = out.shape
+    step = max(1, _BLOCK // width)
+    buffers = _scratch.take("sums", (2, min(step, rows), width), group.dtype)
+    for start in range(0, rows, step):
+        part = out[start : start + step]
+        total, same = buffers[:, : len(part)]
+        (own_weight, sources), *others = (
+            (weight, [taps[x][start : start + step] for x in offsets])
+            for weight, offsets in group.offsets.items()
+        )
+        _add(sources, total)
+        half = group.divisor // 2
+        for weight, sources in others:
+            _add(sources, same)
+            cv2.addWeighted(total, own_weight, same, weight, half, total)
+            own_weight, half = 1, 0
+        if not others:
+            cv2.addWeighted(total, own_weight, total, 0, half, total)
+        np.floor_divide(total, group.dtype(group.divisor), out=part, casting="unsafe")
+
+
+def _add(parts: list[np.ndarray], out: np.ndarray) -> None:
+    """Write the sum of bytes."""
+    if len(parts) == 1:
+        out[:] = parts[0]
+        return
+    np.add(parts[0], parts[1], out=out, dtype=out.dtype)
+    for part in parts[2:]:
+        out += part

@@ -40,6 +40,7 @@ def test_simple_ratios(before, after):
         ((40, 60), (20, 20)),  # one ratio for each axis
         ((60, 20), (10, 40)),  # columns first
         ((5, 5000), (1, 640)),
+        ((4, 540), (4, 4)),  # more columns in one than OpenCV has channels
         ((30, 40), (30, 40)),
     ],
 )
