@@ -156,6 +156,15 @@ def fails(capsys) -> Callable[..., None]:
     return run
 
 
+@pytest.fixture
+def drawn_ones(monkeypatch) -> None:
+    """Networks start with ones, as drawing their weights takes most of the time."""
+    import torch
+
+    for draw in ("normal_", "uniform_"):
+        monkeypatch.setattr(torch.Tensor, draw, lambda x, *_, **__: x.fill_(1))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the project."""

@@ -1,7 +1,9 @@
 """State dicts with the names and shapes of public checkpoints, written down without our models."""
 
+import timm
 import torch
 import torchvision
+from random_weights import randomise
 
 State = dict[str, torch.Tensor]
 
@@ -61,14 +63,6 @@ SEAFORMER = {
 }
 # Repetitions of MobileNetV2's blocks, by stage.
 MOBILENETV2 = (1, 2, 3, 4, 3, 3, 1)
-# MobileNetV4-Conv-Small: (kernel, output channels) of the convolutions of the first two stages,
-# (first and middle depthwise kernel, hidden and output channels) of the blocks of the next two.
-MOBILENETV4_CONVS = ([(3, 32), (1, 32)], [(3, 96), (1, 64)])
-MOBILENETV4_BLOCKS = (
-    [(5, 5, 192, 96), *4 * [(0, 3, 192, 96)], (3, 0, 384, 96)],
-    [(3, 3, 576, 128), (5, 5, 512, 128), (0, 5, 512, 128), (0, 5, 384, 128)]
-    + 2 * [(0, 3, 512, 128)],
-)
 
 
 def our_name(name: str) -> str:
@@ -209,37 +203,12 @@ def seaformer(variant: str) -> State:
 
 def torchvision_mobilenetv2(width: float = 1.0) -> State:
     """torchvision's own state dict."""
-    state = torchvision.models.mobilenet_v2(width_mult=width).state_dict()
-    for name, value in state.items():
-        if name.endswith("running_mean"):
-            value.normal_()
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2.0)
-    return dict(state)
+    return dict(randomise(torchvision.models.mobilenet_v2(width_mult=width)).state_dict())
 
 
 def timm_mobilenetv4() -> State:
-    """timm's state dict of mobilenetv4_conv_small."""
-    state = {"conv_stem.weight": torch.randn(32, 3, 3, 3), **batch_norm("bn1", 32)}
-    channels = 32
-    for stage, convs in enumerate([*MOBILENETV4_CONVS, *MOBILENETV4_BLOCKS, [(1, 960)]]):
-        for i, sizes in enumerate(convs):
-            name, out = f"blocks.{stage}.{i}", sizes[-1]
-            if len(sizes) == 2:
-                state[f"{name}.conv.weight"] = torch.randn(out, channels, sizes[0], sizes[0])
-                state |= batch_norm(f"{name}.bn1", out)
-            else:
-                start, middle, hidden, _ = sizes
-                if start:
-                    state |= conv_bn(f"{name}.dw_start", channels, 1, start, "conv")
-                state |= conv_bn(f"{name}.pw_exp", hidden, channels, 1, "conv")
-                if middle:
-                    state |= conv_bn(f"{name}.dw_mid", hidden, 1, middle, "conv")
-                state |= conv_bn(f"{name}.pw_proj", out, hidden, 1, "conv")
-            channels = out
-    state |= {"conv_head.weight": torch.randn(1280, 960, 1, 1), **batch_norm("norm_head", 1280)}
-    head = {"classifier.weight": torch.randn(1000, 1280), "classifier.bias": torch.randn(1000)}
-    return state | head
+    """timm's own state dict of mobilenetv4_conv_small."""
+    return dict(randomise(timm.create_model("mobilenetv4_conv_small")).state_dict())
 
 
 def timm_mobilenetv2(state: State) -> State:

@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 from pathlib import Path
-from urllib.parse import urlparse
 
 import numpy as np
 import pytest
@@ -21,17 +20,6 @@ from mobileinst_d2.modeling import TopFormer
 
 def make_checkpointer(folder, model=None):
     return TrainingCheckpointer(model or nn.Linear(2, 2), str(folder))
-
-
-def test_round_trip(tmp_path):
-    model = nn.Linear(2, 2)
-    make_checkpointer(tmp_path, model).save("model_0000001", iteration=1)
-    other = nn.Linear(2, 2)
-    extra = make_checkpointer(tmp_path, other).resume_or_load("", resume=True)
-    assert same(other.state_dict(), model.state_dict())
-    assert extra["iteration"] == 1
-    assert Path(tmp_path, "last_checkpoint").read_text() == "model_0000001.pth"
-    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000001.pth"]
 
 
 def test_a_model_that_is_not_finite_is_not_written(tmp_path):
@@ -79,9 +67,7 @@ def fill_with_zeros(path):
     path.write_bytes(bytes(path.stat().st_size))
 
 
-@pytest.mark.parametrize(
-    "damage", [truncate, fill_with_zeros, Path.unlink, lambda path: path.write_bytes(b"")]
-)
+@pytest.mark.parametrize("damage", [truncate, fill_with_zeros, Path.unlink])
 def test_a_bad_last_checkpoint_is_named_with_the_one_before(tmp_path, damage):
     cfg = make_cfg(tmp_path, "SOLVER.MAX_ITER", 10)
     run(cfg, interrupt_at=8)
@@ -95,11 +81,6 @@ def test_a_bad_last_checkpoint_is_named_with_the_one_before(tmp_path, damage):
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth\n")
     _, history = run(cfg, resume=True)
     assert min(history) == 4
-
-
-def truncate_all(folder):
-    for path in folder.glob("*.pth"):
-        truncate(path)
 
 
 def leave_weights_alone(folder):
@@ -122,7 +103,6 @@ def change_a_shape(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate_all, "No other checkpoint"),
         (leave_weights_alone, "No other checkpoint"),
         (name_weights_alone, r"exported\.pth holds weights.*model_0000003\.pth"),
         (lambda folder: (folder / "last_checkpoint").write_text(""), r"good .*model_0000003\.pth"),
@@ -136,11 +116,22 @@ def test_what_cannot_be_resumed_is_told(tmp_path, damage, message):
         run(make_cfg(tmp_path), resume=True)
 
 
-@pytest.mark.parametrize("content", [{"epoch": 1}, [1, 2], 3, {"model": 3}])
-def test_weights_in_another_layout_are_named(tmp_path, content):
-    path = tmp_path / "weights.pth"
-    torch.save(content, path)
-    with pytest.raises(CheckpointError, match=r"weights\.pth.*torch\.save"):
+def save_as(path, content):
+    """As those who publish such files write them."""
+    path.write_bytes(pickle.dumps(content, 2)) if path.suffix == ".pkl" else torch.save(
+        content, path
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reason"),
+    [("pth", r"mapping .*torch\.save"), ("pkl", "plain mapping"), ("pyth", "plain mapping")],
+)
+@pytest.mark.parametrize("content", [{"epoch": 1}, [1], {}, {"model": 3, "__author__": "me"}])
+def test_files_without_weights_are_named(tmp_path, content, suffix, reason):
+    path = save_as(tmp_path / f"weights.{suffix}", content)
+    with pytest.raises(CheckpointError, match=rf"weights\.{suffix} holds no {reason}"):
         make_checkpointer(tmp_path).load(str(path))
 
 
@@ -167,65 +158,26 @@ def test_weights_that_match_in_part_are_loaded_and_the_rest_is_logged(tmp_path, 
     assert "bias" in caplog.text
 
 
-def test_bare_weights_and_arrays_are_loaded(tmp_path):
-    path = tmp_path / "weights.pkl"
-    state = {"weight": np.full((2, 2), 7.0, "float32"), "bias": np.zeros(2, "float32")}
-    path.write_bytes(pickle.dumps({"model": state, "__author__": "test"}))
-    model = nn.Linear(2, 2)
-    make_checkpointer(tmp_path, model).load(str(path))
-    assert (model.weight == 7).all()
+def test_a_failed_load_does_not_hinder_the_next(tmp_path, monkeypatch):
+    """Detectron2 after 0.6 marks a load under way, and leaves the mark after a failure."""
+    checkpointer, earlier = make_checkpointer(tmp_path), DetectionCheckpointer.load
+    if not hasattr(checkpointer, "_parsed_url_during_load"):
 
+        def load(self, path, *args, **kwargs):
+            assert self._parsed_url_during_load is None
+            self._parsed_url_during_load = path
+            rest = earlier(self, path.partition("?")[0], *args, **kwargs)
+            self._parsed_url_during_load = None
+            return rest
 
-def takes_options():
-    """Whether this Detectron2 is later than 0.6, and reads options after a question mark."""
-    return hasattr(DetectionCheckpointer(nn.Linear(2, 2)), "_parsed_url_during_load")
-
-
-@pytest.fixture
-def later_detectron2(monkeypatch):
-    """Detectron2 after 0.6: it marks a load under way, and leaves the mark after a failure."""
-    if takes_options():
-        return
-    earlier_load = DetectionCheckpointer.load
-
-    def load(self, path, *args, **kwargs):
-        assert self._parsed_url_during_load is None
-        self._parsed_url_during_load = urlparse(path)
-        rest = earlier_load(self, path.partition("?")[0], *args, **kwargs)
-        self._parsed_url_during_load = None
-        return rest
-
-    monkeypatch.setattr(DetectionCheckpointer, "_parsed_url_during_load", None, raising=False)
-    monkeypatch.setattr(DetectionCheckpointer, "load", load)
-
-
-@pytest.mark.usefixtures("later_detectron2")
-def test_a_failed_load_does_not_hinder_the_next(tmp_path):
-    checkpointer = make_checkpointer(tmp_path)
+        monkeypatch.setattr(DetectionCheckpointer, "_parsed_url_during_load", None, raising=False)
+        monkeypatch.setattr(DetectionCheckpointer, "load", load)
     checkpointer.save("model_0000001", iteration=1)
-    bad = tmp_path / "bad.pth"
-    bad.write_bytes(b"no checkpoint")
+    (tmp_path / "bad.pth").write_bytes(b"no checkpoint")
     with pytest.raises(CheckpointError, match=r"bad\.pth cannot be read"):
-        checkpointer.load(str(bad))
-    assert checkpointer.load(str(tmp_path / "model_0000001.pth"))["iteration"] == 1
-
-
-@pytest.mark.usefixtures("later_detectron2")
-def test_options_of_later_detectron2_are_left_to_it(tmp_path):
-    checkpointer = make_checkpointer(tmp_path)
-    checkpointer.save("model_0000001", iteration=1)
-    options = "?matching_heuristics=True"
-    assert checkpointer.load(f"{tmp_path / 'model_0000001.pth'}{options}")["iteration"] == 1
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth\?matching"):
-        checkpointer.load(f"{tmp_path / 'nowhere.pth'}{options}")
-
-
-@pytest.mark.skipif(takes_options(), reason="this Detectron2 knows the options")
-def test_options_that_detectron2_does_not_know_are_an_error(tmp_path):
-    checkpointer = make_checkpointer(tmp_path)
-    checkpointer.save("model_0000001")
-    with pytest.raises(FileNotFoundError, match=r"model_0000001\.pth\?matching_heuristics"):
-        checkpointer.load(f"{tmp_path / 'model_0000001.pth'}?matching_heuristics=True")
+        checkpointer.load(str(tmp_path / "bad.pth"))
+    good = f"{tmp_path / 'model_0000001.pth'}?matching_heuristics=True"
+    assert checkpointer.load(good)["iteration"] == 1
 
 
 def test_weights_start_at_iteration_zero(tmp_path):
@@ -238,14 +190,6 @@ def test_weights_start_at_iteration_zero(tmp_path):
     assert not same(weights(fine_tuned), weights(trained))
 
 
-def save_as(path, content):
-    """As those who publish such files write them."""
-    path.write_bytes(pickle.dumps(content, 2)) if path.suffix == ".pkl" else torch.save(
-        content, path
-    )
-    return path
-
-
 ZOO = {"conv1_w": np.full((2, 2), 7.0, "float32"), "conv1_w_momentum": np.zeros(1)}
 
 
@@ -254,6 +198,7 @@ ZOO = {"conv1_w": np.full((2, 2), 7.0, "float32"), "conv1_w_momentum": np.zeros(
     [
         ("pkl", ZOO),
         ("pkl", {"blobs": ZOO, "cfg": "text"}),
+        ("pkl", {"model": {"stem.conv1.weight": ZOO["conv1_w"]}, "__author__": "test"}),
         ("pyth", {"model_state": {"conv1.weight": torch.full((2, 2), 7.0)}, "epoch": 1}),
     ],
 )
@@ -262,14 +207,6 @@ def test_files_of_zoos_are_matched_as_detectron2_does(tmp_path, suffix, content)
     model = nn.ModuleDict({"stem": nn.ModuleDict({"conv1": nn.Linear(2, 2)})})
     make_checkpointer(tmp_path, model).load(str(path))
     assert (model.stem.conv1.weight == 7).all()
-
-
-@pytest.mark.parametrize("content", [{"epoch": 1}, [1], {}, {"model": 3, "__author__": "me"}])
-@pytest.mark.parametrize("suffix", ["pkl", "pyth"])
-def test_zoo_files_without_weights_are_named(tmp_path, content, suffix):
-    path = save_as(tmp_path / f"weights.{suffix}", content)
-    with pytest.raises(CheckpointError, match=rf"weights\.{suffix} holds no plain mapping"):
-        make_checkpointer(tmp_path).load(str(path))
 
 
 class Payload:

@@ -9,7 +9,6 @@ from detectron2.data import MetadataCatalog
 from small_fastinst import SMALL, build_small_fastinst
 from tiny_models import FEW_LAYERS, build_tiny_model, tiny_config
 from tiny_yolact import build_tiny_yolact, tiny_yolact_config
-from torch import nn
 from toy_training import ToyTrainer, make_cfg
 
 from mobileinst_core.ytvis.classes import COCO_ID_MAPS, THING_CLASSES
@@ -133,16 +132,6 @@ def test_equal_numbers_without_a_source_are_loaded_as_they_are(start, trained_on
     )
 
 
-def test_a_class_layer_of_another_width_is_left_out(start, caplog):
-    options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 30}
-    state = marked_state(80)
-    state[WEIGHT] = torch.zeros(80, 3)
-    with caplog.at_level(logging.WARNING):
-        new, fresh = start(state, "ytvis_2019_train", "", **options)
-    assert torch.equal(new[WEIGHT], fresh[WEIGHT])
-    assert f"Skip loading parameter '{WEIGHT}'" in caplog.text
-
-
 def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
     # 40 queries, 40 classes: only the class layer is permuted.
     options = {"MODEL__MOBILEINST__INSTANCE_DECODER__NUM_QUERIES": 40}
@@ -150,14 +139,6 @@ def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
     state, _ = start(old, "ytvis_2021_train", "ytvis_2019_train", **options)
     assert sum(value.ndim > 0 and value.shape[0] == 40 for value in old.values()) > 2
     assert [name for name in old if not torch.equal(state[name], old[name])] == [WEIGHT]
-
-
-def test_random_numbers_go_on_as_if_nothing_had_been_built():
-    cfg = few_layers_config(MODEL__NUM_CLASSES=40, DATASETS__TRAIN=("ytvis_2019_train",))
-    model, state = build(MODEL__NUM_CLASSES=40), marked_state(80)
-    before = torch.get_rng_state()
-    assert adapt_class_layers(cfg, model, state)[WEIGHT].shape[0] == 40
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
@@ -203,12 +184,6 @@ def test_elsewhere_another_number_of_classes_is_an_error(tmp_path, resume):
         checkpointer.resume_or_load(str(tmp_path / "model_final.pth"), resume=resume)
     with pytest.raises(CheckpointError, match=message):
         checkpointer.load(str(tmp_path / "model_final.pth"))
-
-
-def test_models_without_a_class_layer_start_as_they_are(tmp_path):
-    cfg = few_layers_config(DATASETS__TRAIN=("ytvis_2019_train",))
-    state = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
-    assert adapt_class_layers(cfg, nn.Linear(2, 2), state) is state
 
 
 def test_a_source_without_a_checkpoint_is_pointed_out(tmp_path, caplog):

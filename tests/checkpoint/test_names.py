@@ -49,11 +49,6 @@ def test_averaged_weights_are_preferred(content, entry):
     assert torch.equal(tensors["a.weight"], torch.ones(2))
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 1}, [AVERAGE], None, {"model": {"a": "b"}}])
-def test_where_no_weights_are_none_are_found(content):
-    assert find_state_dict(content) == ({}, "")
-
-
 def prefixed(prefix, state):
     return {prefix + name: value for name, value in state.items()}
 
@@ -105,13 +100,6 @@ def test_tensors_of_a_backbone_are_found_wherever_they_stand(prefix):
     copies = [f"{prefix}{name}" for name in public] + [f"{prefix}teacher.{name}" for name in public]
     assert match_names(own, copies) == matches
     assert match_names(own, ["other.weight"]) == {}
-
-
-def test_of_two_copies_the_outer_one_is_taken():
-    state = torchvision_mobilenetv2()
-    copies = prefixed("distiller.teacher.", torchvision_mobilenetv2()) | prefixed("student.", state)
-    part = find_backbone(copies)
-    assert part.tensors["conv_stem.weight"] is state["features.0.0.weight"]
 
 
 @pytest.mark.parametrize(

@@ -85,15 +85,12 @@ def test_a_file_of_another_system_is_an_error(tmp_path):
         load(tmp_path, official(Segmentor()), OtherSegmentor())
 
 
-def test_a_deeper_file_names_tensors(tmp_path):
-    deeper = {**official(Segmentor()), "body.3.weight": torch.ones(2)}
+def test_files_of_another_depth_name_tensors(tmp_path):
+    state = official(Segmentor())
+    deeper, shallower = {**state, "body.3.weight": torch.ones(2)}, dict(state)
+    del shallower["body.1.running_var"]
     with pytest.raises(CheckpointError, match=r"no tensors of the model.*body\.3\.weight of the"):
         load(tmp_path, deeper, Segmentor())
-
-
-def test_a_shallower_file_names_tensors(tmp_path):
-    shallower = official(Segmentor())
-    del shallower["body.1.running_var"]
     with pytest.raises(CheckpointError, match=r"backbone\.1\.running_var of the model"):
         load(tmp_path, shallower, Segmentor())
 
@@ -121,8 +118,3 @@ def test_another_number_of_classes_is_an_error_but_in_a_new_training(tmp_path, c
     assert torch.equal(new.class_head.weight, own)
     assert "6 of the model's 8" in caplog.text
     assert "random start: class_head.weight, class_head.bias" in caplog.text
-
-
-def test_a_file_that_misses_an_anchor_is_of_no_published_model():
-    assert published.find_published_layout(["body.0.weight"]) is None
-    assert published.find_published_layout(official(Segmentor())) is LAYOUT

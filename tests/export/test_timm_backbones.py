@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from random_weights import randomise
+from small_repvit import SMALL_REPVIT
 from torch import nn
 
 from mobileinst_d2.export import RUNNERS, export_module
@@ -27,8 +28,8 @@ class Features(nn.Module):
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("repvit_m0_9", "x.onnx"),
-        ("repvit_m0_9", "x.ncnn.param"),
+        (SMALL_REPVIT, "x.onnx"),
+        (SMALL_REPVIT, "x.ncnn.param"),
         ("mobilenetv2_100", "x.ncnn.param"),
     ],
 )

@@ -61,25 +61,18 @@ def clip_input(
     }
 
 
-def empty_without_masks() -> dict:
-    """What Detectron2's own mapper gives for an image without annotations."""
-    item = image_input(objects=0)
-    item["instances"] = Instances((96, 128), gt_classes=torch.zeros(0, dtype=torch.int64))
-    return item
-
-
-# Batches of a model that is trained on images; other sizes, and no or many objects, are in
-# test_all_systems.py.
-IMAGE_BATCHES = {
-    "several objects": lambda: [image_input(objects=5), image_input(objects=3, seed=1)],
-    "objects in one image only": lambda: [image_input(objects=0), image_input(objects=2)],
-    "no masks in an empty image": lambda: [empty_without_masks(), image_input()],
-    "odd sizes": lambda: [image_input(70, 131), image_input(101, 67, objects=2)],
-}
+def freeze_statistics(model: nn.Module) -> nn.Module:
+    """Training mode, but the frames of a batch do not meet in the batch normalisations."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return model
 
 
 def check_training_step(model: nn.Module, batch: list[dict], names: set[str]) -> None:
     """Assert that a batch gives these losses, and every parameter a finite gradient."""
+    model.zero_grad()
     losses = model(batch)
     assert set(losses) == names
     for name, value in losses.items():

@@ -14,14 +14,6 @@ from mobileinst_d2.modeling.postprocessing import (
 from mobileinst_d2.structures import to_instances
 
 
-def test_scores_are_the_geometric_mean_of_class_and_objectness():
-    class_logits, objectness_logits = torch.randn(2, 4, 3), torch.randn(2, 4)
-    scores = instance_scores(class_logits, objectness_logits)
-    for b, n, k in np.ndindex(2, 4, 3):
-        product = class_logits[b, n, k].sigmoid() * objectness_logits[b, n].sigmoid()
-        assert scores[b, n, k].item() == pytest.approx(product.item() ** 0.5, rel=1e-5)
-
-
 def test_small_scores_keep_their_digits_and_extreme_ones_are_numbers():
     class_logits = torch.tensor([[[-40.0, -20.0, 3.0], [-500.0, 500.0, 0.0]]])
     objectness_logits = torch.tensor([[-30.0, 500.0]])
@@ -83,14 +75,6 @@ def test_encoded_masks_are_those_that_would_be_made(procedure, output_size):
     for name in ("scores", "pred_classes"):
         assert torch.equal(found.get(name), expected.get(name))
     assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
-
-
-def test_no_instance_to_encode():
-    options = {"image_size": (60, 50), "output_size": (30, 20), "mask_stride": 4, "encode": True}
-    found = predict_instances(PostProcessing(), torch.zeros(3, 2), torch.ones(3, 16, 16), **options)
-    assert found.pred_rles == []
-    assert len(found) == 0
-    assert found.image_size == (30, 20)
 
 
 def test_identities_become_lists():

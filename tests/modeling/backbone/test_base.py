@@ -1,11 +1,9 @@
 """What holds for all mobile backbones."""
 
-import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, build_backbone
 from tiny_models import tiny_config
 from torch import nn
@@ -15,7 +13,7 @@ from mobileinst_d2.modeling import SeaFormer, TimmBackbone, TopFormer
 BACKBONES = {
     "TopFormer": lambda **arguments: TopFormer(variant="tiny", **arguments),
     "SeaFormer": lambda **arguments: SeaFormer(variant="tiny", **arguments),
-    "TimmBackbone": TimmBackbone,
+    "TimmBackbone": lambda **arguments: TimmBackbone(name="test_efficientnet", **arguments),
 }
 NAMES = ("TopFormer", "SeaFormer", "TimmBackbone")
 STRIDES = {"x3": 8, "x4": 16, "x5": 32, "x6": 64}
@@ -32,22 +30,13 @@ def build(request) -> Callable[..., Backbone]:
 def test_maps_have_the_size_over_the_stride_rounded_up(build, size, training):
     model = build().train(training)
     features = model(torch.randn(1, 3, *size))
-    assert list(features) == list(STRIDES)
-    for name, x in features.items():
-        assert x.shape[2:] == tuple(-(-side // STRIDES[name]) for side in size)
-        assert x.isfinite().all()
-
-
-def test_declared_outputs_are_those_that_come(build):
-    model = build().eval()
     declared = model.output_shape()
     assert {name: spec.stride for name, spec in declared.items()} == STRIDES
-    with torch.no_grad():
-        features = model(torch.randn(2, 3, 64, 128))
+    assert list(features) == list(STRIDES)
     for name, x in features.items():
-        height, width = 64 // STRIDES[name], 128 // STRIDES[name]
-        assert x.shape == (2, declared[name].channels, height, width)
-    assert model.size_divisibility == 64
+        channels = declared[name].channels
+        assert x.shape[1:] == (channels, *(-(-side // STRIDES[name]) for side in size))
+        assert x.isfinite().all()
 
 
 @pytest.mark.parametrize("out_features", [("x4", "x6"), ("x5", "x3"), ("x3",)])
@@ -75,7 +64,6 @@ def test_every_parameter_is_used(build, out_features):
     ("out_features", "message"),
     [
         (("x3", "x7"), r"an entry of out_features is 'x7', .*'x3'"),
-        (("x3", "x3"), r"out_features is \['x3', 'x3'\]"),
         ((), r"out_features is \[\]"),
     ],
 )
@@ -91,12 +79,6 @@ def test_images_that_are_too_small_are_refused(build, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_images_have_three_channels(name):
-    with pytest.raises(ValueError, match=f"{name} takes 3 input channels, not 4"):
-        build_backbone(tiny_config(MODEL__BACKBONE__NAME=name), ShapeSpec(channels=4))
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_the_settings_come_from_the_config(name):
     backbone = build_backbone(
         tiny_config(MODEL__BACKBONE__NAME=name, MODEL__BACKBONE__NORM="FrozenBN")
@@ -106,30 +88,6 @@ def test_the_settings_come_from_the_config(name):
         n for n, _ in backbone.named_parameters() if n.endswith(("norm.weight", "norm.bias"))
     ]
     assert not [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
-
-
-class AsTuple(nn.Module):
-    """The values of a dictionary, as tracing wants them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.module(x).values())
-
-
-def test_traced_networks_compute_the_same(build):
-    # In double precision: pooling has two forms, and a random network amplifies their rounding.
-    model = build().eval().double()
-    x = torch.randn(1, 3, 96, 128, dtype=torch.float64)
-    with torch.no_grad(), warnings.catch_warnings():
-        # PyTorch marks tracing as deprecated, in favour of export.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        traced = torch.jit.trace(AsTuple(model), x, check_trace=False)
-        for value, other in zip(model(x).values(), traced(x), strict=True):
-            torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("freeze_at", [1, 4])
@@ -161,12 +119,6 @@ def test_higher_numbers_freeze_more_and_never_the_layers_of_x6(build):
     assert counts[0] == 0
     assert counts[1] <= counts[2] < counts[3] < counts[4] < counts[5]
     assert counts[5] < len(list(models[0].parameters()))
-
-
-@pytest.mark.parametrize("number", [-1, 6])
-def test_frozen_stages_are_counted_as_detectron2_does(build, number):
-    with pytest.raises(ValueError, match=r"freeze_at is"):
-        build(freeze_at=number)
 
 
 def test_a_network_without_a_stem_of_stride_two_freezes_its_first_stage():

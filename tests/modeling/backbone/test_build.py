@@ -3,15 +3,20 @@
 import pytest
 import torch
 from detectron2.config import CfgNode
-from tiny_models import tiny_config
+from tiny_models import FEW_LAYERS, tiny_config
 
 from mobileinst_d2.modeling.backbone import build_feature_backbone
 
 
-def resnet(out_features=("res3", "res4", "res5")) -> CfgNode:
-    cfg = tiny_config(MODEL__BACKBONE__NAME="build_resnet_backbone", MODEL__RESNETS__DEPTH=18)
-    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
-    cfg.MODEL.RESNETS.OUT_FEATURES = list(out_features)
+def resnet(out_features=("res3", "res4", "res5"), deformable=()) -> CfgNode:
+    cfg = tiny_config(MODEL__BACKBONE__NAME="build_resnet_backbone", MODEL__BACKBONE__FREEZE_AT=0)
+    cfg.MODEL.RESNETS.update(
+        OUT_FEATURES=list(out_features),
+        WIDTH_PER_GROUP=8,
+        STEM_OUT_CHANNELS=8,
+        RES2_OUT_CHANNELS=16,
+    )
+    cfg.MODEL.BACKBONE.DEFORMABLE_STAGES = list(deformable)
     return cfg
 
 
@@ -19,8 +24,9 @@ def resnet(out_features=("res3", "res4", "res5")) -> CfgNode:
     ("cfg", "names"),
     [
         (resnet(), ["res3", "res4", "res5"]),
+        (resnet(deformable=[4, 5]), ["res3", "res4", "res5"]),
         (tiny_config(), ["x3", "x4", "x5"]),
-        (tiny_config(MODEL__BACKBONE__NAME="TimmBackbone"), ["x3", "x4", "x5"]),
+        (tiny_config(**FEW_LAYERS), ["x3", "x4", "x5"]),
     ],
 )
 def test_the_maps_at_strides_8_16_and_32_are_found(cfg, names):
@@ -30,7 +36,7 @@ def test_the_maps_at_strides_8_16_and_32_are_found(cfg, names):
     assert [maps[name].shape[-1] for name in names] == [8, 4, 2]
     # Nothing is left that no loss reaches.
     sum(x.sum() for x in backbone.train()(torch.rand(2, 3, 64, 64)).values()).backward()
-    assert all(p.grad is not None for p in backbone.parameters() if p.requires_grad)
+    assert all(p.grad is not None for p in backbone.parameters())
 
 
 def test_maps_that_are_not_there_are_named():

@@ -155,19 +155,3 @@ def test_stochastic_depth_grows_linearly_inside_each_stage():
     for stage in (model.trans1, model.trans2, model.trans3):
         rates = [block.drop_path.probability for block in stage.transformer_blocks]
         assert rates == pytest.approx([0.0, 0.1, 0.2])
-
-
-def test_stages_coarser_than_the_outputs_are_left_out():
-    model = SeaFormer(variant="tiny", out_features=("x4", "x5"))
-    assert {name for name, _ in model.named_children()} == {
-        "smb1",
-        "smb2",
-        "smb3",
-        "smb4",
-        "trans1",
-    }
-
-
-def test_an_unknown_variant_is_named():
-    with pytest.raises(ValueError, match=r"variant is 'huge'"):
-        SeaFormer(variant="huge")

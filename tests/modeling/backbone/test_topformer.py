@@ -19,17 +19,14 @@ def shapes_of(model: TopFormer) -> dict[str, torch.Size]:
 
 @pytest.mark.parametrize("variant", ["tiny", "small", "base"])
 def test_parameters_are_those_of_the_public_checkpoints(variant):
-    assert shapes_of(TopFormer(variant=variant)) == public_shapes(variant, sim=True)
+    model = TopFormer(variant=variant)
+    assert shapes_of(model) == public_shapes(variant, sim=True)
+    local_width, global_width = WIDTHS[variant]
+    channels = [spec.channels for spec in model.output_shape().values()]
+    assert channels == [local_width] * 3 + [global_width]
     # Those of classification are without injections.
     bare = TopFormer(variant=variant, out_features=("x6",))
     assert shapes_of(bare) == public_shapes(variant, sim=False)
-
-
-@pytest.mark.parametrize("variant", ["tiny", "small", "base"])
-def test_widths_are_those_of_the_variant(variant):
-    channels = [spec.channels for spec in TopFormer(variant=variant).output_shape().values()]
-    local_width, global_width = WIDTHS[variant]
-    assert channels == [local_width] * 3 + [global_width]
 
 
 def test_the_width_of_the_injections_can_be_chosen():

@@ -14,7 +14,6 @@ from tiny_models import tiny_config
 
 from mobileinst_d2.modeling.criterion import MobileInstCriterion, PassedOutputs
 from mobileinst_d2.modeling.layers import bilinear_resize
-from mobileinst_d2.modeling.targets import FrameTargets
 
 
 def make_criterion(
@@ -153,18 +152,6 @@ def test_processes_average_to_the_losses_and_gradients_of_one(monkeypatch, count
     )
 
 
-def test_a_batch_without_objects_has_zero_mask_losses_and_full_gradients():
-    outputs = make_outputs(2)
-    losses = make_criterion(([], []), ([], []))(outputs, make_targets(0, 0))
-    assert losses["loss_cls"].item() > 0  # divided by 1, not by 0
-    for name in ("loss_dice", "loss_mask", "loss_obj"):
-        assert losses[name].item() == 0
-    sum(losses.values()).backward()
-    for value in outputs.values():
-        assert value.grad is not None
-        assert value.grad.isfinite().all()
-
-
 @pytest.mark.parametrize("counts", [(2, 1), (3, 0), (0, 0)])
 def test_masks_that_are_upsampled_after_the_choice_give_the_same_losses(counts):
     criterion = MobileInstCriterion(tiny_config())
@@ -179,21 +166,30 @@ def test_masks_that_are_upsampled_after_the_choice_give_the_same_losses(counts):
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
 
 
-def test_unmatched_queries_get_no_mask_and_no_objectness_gradient():
-    outputs = make_outputs(1)
-    sum(make_criterion(([1], [0]))(outputs, make_targets(1)).values()).backward()
-    touched = {name: x.grad.flatten(2).abs().sum(2) for name, x in outputs.items() if x.ndim > 2}
-    assert (touched["class_logits"] > 0).all()
-    assert (touched["mask_logits"] > 0).tolist() == [[False, True, False, False, False]]
-    assert (outputs["objectness_logits"].grad != 0).tolist() == [[False, True, False, False, False]]
-
-
 def test_the_mask_gets_no_gradient_from_the_objectness_target():
     outputs = make_outputs(1)
     losses = make_criterion(([1], [0]))(outputs, make_targets(1))
     losses["loss_obj"].backward()
     gradient = outputs["mask_logits"].grad
     assert gradient is None or gradient.abs().max() == 0
+
+
+def test_passed_queries_have_weighted_mask_losses_and_no_class_loss():
+    matches, targets, outputs = [([0, 3], [0, 1])] * 2, make_targets(2, 2), make_outputs(2)
+    masks = torch.randn(1, QUERIES, *SIZE)
+    classes = torch.randn(1, QUERIES, CLASSES, requires_grad=True)
+    passed = PassedOutputs(classes, masks, [0], [1])
+    full, half = (
+        make_criterion(*matches, passing_weight=weight)(outputs, targets, passed)
+        for weight in (1.0, 0.5)
+    )
+    assert full.keys() - {"loss_cls", "loss_dice", "loss_mask", "loss_obj"} == {
+        *("loss_passed_dice", "loss_passed_mask")
+    }
+    for name, value in full.items():
+        torch.testing.assert_close(half[name], value / 2 if "passed" in name else value)
+    sum(full.values()).backward()
+    assert classes.grad is None
 
 
 @pytest.mark.parametrize("name", ["class_logits", "objectness_logits", "mask_logits"])
@@ -206,43 +202,3 @@ def test_outputs_that_are_no_numbers_make_a_loss_that_is_none(name, bad, objects
     matched = list(range(objects))
     losses = make_criterion((matched, matched))(outputs, make_targets(objects))
     assert not all(value.isfinite() for value in losses.values())
-
-
-def passed_outputs(frames: int = 1) -> PassedOutputs:
-    """Predictions of frame 1 from the queries of frame 0 (and the other way round)."""
-    sources, targets = [0, 1][:frames], [1, 0][:frames]
-    return PassedOutputs(
-        torch.randn(frames, QUERIES, CLASSES),
-        torch.randn(frames, QUERIES, *SIZE, requires_grad=True),
-        sources,
-        targets,
-    )
-
-
-def clip_targets() -> list[FrameTargets]:
-    """Rows 0 and 1 in frame 0; rows 1 and 2 in frame 1."""
-    first, second = make_targets(2, 2)
-    return [first, second._replace(rows=torch.tensor([1, 2]))]
-
-
-def test_passed_queries_get_mask_losses_only():
-    passed = passed_outputs(2)
-    passed.class_logits.requires_grad_()
-    criterion = make_criterion(([0, 3], [0, 1]), ([4, 2], [1, 0]), passing_weight=0.5)
-    targets, outputs = clip_targets(), make_outputs(2)
-    losses = criterion(outputs, targets, passed)
-    without = criterion(outputs, targets)
-    assert set(losses) - set(without) == {"loss_passed_dice", "loss_passed_mask"}
-    for name, value in without.items():
-        torch.testing.assert_close(losses[name], value)
-    sum(losses.values()).backward()
-    assert passed.class_logits.grad is None
-
-    full = make_criterion(([0, 3], [0, 1]), ([4, 2], [1, 0]))(outputs, targets, passed)
-    for name in ("loss_passed_dice", "loss_passed_mask"):
-        torch.testing.assert_close(losses[name], 0.5 * full[name])
-
-
-def test_unknown_matches_are_named():
-    with pytest.raises(ValueError, match=r"passing_match is 'reference', .*'identity'"):
-        make_criterion(([], []), passing_match="reference")

@@ -125,32 +125,10 @@ def test_passed_queries_take_the_place_of_the_global_decoder():
     assert not torch.allclose(model(mask_output, x_global).kernels, expected.kernels)
 
 
-def test_passing_needs_two_layers():
-    model = decoder(layers=("local",))
-    features = memory()
-    passed = model(*features).passing_queries
-    with pytest.raises(ValueError, match=r"two layers or more, and there is \['local'\]"):
-        model.decode_passed(passed, *features)
-
-
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_classes_start_at_the_prior_probability(prior):
     bias = new_decoder(prior_prob=prior).class_head.bias
     torch.testing.assert_close(bias.sigmoid(), torch.full((CLASSES,), prior))
-
-
-@pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize(("width", "kernel_dim"), [(64, 64), (256, 128), (128, 128)])
-def test_heads_start_at_one_scale_for_every_width(width, kernel_dim, layers):
-    model = new_decoder(
-        hidden_dim=width, kernel_dim=kernel_dim, kernel_mlp_layers=layers, num_queries=100
-    )
-    queries = F.layer_norm(torch.randn(100, width), (width,))
-    features = torch.randn(kernel_dim, 500).relu()  # a second moment of 0.5
-    mask_logits = model.kernel_head(queries) @ features
-    assert mask_logits.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.3)
-    class_logits = model.class_head(queries)
-    assert class_logits.sub(model.class_head.bias).std().item() == pytest.approx(0.58, rel=0.3)
 
 
 @pytest.mark.parametrize(

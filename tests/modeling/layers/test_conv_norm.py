@@ -5,13 +5,6 @@ from torch import nn
 from mobileinst_d2.modeling.layers import ConvNorm, DropPath, conv3x3_norm
 
 
-@pytest.mark.parametrize(("norm", "has_bias"), [("BN", False), ("", True)])
-def test_a_convolution_has_a_bias_only_without_a_normalisation(norm, has_bias):
-    block = ConvNorm(4, 8, 3, norm=norm)
-    assert (block.conv.bias is not None) == has_bias
-    assert (block.norm is None) == has_bias
-
-
 @pytest.mark.parametrize(("norm", "relu"), [("BN", True), ("BN", False), ("", True)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_separable_convolution_is_a_depthwise_and_a_pointwise_one(norm, relu, stride):

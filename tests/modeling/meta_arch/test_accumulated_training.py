@@ -5,10 +5,10 @@ import functools
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
-from model_inputs import clip_input, image_input, rectangles
+from model_inputs import clip_input, freeze_statistics, image_input, rectangles
 from small_fastinst import build_small_fastinst
-from test_mobileinst_training import freeze_statistics
 from tiny_models import FEW_LAYERS, build_tiny_model
+from tiny_yolact import build_tiny_yolact
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine.train_step import build_train_step, split_batch
@@ -16,19 +16,32 @@ from mobileinst_d2.engine.train_step import build_train_step, split_batch
 A, B, C = rectangles(96, 128, 3)
 BATCHES = {
     "images": lambda: [image_input(objects=n, seed=n) for n in (1, 4, 0, 2)],
+    "no objects": lambda: [image_input(objects=0, seed=n) for n in range(3)],
+    "more objects than queries": lambda: [image_input(objects=n, seed=n) for n in (21, 1)],
     "clips": lambda: [
         clip_input([[A, B], [B, None]]),
         clip_input([[A, None, C], [A, B, C]], seed=4),
         clip_input([[A], [None]], seed=5),
     ],
-    "no objects": lambda: [image_input(objects=0, seed=n) for n in range(3)],
+}
+# How to build a system, in how many parts its batches run, and which batches.
+SYSTEMS = {
+    "mobileinst": (
+        functools.partial(build_tiny_model, **FEW_LAYERS),
+        3,
+        ["images", "no objects", "clips"],
+    ),
+    "fastinst": (
+        functools.partial(build_small_fastinst, MODEL__BACKBONE__NAME="TopFormer"),
+        2,
+        [*BATCHES],
+    ),
+    "yolact": (build_tiny_yolact, 2, ["images", "no objects"]),
 }
 
 
-def run_step(batch, parts, build=lambda: build_tiny_model(**FEW_LAYERS)):
+def run_step(model, batch, parts):
     """Losses and gradients of one iteration."""
-    torch.manual_seed(0)
-    model = freeze_statistics(build())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = build_train_step(
         model, [batch], optimizer, amp=False, batch_size=len(batch), accumulation_steps=parts
@@ -38,17 +51,12 @@ def run_step(batch, parts, build=lambda: build_tiny_model(**FEW_LAYERS)):
     with EventStorage() as storage:
         step.run_step()
         losses = {k: v[0] for k, v in storage.latest().items() if "loss" in k}
-    return losses, {name: p.grad for name, p in model.named_parameters()}
+    return losses, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", BATCHES)
-def test_parts_add_up_to_the_whole(kind):
-    compare(*(run_step(BATCHES[kind](), n) for n in (1, 3)))
-
-
-@pytest.mark.parametrize("kind", [*BATCHES, "more objects than queries"])
-def test_parts_of_fastinst_add_up_to_the_whole(kind, monkeypatch):
-    """With the same random points for all masks, however many there are."""
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_parts_add_up_to_the_whole(system, monkeypatch):
+    """With the same random points for all masks of FastInst, however many there are."""
 
     def same_for_all(first, *rest, **options):
         if "generator" in options:
@@ -56,23 +64,18 @@ def test_parts_of_fastinst_add_up_to_the_whole(kind, monkeypatch):
         drawn = real(1, *rest, generator=torch.Generator().manual_seed(0), **options)
         return drawn.expand(first, *rest).clone()
 
-    real = torch.rand
-    monkeypatch.setattr(torch, "rand", same_for_all)
-    # Twelve queries.
-    make = BATCHES.get(kind, lambda: [image_input(objects=n, seed=n) for n in (20, 1)])
-    build = functools.partial(build_small_fastinst, MODEL__BACKBONE__NAME="TopFormer")
-    compare(*(run_step(make(), n, build) for n in (1, 2)))
-
-
-def compare(whole, parts):
-    """Assert that losses and gradients are the same."""
-    (whole_losses, whole_gradients), (losses, gradients) = whole, parts
-    assert losses == pytest.approx(whole_losses, rel=1e-4, abs=1e-6)
-    largest = max(gradient.abs().max() for gradient in whole_gradients.values())
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(
-            gradient, whole_gradients[name], rtol=1e-3, atol=1e-5 * largest.item()
-        )
+    build, parts, kinds = SYSTEMS[system]
+    real, model = torch.rand, build()
+    for kind in kinds:
+        batch = BATCHES[kind]()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "rand", same_for_all)
+            whole_losses, whole = run_step(model, batch, 1)
+            losses, gradients = run_step(model, batch, parts)
+        assert losses == pytest.approx(whole_losses, rel=1e-4, abs=1e-6), kind
+        largest = max(gradient.abs().max() for gradient in whole.values()).item()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-5 * largest)
 
 
 def test_parts_differ_by_one_sample_at_most():
@@ -81,7 +84,7 @@ def test_parts_differ_by_one_sample_at_most():
 
 @pytest.mark.parametrize("parts", [0, 5])
 def test_more_parts_than_samples_are_refused(parts):
-    model = build_tiny_model()
+    model = build_tiny_model(**FEW_LAYERS)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     with pytest.raises(ConfigError, match=r"ACCUMULATION_STEPS is .: choose 1 to 4"):
         build_train_step(model, [], optimizer, amp=False, batch_size=4, accumulation_steps=parts)

@@ -1,10 +1,15 @@
 import pytest
 import torch
 from random_weights import randomise
+from small_repvit import SMALL_REPVIT
 from tiny_models import build_tiny_model, noise_image
 from torch import nn
 
 from mobileinst_d2.modeling.postprocessing import mask_product
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
+)
 
 SEAFORMER = {"MODEL__BACKBONE__NAME": "SeaFormer"}
 TIMM = {"MODEL__BACKBONE__NAME": "TimmBackbone"}
@@ -42,7 +47,7 @@ VARIANTS = {
 }
 
 # Its graphs have fewer layers than the model.
-REPVIT = TIMM | {"MODEL__TIMM__NAME": "repvit_m0_9"}
+REPVIT = TIMM | {"MODEL__TIMM__NAME": SMALL_REPVIT}
 
 # What every runtime has. No adaptive pooling, fused attention, einsum, indexing, sampling, sorting
 # or branching, and nothing that makes positions or works on sizes.
@@ -60,16 +65,6 @@ OPERATIONS = {
     "aten::cat", "aten::split_with_sizes", "aten::expand", "aten::flatten", "aten::unflatten",
     "aten::transpose", "aten::squeeze", "aten::unsqueeze",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=VARIANTS)
-def model(request):
-    return randomise(build_tiny_model(**VARIANTS[request.param])).eval()
-
-
-@pytest.fixture(scope="module")
-def graphs(model):
-    return model.export_graphs((64, 128))
 
 
 @torch.no_grad()
@@ -92,19 +87,16 @@ def run(graph, image):
     return dict(zip(graph.output_names, graph(image), strict=True))
 
 
-def test_graphs_compute_what_the_model_computes(model, graphs):
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_graphs_compute_what_the_model_computes_with_plain_operations_only(options):
+    model = randomise(build_tiny_model(**options)).eval()
+    graphs = model.export_graphs((64, 128))
     assert list(graphs) == ["image", "keyframe", "reuse"]
     for seed in range(2):
         image = noise_image(64, 128, seed)[None].float()
         expected = expected_outputs(model, image[0])
         for graph in graphs.values():
             assert_same(run(graph, image), expected)
-
-
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
-)
-def test_traces_have_plain_operations_only(graphs):
     assert_plain(graphs["image"])
 
 
@@ -119,11 +111,8 @@ def assert_plain(graph):
             assert len(list(stride.inputs())) == 2
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
-)
 def test_branches_for_training_are_merged_in_graphs_alone():
-    # With its first weights, as random norms let its 26 residual blocks grow into the hundreds.
+    # With its first weights, as random norms let its residual blocks grow.
     model = build_tiny_model(**REPVIT).eval()
     number = len(list(model.backbone.modules()))
     image = noise_image(64, 128)[None].float()

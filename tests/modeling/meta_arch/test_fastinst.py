@@ -15,23 +15,11 @@ from mobileinst_d2.modeling.instance_decoder.activation_queries import (
 from mobileinst_d2.modeling.targets import FrameTargets
 
 
-@pytest.mark.parametrize(("layers", "terms"), [(1, 10), (3, 22)])
-def test_the_number_of_losses_is_the_papers(layers, terms):
-    assert len(build_small_fastinst(**{f"{NODE}NUM_LAYERS": layers})([image_input()])) == terms
-
-
 def test_no_parameter_starts_with_what_the_memory_held():
     """The public code leaves the positions as ``torch.empty`` gives them, at times NaN."""
     model = build_small_fastinst()
     assert model.decoder.position.std().item() == pytest.approx(0.02, rel=0.1)
     assert all(p.isfinite().all() and p.abs().max() < 10 for p in model.parameters())
-
-
-def test_small_images_have_as_many_queries_as_pixels():
-    head = ActivationQueries(8, 3, 100)
-    proposals = head(torch.randn(2, 8, 4, 5), torch.randn(20, 8))
-    assert proposals.pixels.sort().values.tolist() == [list(range(20))] * 2
-    assert proposals.queries.shape == proposals.position.shape == (2, 20, 8)
 
 
 def test_the_grid_of_positions_has_its_own_size():

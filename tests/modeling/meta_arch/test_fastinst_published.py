@@ -13,6 +13,8 @@ from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.checkpoint.published_fastinst import FASTINST_LAYOUTS
 from mobileinst_d2.engine import Trainer, load_predictor, setup_cfg
 
+pytestmark = pytest.mark.usefixtures("drawn_ones")  # which files replace
+
 
 @pytest.fixture
 def same_points(published, monkeypatch) -> None:

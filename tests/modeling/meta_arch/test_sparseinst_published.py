@@ -23,6 +23,8 @@ LOSSES = {
     "loss_mask": "loss_mask",
 }
 
+pytestmark = pytest.mark.usefixtures("drawn_ones")  # which files replace
+
 
 def config(repository, name: str, *opts: object) -> CfgNode:
     path = repository / "configs" / "sparseinst" / f"sparseinst_{name}_coco.yaml"

@@ -20,6 +20,7 @@ def published_config(repository, name, *opts):
     return setup_cfg(repository / CONFIGS / f"{name}.yaml", ["MODEL.DEVICE", "cpu", *opts])
 
 
+@pytest.mark.usefixtures("drawn_ones")
 def test_the_published_file_gives_the_published_results(repository, published, tmp_path):
     meta, arrays = published.load("yolact_r50")
     weights = official_file(published, "yolact_resnet50", tmp_path / "official.pth")
@@ -52,17 +53,10 @@ def test_the_published_file_gives_the_published_results(repository, published, t
     first, second = meta["results"]
     one = predictor.predict(np.ascontiguousarray(images[0][:, :, ::-1]))
     check_results(published, first, one.classes, one.scores, one.boxes, one.masks)
-    del predictor, model
     with torch.no_grad():
-        other = Trainer.load_model(cfg).eval()(batch[1:])[0]["instances"]
-    check_results(
-        published,
-        second,
-        other.pred_classes.numpy(),
-        other.scores.numpy(),
-        other.pred_boxes.tensor.numpy(),
-        other.pred_masks.numpy(),
-    )
+        other = model(batch[1:])[0]["instances"]
+    fields = (other.pred_classes, other.scores, other.pred_boxes.tensor, other.pred_masks)
+    check_results(published, second, *(x.numpy() for x in fields))
 
 
 def check_results(published, expected, classes, scores, boxes, masks):
@@ -76,6 +70,7 @@ def check_results(published, expected, classes, scores, boxes, masks):
     assert iou[wanted.sum((1, 2)) >= 200].min() >= 0.995
 
 
+@pytest.mark.usefixtures("drawn_ones")
 @pytest.mark.parametrize(
     ("name", "opts", "message"),
     [
@@ -92,12 +87,14 @@ def test_files_of_another_network_or_class_count_are_refused(
         load_predictor(published_config(repository, "yolact_r50_coco", *weights, *opts))
 
 
+@pytest.mark.usefixtures("drawn_ones")
 def test_the_file_of_resnet_101_fits_its_config(repository, published, tmp_path):
     weights = ("MODEL.WEIGHTS", zeros_file(published, "yolact_base", tmp_path / "zeros.pth"))
     model = load_predictor(published_config(repository, "yolact_r101_coco", *weights)).model
     assert sum(p.numel() for p in model.parameters()) == 50_157_071
 
 
+@pytest.mark.usefixtures("drawn_ones")
 def test_costs_are_the_published_ones(repository):
     cfg = published_config(repository, "yolact_r50_coco")
     cost = measure_cost(Trainer.build_model(cfg), (550, 550))
@@ -161,21 +158,3 @@ def test_it_evaluates_boxes_and_masks(moving_shapes):
     with torch.no_grad():
         evaluator.process(batch, model(batch))
     assert set(evaluator.evaluate()) == {"bbox", "segm"}
-
-
-def test_parts_of_a_batch_add_up_to_the_whole():
-    records = [
-        training_record((70, 90), [(5, 5, 50, 40), (20, 10, 80, 60)]),
-        training_record((60, 60), [(1, 2, 30, 50)]),
-        training_record((60, 60), [(1, 1, 12, 9)]),
-    ]
-    model = build_tiny_yolact()
-    for module in model.backbone.modules():
-        module.training = False  # no statistics of a batch
-    with torch.no_grad():
-        whole = model(records)
-        parts = [model(records[:2]), model(records[2:])]
-    for name, loss in whole.items():
-        counts = [model.loss_normalizer(name, part) for part in (records[:2], records[2:])]
-        found = sum(p[name] * n for p, n in zip(parts, counts, strict=True)) / sum(counts)
-        torch.testing.assert_close(found, loss)
