@@ -15,7 +15,7 @@ class Detections:
 
     Attributes:
         boxes: (n, 4) float32, tight around the masks: x0, y0, x1, y1 in pixels.
-        scores: (n,) float32, in [0, 1].
+        scores: (n,) float32, in [0, 1]; NaN where there is none, as of ground truth.
         classes: (n,) int64, class indices from 0.
         ids: (n,) int64, identities from 1 where frames are tracked, else None.
         periods: (n,) int64, frames so far that showed the identity, where frames are tracked.

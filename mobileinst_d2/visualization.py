@@ -24,7 +24,7 @@ def to_frame(image: torch.Tensor, image_format: str) -> np.ndarray:
 
 
 def truth_detections(instances: Instances) -> Detections:
-    """Ground truth in the form of detections, with score 1.
+    """Ground truth in the form of detections, without scores.
 
     Args:
         instances: ``gt_masks`` and ``gt_classes``; of a frame of a clip also ``gt_ids``, where -1
@@ -45,7 +45,7 @@ def truth_detections(instances: Instances) -> Detections:
     return Detections(
         masks=shown.gt_masks.tensor.cpu().numpy(),
         boxes=shown.gt_boxes.tensor.cpu().numpy(),
-        scores=np.ones(len(shown), np.float32),
+        scores=np.full(len(shown), np.nan, np.float32),
         classes=shown.gt_classes.cpu().numpy(),
         ids=None if ids is None else shown.gt_ids.cpu().numpy() + 1,
     )

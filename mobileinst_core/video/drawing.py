@@ -1,6 +1,7 @@
 """Drawing of instances on frames with OpenCV, fast enough to keep up with the network."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def instance_colors(detections: Detections) -> list[tuple[int, int, int]]:
 
 
 def label_texts(detections: Detections, class_names: Sequence[str]) -> list[str]:
-    """One text per instance, "#ID class .87", without number where there are no identities.
+    """One text per instance, "#ID class .87", without what there is none of: identity or score.
 
     Args:
         detections: the instances.
@@ -60,8 +61,10 @@ def label_texts(detections: Detections, class_names: Sequence[str]) -> list[str]
     texts = []
     for index, score in zip(detections.classes.tolist(), detections.scores.tolist(), strict=True):
         known = 0 <= index < len(class_names)
-        name = class_names[index] if known else f"class {index}"
-        texts.append(f"{name} {f'{score:.2f}'.removeprefix('0')}")
+        text = class_names[index] if known else f"class {index}"
+        if not math.isnan(score):
+            text += f" {score:.2f}".replace(" 0.", " .")
+        texts.append(text)
     if detections.ids is None:
         return texts
     return [f"#{identity} {text}" for identity, text in zip(detections.ids, texts, strict=True)]

@@ -1,5 +1,6 @@
 """Annotations and results drawn over the frames of their videos."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from .annotations import AnnotationFile, Video
 
 __all__ = ["DataViewer"]
 
-# A track: class index, score, and a mask in any encoding or None for every frame.
+# A track: class index, score or NaN, and a mask in any encoding or None for every frame.
 _Entry = tuple[int, float, list]
 
 
@@ -58,7 +59,7 @@ class DataViewer:
         self._found: dict[int, list[_Entry]] = {key: [] for key in self.videos}
         if file.has_tracks:
             for _, track in file.tracks():
-                entry = (labels[track["category_id"]], 1.0, track["segmentations"])
+                entry = (labels[track["category_id"]], math.nan, track["segmentations"])
                 self._truth[track["video_id"]].append(entry)
         for entry in sorted(results or (), key=lambda entry: -entry["score"]):
             if entry["score"] >= min_score and entry["video_id"] in self._found:

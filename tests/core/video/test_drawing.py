@@ -104,6 +104,7 @@ def test_where_nothing_is_seen_the_frame_is_equal_but_separate(frame, count):
         ({"ids": [12], "scores": [0.874], "classes": [1]}, "#12 dog .87"),
         ({"scores": [0.874], "classes": [1]}, "dog .87"),
         ({"ids": [2], "scores": [1.0], "classes": [5]}, "#2 class 5 1.00"),
+        ({"ids": [3], "scores": [np.nan], "classes": [0]}, "#3 cat"),  # ground truth
     ],
 )
 def test_label_text(frame, monkeypatch, fields, text):
