@@ -145,6 +145,11 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
             raise ConfigError(f"{opt} must come before the KEY VALUE overrides.")
         if "=" in opt:
             raise ConfigError(f"Write overrides as KEY VALUE, with a space: {opt!r}.")
+        if not opt[:1].isalpha():
+            raise ConfigError(
+                f"Command line: {opt!r} is one word too many for the option before it, and no "
+                "config key, which could follow."
+            )
     unknown = [key for key in opts[::2] if not _is_known(cfg, key)]
     if unknown:
         raise ConfigError(f"Command line: {_describe_unknown(cfg, unknown)}")

@@ -52,6 +52,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["MODEL.NUM_CLASES", "3"], r"'MODEL\.NUM_CLASES'; the closest is 'MODEL\.NUM_CLASSES'"),
         (["MODEL.CRITERION.MASK_WEIGHT", "1"], r"it is 'MODEL\.MOBILEINST\.LOSS\.MASK_WEIGHT' now"),
         (["TEST.STREAMING.SMOOTHING", "0"], r"'TEST\.STREAMING\.SMOOTHING' is .* it is 0\.8: take"),
+        (["192", "256"], "'192' is one word too many for the option before it"),
         (["model.num_classes", "3"], r"closest is 'MODEL\.NUM_CLASSES'"),
         (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
         (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must come before"),
