@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ _KEY = b'"counts"'
 _VALUE = re.compile(rb"(?:[ \t\r\n]*:[ \t\r\n]*(.))?", re.DOTALL)
 # Characters of lists that are read together: few enough for the processor's cache.
 _BATCH = 100_000
-# Comes after each list, in which no number is negative.
-_END = b",-1"
+# Stands before and after each list, in which no number is negative.
+_END = b"-1"
 _NOT_JSON = (b"+", b"\v", b"\f")
-_ZERO = ord("0")
+_ZERO, _COMMA, _MINUS = b"0,-"
 _INT32_END = 2**31
 
 
@@ -82,7 +83,7 @@ def _with_arrays(data: bytes, name: str) -> Any:
             # The parser sees the number of the list.
             pieces += data[end:start], b"%d" % number
             end = stop
-            batch.append(data[start + 1 : stop - 1].strip())
+            batch.append(data[start + 1 : stop - 1])
             size += stop - start
             if size > _BATCH or number == len(spans) - 1:
                 found = _read_lists(batch)
@@ -127,12 +128,16 @@ def _find_lists(data: bytes) -> list[tuple[int, int]] | None:
 
 def _read_lists(texts: list[bytes]) -> list[np.ndarray] | None:
     """Arrays of the numbers in lists, without their brackets; None if JSON might not say so."""
-    text = b" " + (_END + b",").join([*texts, b""])[:-1]
+    text = b",".join([_END, *chain.from_iterable((text, _END) for text in texts)])
     codes = np.frombuffer(text, dtype=np.uint8)
-    # NumPy allows signs, zeros before a number and more spaces than JSON does.
+    is_digit = codes >= _ZERO
+    # NumPy allows signs, zeros before a number and more spaces than JSON does, and takes a lone
+    # sign or a space for a 0.
     if (
         any(sign in text for sign in _NOT_JSON)
-        or ((codes[1:-1] == _ZERO) & (codes[:-2] < _ZERO) & (codes[2:] >= _ZERO)).any()
+        or np.count_nonzero(codes == _MINUS) != len(texts) + 1
+        or np.count_nonzero(is_digit[1:] > is_digit[:-1]) != np.count_nonzero(codes == _COMMA) + 1
+        or ((codes[1:-1] == _ZERO) & (is_digit[2:] > is_digit[:-2])).any()
     ):
         return None
     try:
@@ -141,12 +146,11 @@ def _read_lists(texts: list[bytes]) -> list[np.ndarray] | None:
             numbers = np.fromstring(text, dtype=np.int64, sep=",")
     except (DeprecationWarning, ValueError):
         return None
-    ends = np.flatnonzero(numbers < 0)
-    if len(ends) != len(texts) or numbers.max() >= _INT32_END:
+    ends = np.flatnonzero(numbers < 0).tolist()
+    if len(ends) != len(texts) + 1 or numbers.max() >= _INT32_END:
         return None
     numbers = numbers.astype(np.int32)
-    starts = [0, *(ends[:-1] + 1).tolist()]
-    return [numbers[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+    return [numbers[start + 1 : end] for start, end in pairwise(ends)]
 
 
 def _put(arrays: list[np.ndarray], content: Any) -> bool:
@@ -156,7 +160,7 @@ def _put(arrays: list[np.ndarray], content: Any) -> bool:
         masks = track.get("segmentations") if isinstance(track, dict) else None
         for mask in masks if isinstance(masks, list) else ():
             number = mask.get("counts") if isinstance(mask, dict) else None
-            if type(number) is int:
+            if type(number) is int and 0 <= number < len(arrays):
                 mask["counts"] = arrays[number]
                 count += 1
     return count == len(arrays)

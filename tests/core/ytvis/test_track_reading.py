@@ -83,24 +83,37 @@ def test_masks_and_errors_are_those_of_lists(tmp_path):
 @pytest.mark.parametrize(
     "counts",
     ["[5, -3]", "[1.5, 2]", "[1, null]", '["1", 2]', "[[1, 2]]", "[true]", "17", "{}", "null"]
-    + ["[1e2]", "[-0, 2400]", "[2147483648]", "[123456789012345678901234567890]", "[ ]", "[5]"],
+    + [
+        "[1e2]",
+        "[-0, 2400]",
+        "[2147483648]",
+        "[123456789012345678901234567890]",
+        "[ ]",
+        "[\n]",
+        "[5]",
+    ],
 )
 def test_what_is_no_plain_list_is_left_to_the_parser(tmp_path, counts):
-    masks = [{"size": SIZE, "counts": [2400]}, {"size": SIZE, "counts": "#"}, None]
+    masks = [{"size": SIZE, "counts": "#"}, {"size": SIZE, "counts": [2400]}, None]
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(content_of(masks)).replace('"#"', counts))
-    assert plain(read_tracks_json(path)) == read_json(path)
+    # First and between others, as lists are read together.
+    for order in masks, masks[1::-1] + masks[1:]:
+        path.write_text(json.dumps(content_of(order)).replace('"#"', counts))
+        assert plain(read_tracks_json(path)) == read_json(path)
 
 
 @pytest.mark.parametrize(
-    "counts", ["[1,,2]", "[,1]", "[1,]", "[01, 2]", "[1 2]", "[+1]", "[1, 00]", "[1\f, 2]", "[1"]
+    "counts",
+    ["[1,,2]", "[,1]", "[1,]", "[1, ]", "[1, ,2]", "[01, 2]", "[1 2]", "[+1]", "[-, 1]", "[1, 00]"]
+    + ["[1\f, 2]", "[\v1, 2]", "[1"],
 )
 def test_what_is_no_json_is_refused(tmp_path, counts):
-    masks = [{"size": SIZE, "counts": [2400]}, {"size": SIZE, "counts": "#"}, None]
+    masks = [{"size": SIZE, "counts": "#"}, {"size": SIZE, "counts": [2400]}, None]
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(content_of(masks)).replace('"#"', counts))
-    with pytest.raises(UserError, match="not valid JSON"):
-        read_tracks_json(path)
+    for order in masks, masks[1::-1] + masks[1:]:
+        path.write_text(json.dumps(content_of(order)).replace('"#"', counts))
+        with pytest.raises(UserError, match="not valid JSON"):
+            read_tracks_json(path)
 
 
 def test_the_word_in_other_places(tmp_path):
