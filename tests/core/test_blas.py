@@ -54,11 +54,3 @@ def test_products_take_one_thread(monkeypatch, product):
     with ThreadPoolExecutor(1) as other:  # where the demo tracks
         other.submit(_with_two_threads, lambda: product(watched)).result()
     assert _Watched.seen == [{1}, {1}]
-
-
-def test_an_error_restores_what_was():
-    def fails():
-        with pytest.raises(ValueError, match="mismatch"):
-            mask_product(_KERNELS, np.ones((7, 4, 4), np.float32))
-
-    _with_two_threads(fails)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobileinst_core.detections import Detections
-from mobileinst_core.masks.crops import MaskCrop, MaskCrops
+from mobileinst_core.masks.crops import MaskCrops
 from mobileinst_core.masks.rle import encode_mask
 
 SIZE = (6, 9)
@@ -36,14 +36,6 @@ def test_crops_hold_the_foreground_and_give_the_masks_back():
     found = detections(crops)
     assert found.image_size == SIZE
     assert np.array_equal(found.masks, whole_masks())
-
-
-def test_a_part_is_cut_where_it_lies():
-    pixels = np.zeros((4, 4), bool)
-    pixels[1:3, 2] = True
-    crop = MaskCrop.of(pixels, top=1, left=5)
-    assert crop.box == (7, 2, 8, 4)
-    assert crop.pixels.all()
 
 
 @pytest.mark.parametrize("index", [slice(1, 3), np.array([2, 0]), np.array([1, 0, 0, 1], bool)])

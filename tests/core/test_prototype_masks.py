@@ -37,21 +37,6 @@ def test_fast_nms_is_that_of_its_definition(count, max_detections):
     np.testing.assert_array_equal(kept.scores, scores[kept.boxes, kept.classes])
 
 
-def test_a_dropped_box_drops_others():
-    # Each overlaps the next by two thirds, and the first the last by less than a half.
-    boxes = np.array([[x, 0, x + 1, 1] for x in (0.0, 0.2, 0.4)], np.float32)
-    scores = np.array([[0.9], [0.8], [0.7]], np.float32)
-    kept = fast_nms(scores, boxes, threshold=0.5, candidates=200, max_detections=100)
-    assert kept.boxes.tolist() == [0]
-
-
-def test_boxes_of_other_classes_and_without_area_drop_nothing():
-    boxes = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.5]], np.float32)
-    scores = np.array([[0.9, 0.0], [0.0, 0.8], [0.1, 0.1]], np.float32)
-    kept = fast_nms(scores, boxes, threshold=0.5, candidates=2, max_detections=2)
-    assert list(zip(kept.boxes, kept.classes, strict=True)) == [(0, 0), (1, 1)]
-
-
 def network_outputs(boxes, scores, seed=0):
     rng = np.random.default_rng(seed)
     return {

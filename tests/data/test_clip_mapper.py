@@ -169,16 +169,6 @@ def test_crowds_have_no_row(two_tracks):
     assert visible_frames(two_tracks) == [0]
 
 
-def test_an_object_cropped_out_of_one_frame_keeps_its_row(two_tracks):
-    two_tracks["tracks"][0]["segmentations"][1] = two_tracks["tracks"][1]["segmentations"][0]
-    crop = T.CropTransform(0, 0, 11, 24)
-    first, second = sample(two_tracks, [0, 1], mapper(crop))["instances"]
-    # Track 4 is outside in both frames and goes; track 9 is outside in the second only.
-    assert first.gt_ids.tolist() == [9]
-    assert second.gt_ids.tolist() == [-1]
-    assert len(second.gt_masks) == len(second.gt_boxes) == 1
-
-
 def test_input(two_tracks):
     before = copy.deepcopy(two_tracks)
     result = sample(two_tracks, [2, 0], mapper(T.Resize((12, 16))))

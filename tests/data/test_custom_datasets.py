@@ -1,6 +1,7 @@
 """Data sets that are given in the config alone."""
 
 import os
+from pathlib import Path
 
 import pytest
 from annotation_files import custom_dataset
@@ -111,47 +112,28 @@ def test_paths_are_expanded(cfg, moving_shapes, monkeypatch):
     assert len(DatasetCatalog.get("shapes")) == 6
 
 
+A = Path("a")
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("entries", "message"),
     [
-        ({"IMAGES": "x"}, "unknown IMAGES"),
-        ({"FORMAT": "voc"}, r"FORMAT must be 'coco' or 'ytvis', got 'voc'"),
-        ({"NAME": ""}, "NAME must be a non-empty text"),
-        ({"JSON": 3}, "JSON must be a non-empty text, got 3"),
+        ([entry(A), entry(A, "b", IMAGES="x")], r"DATASETS\.CUSTOM\[1\].*unknown IMAGES"),
+        ([entry(A, FORMAT="voc")], r"FORMAT must be 'coco' or 'ytvis', got 'voc'"),
+        ([entry(A, NAME="")], "NAME must be a non-empty text"),
+        ([entry(A, JSON=3)], "JSON must be a non-empty text, got 3"),
+        ([{"NAME": "x", "FORMAT": "coco"}], "missing JSON, IMAGE_ROOT"),
+        (["x.json"], r"must be a mapping.*x\.json"),
+        ([entry(A), entry(A, JSON="/other")], r"'shapes' is already registered.*/other"),
+        ([entry(A), entry(A, IMAGE_ROOT="/other")], r"'shapes' is already registered.*/other"),
+        ([entry(A, kind="coco"), entry(A, kind="coco", JSON="/other")], "is already registered"),
+        ([entry(A, "coco_2017_train", "coco")], "'coco_2017_train' is already registered"),
+        ([entry(A, "ytvis_2019_train")], "'ytvis_2019_train' is already registered"),
     ],
 )
-def test_wrong_values_are_named(cfg, moving_shapes, changes, message):
-    cfg.DATASETS.CUSTOM = [entry(moving_shapes / "train"), entry(moving_shapes, "b", **changes)]
-    with pytest.raises(ValueError, match=rf"DATASETS\.CUSTOM\[1\].*{message}"):
-        register_custom_datasets(cfg)
-
-
-def test_missing_keys_are_named(cfg):
-    cfg.DATASETS.CUSTOM = [{"NAME": "x", "FORMAT": "coco"}]
-    with pytest.raises(ValueError, match="missing JSON, IMAGE_ROOT"):
-        register_custom_datasets(cfg)
-    cfg.DATASETS.CUSTOM = ["x.json"]
-    with pytest.raises(ValueError, match=r"must be a mapping.*x\.json"):
-        register_custom_datasets(cfg)
-
-
-@pytest.mark.parametrize("kind", ["ytvis", "coco"])
-@pytest.mark.parametrize("key", ["JSON", "IMAGE_ROOT"])
-def test_a_name_with_other_paths_is_refused(cfg, moving_shapes, kind, key):
-    cfg.DATASETS.CUSTOM = [
-        entry(moving_shapes / "train", "twice", kind),
-        entry(moving_shapes / "train", "twice", kind, **{key: "/elsewhere"}),
-    ]
-    with pytest.raises(ValueError, match=r"'twice' is already registered.*/elsewhere"):
-        register_custom_datasets(cfg)
-
-
-def test_a_builtin_name_is_refused(cfg, moving_shapes):
-    cfg.DATASETS.CUSTOM = [entry(moving_shapes / "train", "coco_2017_train", "coco")]
-    with pytest.raises(ValueError, match="'coco_2017_train' is already registered"):
-        register_custom_datasets(cfg)
-    cfg.DATASETS.CUSTOM = [entry(moving_shapes / "train", "ytvis_2019_train")]
-    with pytest.raises(ValueError, match="'ytvis_2019_train' is already registered"):
+def test_wrong_entries_are_named(cfg, entries, message):
+    cfg.DATASETS.CUSTOM = entries
+    with pytest.raises(ValueError, match=message):
         register_custom_datasets(cfg)
 
 

@@ -111,16 +111,13 @@ def test_other_files_are_an_error_that_names_the_holder(root, tmp_path):
     assert "DETECTRON2_DATASETS" in str(caught.value)
 
 
-def test_missing_files_of_the_holder_are_an_error(root):
+def test_a_holder_whose_files_are_missing_or_unknown_is_an_error(root):
     register_others(root, json_file=str(root / "valid.json"))
     with pytest.raises(ValueError, match=r"valid\.json \(missing\).*Put the files there"):
         load_videos(NAME)
-
-
-def test_a_holder_that_names_no_files_is_an_error():
-    DatasetCatalog.register(NAME, lambda: [{"annotations": []}])
+    DatasetCatalog.register("ovis_train", lambda: [{"annotations": []}])
     with pytest.raises(ValueError, match=r"held by test_other_projects, which does not tell where"):
-        load_videos(NAME)
+        load_videos("ovis_train")
 
 
 def test_records_of_another_form_are_read_from_their_files(root):

@@ -156,15 +156,6 @@ def test_no_masks_are_an_empty_result():
     assert [x.dtype for x in pasted] == [np.int64, bool, np.float32, np.float32]
 
 
-def test_half_precision_is_resized_in_single_precision():
-    logits = shapes(12, 10).half()
-    masks = BoxMasks(logits.numpy(), THRESHOLD, stride=8, upsampling=2)
-    pasted = masks.paste(np.arange(len(logits)), (90, 80), (120, 70))
-    expected = reference_masks(logits.float(), THRESHOLD, (90, 80), (120, 70))
-    assert pasted.shown.tolist() == expected.shown.tolist()
-    assert (pasted.masks.full() != expected.masks).mean() < 1e-4
-
-
 def test_what_lies_in_the_padding_is_cut_off():
     logits = torch.full((1, 8, 8), -9.0)
     logits[:, :, 5:] = 9.0  # right of pixel 40 of 64

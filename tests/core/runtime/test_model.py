@@ -1,7 +1,5 @@
 """An exported folder as a model, without PyTorch."""
 
-import subprocess
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from tiny_models import noise_image
 
 from mobileinst_core.runtime import runners
 from mobileinst_core.runtime.model import ExportedModel
-from mobileinst_core.runtime.runners import RUNNERS, ExportError
+from mobileinst_core.runtime.runners import ExportError
 
 
 @pytest.fixture
@@ -47,24 +45,6 @@ def test_frames_go_through_one_by_one(model):
 def test_images_that_are_too_large_are_refused(model):
     with pytest.raises(ExportError, match=r"64x129 pixels does not fit into 64x128"):
         model.reuse([torch.zeros(3, 64, 129)])
-
-
-def test_graphs_are_loaded_when_they_are_used_without_another_process(exported, monkeypatch):
-    model = ExportedModel.load(exported("ncnn"))
-    loaded = []
-
-    class Runner(RUNNERS["ncnn"]):
-        def _load(self, num_threads):
-            loaded.append(list(self.outputs))
-            super()._load(num_threads)
-
-    monkeypatch.setitem(RUNNERS, "ncnn", Runner)
-    monkeypatch.setattr(subprocess, "Popen", None)
-    frame = torch.zeros(3, *SIZE)
-    for _ in range(2):
-        model.reuse([frame])
-    assert loaded == [["mask_features"]]
-    assert list(model.graphs) == ["keyframe", "reuse"]
 
 
 @pytest.mark.parametrize("runtime", ["ncnn", "onnx"])

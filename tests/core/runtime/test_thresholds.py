@@ -30,13 +30,6 @@ def test_every_threshold_has_its_config_key():
     }
 
 
-def test_what_was_exported_stays_as_it_was():
-    before = override_thresholds(THRESHOLDS, [])
-    override_thresholds(THRESHOLDS, ["TEST.TRACKING.CLIP_LEN", "3"])
-    assert before == THRESHOLDS
-    assert THRESHOLDS["tracking"]["clip_len"] == 1
-
-
 @pytest.mark.parametrize(
     ("opts", "message"),
     [

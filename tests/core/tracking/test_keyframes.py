@@ -97,18 +97,3 @@ def test_a_call_that_fails_changes_nothing_and_can_be_repeated(failing):
         assert result.is_keyframe == wanted.is_keyframe
         assert np.array_equal(result.scores, wanted.scores)
         assert np.array_equal(result.mask_logits, wanted.mask_logits)
-
-
-def test_mask_features_are_only_read_by_the_mask_product():
-    network = scripted()
-    opaque = network.network()._replace(
-        keyframe=lambda frames: {
-            **network.keyframe(frames),
-            "mask_features": ["key"] * len(frames),
-        },
-        reuse=lambda frames: ["other"] * len(frames),
-        mask_product=lambda kernels, features: (kernels, features),
-    )
-    results = KeyframeRunner(opaque, clip_len=2)(video_of(3))
-    assert [result.mask_logits[1] for result in results] == ["key", "other", "key"]
-    assert np.array_equal(results[1].mask_logits[0], network.kernels[0])

@@ -7,7 +7,6 @@ from reference_masks import upsample
 from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, video_of
 
 from mobileinst_core.postprocessing import PostProcessing
-from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import OfflineTracker
 
 
@@ -125,17 +124,6 @@ def test_a_track_is_absent_where_many_others_have_better_scores():
     assert not any(rle is None for rle in everything["pred_rles"][0])
 
 
-def test_a_frame_keeps_at_most_a_third_of_the_masks_of_100_queries():
-    features = np.full((1, 48, 80), 5, np.float32)  # foreground everywhere
-    scores = np.full((100, 3), 0.5, np.float32)
-    kernels = np.ones((100, 1), np.float32)
-    network = scripted().network()
-    tracks = tracker_of(scripted()).new_video()
-    for number in range(1, 4):
-        tracks.add(FramePrediction(True, scores, kernels, features, network))
-        assert 0 < tracks.kept_bytes <= number * 100 * features.nbytes / 3
-
-
 def test_videos_do_not_see_each_other():
     network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
     expected = tracker_of(network, clip_len=4).predict(video_of(6), FRAME_SIZE)
@@ -170,37 +158,21 @@ def test_bad_options_are_named(options, message):
         tracker_of(scripted(), **options)
 
 
-class CountingVideo:
-    """Frames made on access; counts those that are alive."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.alive = 0
-        self.most_alive = 0
-        self.reads: list[int] = []
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        frame = frame_of(index)
-        self.reads.append(index)
-        self.alive += 1
-        self.most_alive = max(self.most_alive, self.alive)
-        weakref.finalize(frame, self._freed)
-        return frame
-
-    def _freed(self) -> None:
-        self.alive -= 1
-
-
 def test_memory_of_frames_is_that_of_one_chunk():
-    video = CountingVideo(23)
-    network = ScriptedNetwork(torch.rand(23, 4, 3))
-    tracker_of(network, chunk=4).predict(video, FRAME_SIZE)
-    assert video.reads == list(range(23))  # each frame once, in order
-    assert video.most_alive <= 4
-    assert video.alive == 0
+    frames, most_alive = [], 0
+
+    def read():
+        nonlocal most_alive
+        for number in range(23):
+            frame = frame_of(number)
+            frames.append(weakref.ref(frame))
+            most_alive = max(most_alive, sum(x() is not None for x in frames))
+            yield frame
+            del frame
+
+    tracker_of(ScriptedNetwork(torch.rand(23, 4, 3)), chunk=4).predict(read(), FRAME_SIZE)
+    assert len(frames) == 23
+    assert most_alive <= 4
 
 
 @pytest.mark.parametrize("pool", ["prob_mean", "logit_mean", "max"])

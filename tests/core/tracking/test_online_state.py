@@ -79,18 +79,6 @@ def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(mode, clip_len, st
     assert saved(other.state_dict()) == saved(stream.state_dict())
 
 
-def test_one_state_can_start_two_streams():
-    on, off = 0.9, 0.0
-    network = script([on, on, off, off, on], [off, off, on, off, on])
-    stream = tracker_of(network, max_lost=0)
-    stream.step(picture(0))
-    state = stream.state_dict()
-    for _ in range(2):
-        other = tracker_of(network, max_lost=0)
-        other.load_state_dict(state)
-        assert [other.step(picture(t)).ids.tolist() for t in (1, 2, 3, 4)] == [[1], [2], [], [3, 4]]
-
-
 def test_the_past_of_a_tracker_is_forgotten_when_a_state_is_loaded():
     network = script([0.9] * 5, [0.8] * 5)
     fresh, used = tracker_of(network, clip_len=3), tracker_of(network, clip_len=3)

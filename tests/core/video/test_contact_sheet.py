@@ -31,15 +31,6 @@ def test_cells_lie_where_they_should():
     assert (sheet[:4] == 255).all()
 
 
-def test_an_image_of_another_shape_keeps_it():
-    wide, square = (np.full((50, w, 3), w, np.uint8) for w in (100, 50))
-    sheet = contact_sheet([[wide, square, square[:, ::2]]], cell_width=40, gap=4)
-    assert sheet.shape[0] == 4 + 20 + 4
-    assert (sheet[4:24, 48:68] == 50).all()
-    assert (sheet[4:24, 68:92] == 255).all()
-    assert (sheet[4:24, 92:102] == 50).all()
-
-
 def test_command_writes_one_row_per_video(tmp_path):
     videos = [make_video(tmp_path / name, 6) for name in ("a.mp4", "b.mp4")]
     output = tmp_path / "sheet.png"

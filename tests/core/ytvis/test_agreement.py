@@ -50,7 +50,7 @@ def test_masks_are_compared_frame_by_frame():
 @pytest.mark.parametrize("other", [(1, 3, 0.9, [5]), (0, 2, 0.9, [5])])
 def test_another_id_or_class_is_another_identity(other):
     found = summary(result((0, 3, 0.9, [5])), result(other))
-    assert (found["tracks"], found["same_tracks"]) == (1, 0)
+    assert (found["tracks"], found["same_tracks"], found["iou_min"]) == (1, 0, 1)
 
 
 def test_live_identities_are_compared_as_sets():

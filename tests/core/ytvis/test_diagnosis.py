@@ -91,10 +91,3 @@ def test_the_curves_are_those_of_the_metric():
     metrics = evaluate_ytvis(truth, entries).summary
     for iou, name in ((0.5, "AP50"), (0.75, "AP75")):
         assert 100 * np.nanmean(found.precision[iou]) == pytest.approx(metrics[name])
-
-
-def test_nothing_predicted_is_all_missed():
-    truth = truth_of(*TRUTH)
-    found = diagnose(truth, results_of(truth))
-    assert found.confusion.tolist() == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
-    assert found.f1 == 0

@@ -74,15 +74,3 @@ def test_what_was_done_is_written_unless_something_went_wrong(results, error, wr
     with pytest.raises(type(error)), results:
         raise error
     assert results.path.exists() == written
-
-
-def test_no_frame_is_no_file(results):
-    with results:
-        results.fill(3)
-    assert not results.path.exists()
-
-
-def test_a_file_that_cannot_be_written_is_named(results, tmp_path):
-    (tmp_path / "new").write_text("a file where a folder should be")
-    with pytest.raises(VideoIOError, match=r"cannot write .*r\.json"), results:
-        results.add("frame", (8, 12))

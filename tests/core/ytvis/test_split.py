@@ -45,7 +45,7 @@ def random_content(seed, count=30):
     return make(*("".join(rng.sample("abcdefgh", rng.randint(0, 3))) for _ in range(count)))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_parts_are_disjoint_and_complete_and_entries_unchanged(seed):
     content = random_content(seed)
     before = copy.deepcopy(content)

@@ -80,25 +80,23 @@ def test_masks_and_errors_are_those_of_lists(tmp_path):
         load_records(path, "")
 
 
+def write_counts(folder, counts):
+    """Files in which one of three masks has such counts, first and between others."""
+    masks = [{"size": SIZE, "counts": "#"}, {"size": SIZE, "counts": [2400]}, None]
+    for number, order in enumerate((masks, masks[1::-1] + masks[1:])):
+        path = folder / f"{number}.json"
+        path.write_text(json.dumps(content_of(order)).replace('"#"', counts))
+        yield path
+
+
 @pytest.mark.parametrize(
     "counts",
     ["[5, -3]", "[1.5, 2]", "[1, null]", '["1", 2]', "[[1, 2]]", "[true]", "17", "{}", "null"]
-    + [
-        "[1e2]",
-        "[-0, 2400]",
-        "[2147483648]",
-        "[123456789012345678901234567890]",
-        "[ ]",
-        "[\n]",
-        "[5]",
-    ],
+    + ["[1e2]", "[-0, 2400]", "[2147483648]", "[123456789012345678901234567890]"]
+    + ["[ ]", "[\n]", "[5]"],
 )
 def test_what_is_no_plain_list_is_left_to_the_parser(tmp_path, counts):
-    masks = [{"size": SIZE, "counts": "#"}, {"size": SIZE, "counts": [2400]}, None]
-    path = tmp_path / "a.json"
-    # First and between others, as lists are read together.
-    for order in masks, masks[1::-1] + masks[1:]:
-        path.write_text(json.dumps(content_of(order)).replace('"#"', counts))
+    for path in write_counts(tmp_path, counts):
         assert plain(read_tracks_json(path)) == read_json(path)
 
 
@@ -108,10 +106,7 @@ def test_what_is_no_plain_list_is_left_to_the_parser(tmp_path, counts):
     + ["[1\f, 2]", "[\v1, 2]", "[1"],
 )
 def test_what_is_no_json_is_refused(tmp_path, counts):
-    masks = [{"size": SIZE, "counts": "#"}, {"size": SIZE, "counts": [2400]}, None]
-    path = tmp_path / "a.json"
-    for order in masks, masks[1::-1] + masks[1:]:
-        path.write_text(json.dumps(content_of(order)).replace('"#"', counts))
+    for path in write_counts(tmp_path, counts):
         with pytest.raises(UserError, match="not valid JSON"):
             read_tracks_json(path)
 

@@ -120,19 +120,17 @@ def test_folders_in_folders_and_one_folder(convert, write_frames, write_mask, tm
     assert [video.file_names for video in source] == [["0.jpg"]]
 
 
-@pytest.mark.parametrize("suffix", ["yaml", "json"])
-def test_classes(convert, write_frames, write_mask, write_file, suffix):
+def test_classes(convert, write_frames, write_mask, write_file):
     for video in ("a", "b"):
         write_frames(video, ["0.jpg"])
         write_mask(video, "0", id_map(n2=(6, 5), n1=(1, 5)))
-    text = {
-        "yaml": "classes: [cat, dog, owl]\nvideos:\n  a: {1: dog, 2: cat}\n  b: {1: dog, 2: dog}\n",
-        "json": '{"classes": ["cat", "dog", "owl"], "videos": {"a": {"1": "dog", "2": "cat"}, '
-        '"b": {"1": "dog", "2": "dog"}}}',
-    }[suffix]
-    content = convert(class_file=write_file(f"classes.{suffix}", text))
-    assert [entry["name"] for entry in content["categories"]] == ["cat", "dog", "owl"]
-    assert [track["category_id"] for track in content["annotations"]] == [2, 1, 2, 2]
+    classes = {"a": {"1": "dog", "2": "cat"}, "b": {"1": "dog", "2": "dog"}}
+    yaml = "classes: [cat, dog, owl]\nvideos:\n  a: {1: dog, 2: cat}\n  b: {1: dog, 2: dog}\n"
+    json = {"classes": ["cat", "dog", "owl"], "videos": classes}
+    for name, text in (("classes.yaml", yaml), ("classes.json", json)):
+        content = convert(class_file=write_file(name, text))
+        assert [entry["name"] for entry in content["categories"]] == ["cat", "dog", "owl"]
+        assert [track["category_id"] for track in content["annotations"]] == [2, 1, 2, 2]
 
 
 def test_one_class_needs_no_list_of_objects(convert, write_frames, write_mask, write_file):

@@ -142,13 +142,6 @@ def test_a_circle_is_given_by_its_centre_and_a_point_on_it(annotate, convert):
     assert not mask[distance > 13].any()
 
 
-def test_shapes_end_at_the_border(annotate, convert):
-    annotate([shape(kind="circle", points=[[0, 0], [10, 0]])])
-    mask = only_mask(convert())
-    assert mask[0, 0]
-    assert 70 < mask.sum() < 95  # a quarter of 314
-
-
 @pytest.mark.parametrize("dtype", [bool, np.uint8])
 def test_a_mask_lies_at_its_first_point(annotate, convert, dtype):
     part = np.zeros((6, 9), dtype)
