@@ -124,6 +124,12 @@ def test_a_track_is_absent_where_many_others_have_better_scores():
     assert not any(rle is None for rle in everything["pred_rles"][0])
 
 
+def test_nothing_found_is_an_empty_result():
+    result = tracker_of(scripted(), score_threshold=1.0).predict(video_of(3), (90, 120))
+    assert (result.pop("image_size"), result.pop("length")) == ((90, 120), 3)
+    assert result == {key: [] for key in ("pred_scores", "pred_labels", "pred_ids", "pred_rles")}
+
+
 def test_videos_do_not_see_each_other():
     network = scripted().permuted([torch.arange(4).roll(t) for t in range(6)])
     expected = tracker_of(network, clip_len=4).predict(video_of(6), FRAME_SIZE)
