@@ -1,6 +1,5 @@
 """The best weights are kept, also over interruptions, and a training that gets no better ends."""
 
-import csv
 from collections import OrderedDict
 
 import pytest
@@ -49,27 +48,12 @@ def test_the_best_weights_are_kept_without_the_optimizer(tmp_path, scores):
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
-def test_the_last_evaluation_counts_too(tmp_path, scores):
-    scores.update({4: 30.0, 12: 40.0})
-    trainer, _ = run(make_cfg(tmp_path, *OPTS, *DATASET))
-    assert best(tmp_path)["metric"] == 40.0
-    assert all(torch.equal(best(tmp_path)["model"][k], v) for k, v in weights(trainer).items())
-
-
 @pytest.mark.parametrize("interrupt_at", [4, 5])
 def test_a_resumed_training_knows_the_best_so_far(tmp_path, scores, interrupt_at):
     scores.update({2: 30.0, 8: 20.0})
     run(make_cfg(tmp_path, *OPTS, *DATASET), interrupt_at=interrupt_at)
     run(make_cfg(tmp_path, *OPTS, *DATASET), resume=True)
     assert best(tmp_path)["iteration"] == 1
-
-
-def test_every_evaluation_is_in_the_table(tmp_path, scores):
-    scores.update({4: 30.0, 8: 20.0})
-    run(make_cfg(tmp_path, *OPTS, *DATASET))
-    with (tmp_path / "metrics.csv").open() as file:
-        found = [row["segm/AP"] for row in csv.DictReader(file) if row["segm/AP"]]
-    assert found == ["1.0", "30.0", "1.0", "20.0", "1.0", "1.0"]
 
 
 def test_a_new_training_in_the_folder_forgets_the_best(tmp_path, scores):

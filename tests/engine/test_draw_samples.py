@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.engine import SimpleTrainer, TrainerBase
 from detectron2.structures import BitMasks, Instances
-from tiny_models import build_tiny_model
+from tiny_models import FEW_LAYERS, build_tiny_model
 
 from mobileinst_d2.engine.hooks import DrawSamples
 from mobileinst_d2.visualization import draw_truth, truth_detections
@@ -24,7 +24,7 @@ def frame(grey=50, ids=None):
 
 
 def train(batch, hooks):
-    model = build_tiny_model(MODEL__BACKBONE__DROP_PATH=0.0)
+    model = build_tiny_model(**FEW_LAYERS)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     trainer = SimpleTrainer(model, [batch] * 3, optimizer)
     trainer._trainer = trainer
@@ -44,13 +44,10 @@ def train(batch, hooks):
 
 @pytest.mark.parametrize("is_clip", [False, True])
 def test_samples_are_drawn_every_so_often(is_clip):
-    frames = [frame(ids=[3, 5] if is_clip else None), frame(ids=[3, -1] if is_clip else None)]
-    images, instances = zip(*frames, strict=True)
-    sample = (
-        {"image": list(images), "instances": list(instances)}
-        if is_clip
-        else {"image": images[0], "instances": instances[0]}
-    )
+    (image, instances), (other, others) = frame(ids=[3, 5]), frame(ids=[3, -1])
+    sample = {"image": [image, other], "instances": [instances, others]}
+    if not is_clip:
+        sample = {"image": image, "instances": frame()[1]}
     hook = DrawSamples(2, ["cat", "dog"], "RGB")
     model, drawn = train([sample], [hook])
     ((name, image, iteration),) = drawn

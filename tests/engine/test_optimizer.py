@@ -74,17 +74,6 @@ def test_a_shared_parameter_follows_the_first_of_its_modules():
     assert group == {"params": [shared[0].weight], "lr": 1.0, "weight_decay": 0.0}
 
 
-def test_bias_rules_win_over_norm_rules():
-    model = Net()
-    groups = parameter_groups(
-        model, base_lr=1.0, weight_decay=0.1, weight_decay_bias=0.3, bias_lr_factor=2.0
-    )
-    settings = by_name(model, groups)
-    assert settings["head.bias"] == settings["norms.0.bias"] == (2.0, 0.3)
-    assert settings["norms.0.weight"] == (1.0, 0.0)
-    assert settings["head.weight"] == (1.0, 0.1)
-
-
 @pytest.mark.parametrize(("rule", "expected"), [(0.0, 0.0), (0.02, 0.02), (None, 0.1)])
 def test_embeddings_have_their_own_weight_decay(rule, expected):
     model = nn.ModuleDict({"queries": nn.Embedding(2, 4), "head": nn.Linear(4, 4)})
@@ -97,12 +86,6 @@ def test_embeddings_have_their_own_weight_decay(rule, expected):
 def test_queries_do_not_decay_by_default(tmp_path):
     optimizer = build_optimizer(make_cfg(tmp_path), nn.Embedding(2, 4))
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0]
-
-
-def test_no_rule_for_norms():
-    model = Net()
-    groups = parameter_groups(model, base_lr=1.0, weight_decay=0.1, weight_decay_norm=None)
-    assert set(by_name(model, groups).values()) == {(1.0, 0.1)}
 
 
 def test_agrees_with_detectron2_where_that_knows_the_modules():

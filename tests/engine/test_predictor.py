@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from tiny_models import build_lively_model, noise_image, tiny_config
+from tiny_models import FEW_LAYERS, build_lively_model, noise_image, tiny_config
 
 from mobileinst_d2.engine.predictor import Predictor, load_predictor
 
 
 def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
-    model = build_lively_model()
+    model = build_lively_model(**FEW_LAYERS)
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
-    cfg = tiny_config(MODEL__WEIGHTS=str(tmp_path / "model.pth"))
+    cfg = tiny_config(**FEW_LAYERS, MODEL__WEIGHTS=str(tmp_path / "model.pth"))
     predictor = load_predictor(cfg)
     assert not predictor.model.training
     assert cfg.MODEL.WEIGHTS  # is left as it was
@@ -23,8 +23,10 @@ def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
 
 
 def test_an_image_is_prepared_as_in_evaluation():
-    model, seen = build_lively_model(), []
-    predictor = Predictor(tiny_config(), lambda items: seen.extend(items) or model(items))
+    model, seen = build_lively_model(**FEW_LAYERS), []
+    predictor = Predictor(
+        tiny_config(**FEW_LAYERS), lambda items: seen.extend(items) or model(items)
+    )
     frame = noise_image(192, 300).permute(1, 2, 0).numpy()  # BGR
     detections = predictor.predict(frame)
     assert detections.image_size == (192, 300)

@@ -65,15 +65,6 @@ def test_the_iterations_stand_in_the_saved_config(tmp_path):
     assert schedule(cfg) == (12, (9,))  # the caller's own stays as it is
 
 
-def test_a_resumed_training_in_epochs_takes_the_same_course(tmp_path):
-    trainer, history = run(make_cfg(tmp_path / "straight", *EPOCHS))
-    cfg = make_cfg(tmp_path / "resumed", *EPOCHS)
-    run(cfg, interrupt_at=6)
-    resumed, rest = run(cfg, resume=True)
-    assert rest == {i: history[i] for i in range(4, 12)}
-    assert same(weights(resumed), weights(trainer))
-
-
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
@@ -92,8 +83,3 @@ def test_impossible_schedules_are_named(tmp_path, opts, message):
     with pytest.raises(ValueError, match=message):
         resolve_epochs(cfg, Loader(12, 1))
     assert not (tmp_path / "config.yaml").exists()
-
-
-def test_a_loader_without_a_number_of_frames_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a list does not tell the size.*SOLVER\.MAX_ITER"):
-        resolve_epochs(make_cfg(tmp_path, *EPOCHS), [[]])

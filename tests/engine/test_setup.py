@@ -67,12 +67,6 @@ def test_a_bad_override_is_named_with_the_reason(write, opts, message):
         setup_cfg(write("VERSION: 2\n"), opts)
 
 
-@pytest.mark.parametrize("path", ["", "gone.yaml"])
-def test_no_file(path):
-    with pytest.raises(ConfigError, match="config file"):
-        setup_cfg(path)
-
-
 def test_without_gpu_the_cpu_is_used_and_said(write, monkeypatch, caplog):
     path = write("MODEL:\n  DEVICE: cuda\n")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

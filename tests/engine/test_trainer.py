@@ -8,13 +8,11 @@ import pytest
 import torch
 from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.solver import build_lr_scheduler
 from toy_training import DATASET, ToyTrainer, make_cfg, run, same, weights
 
 from mobileinst_d2.checkpoint import CheckpointError
 from mobileinst_d2.engine import build_optimizer
 from mobileinst_d2.engine import trainer as trainer_module
-from mobileinst_d2.engine.train_step import CheckedAMPTrainer
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +35,6 @@ def test_worker_processes_change_nothing(tmp_path, straight):
     run(cfg, interrupt_at=5)
     resumed, _ = run(cfg, resume=True)
     assert same(weights(resumed), weights(straight[0]))
-
-
-def test_moments_of_sgd_survive_too(tmp_path):
-    opts = ("SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.1)
-    trainer, _ = run(make_cfg(tmp_path / "a", *opts))
-    run(make_cfg(tmp_path / "b", *opts), interrupt_at=8)
-    resumed, _ = run(make_cfg(tmp_path / "b", *opts), resume=True)
-    assert same(weights(resumed), weights(trainer))
 
 
 def test_without_a_seed_the_drawn_one_is_kept(tmp_path):
@@ -216,27 +206,15 @@ def test_full_precision_can_go_on_from_mixed(tmp_path, caplog):
     """And the other way round, where the scaler starts fresh with a warning."""
     trainer, _ = run(make_cfg(tmp_path), interrupt_at=8)
     state = trainer.state_dict()
-    state["_trainer"]["grad_scaler"] = torch.amp.GradScaler("cpu").state_dict()
+    state["_trainer"]["grad_scaler"] = torch.amp.GradScaler("cpu", init_scale=32.0).state_dict()
+    trainer.load_state_dict(state)
+    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")
     trainer.load_state_dict(state)
     assert "no state of the" not in caplog.text
-    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")
+    assert trainer._trainer.grad_scaler.get_scale() == 32.0
     del state["_trainer"]["grad_scaler"]
     trainer.load_state_dict(state)
     assert "no state of the grad_scaler" in caplog.text
-
-
-def test_the_loss_scale_is_part_of_the_state(tmp_path):
-    trainer = ToyTrainer(make_cfg(tmp_path))
-    trainer._trainer = CheckedAMPTrainer(
-        trainer.model,
-        trainer.data_loader,
-        trainer.optimizer,
-        grad_scaler=torch.amp.GradScaler("cpu", init_scale=32.0),
-    )
-    state = trainer.state_dict()
-    trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")
-    trainer.load_state_dict(state)
-    assert trainer._trainer.grad_scaler.get_scale() == 32.0
 
 
 def test_an_optimizer_of_another_model_is_refused(tmp_path):
@@ -257,15 +235,11 @@ def test_a_loader_that_cannot_resume_is_announced(tmp_path, caplog, monkeypatch)
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [
-        ("nan", "iteration 5, not finite: loss_second=nan"),
-        ("inf", "iteration 5, not finite: loss_second=inf"),
-        ("gradient", "iteration 5, not finite: gradient of backbone.0.weight, "),
-    ],
+    [("nan", "loss_second=nan"), ("gradient", r"gradient of backbone\.0\.weight, ")],
 )
 def test_non_finite_values_stop_before_the_update(tmp_path, kind, message):
     cfg = make_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 5)
-    with pytest.raises(FloatingPointError, match=message):
+    with pytest.raises(FloatingPointError, match=f"iteration 5, not finite: {message}"):
         run(cfg, fault=(kind, 5))
     assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["model_0000004.pth"]
     # The last good checkpoint is the state just before: a second try finishes the training.
@@ -274,28 +248,10 @@ def test_non_finite_values_stop_before_the_update(tmp_path, kind, message):
     assert all(value.isfinite().all() for value in weights(resumed).values())
 
 
-def no_evaluation(cls, cfg, model):
-    pytest.fail("A failed training must not be evaluated.")
-
-
 def test_a_failed_last_iteration_is_not_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(ToyTrainer, "test", classmethod(no_evaluation))
+    monkeypatch.setattr(ToyTrainer, "test", classmethod(lambda *_: pytest.fail("evaluated")))
     with pytest.raises(FloatingPointError):
         run(make_cfg(tmp_path), fault=("nan", 11))
-
-
-def test_the_schedule_is_detectron2s(straight):
-    trainer, history = straight
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=trainer.cfg.SOLVER.BASE_LR)
-    scheduler = build_lr_scheduler(trainer.cfg, optimizer)
-    for iteration in range(12):
-        assert history[iteration][1] in (
-            pytest.approx(optimizer.param_groups[0]["lr"]),
-            pytest.approx(optimizer.param_groups[0]["lr"] / 2),
-        )
-        optimizer.step()
-        scheduler.step()
 
 
 def test_folded_batch_norms_are_refitted_once(tmp_path, caplog):

@@ -63,18 +63,6 @@ def test_videos_go_through_the_tracker_and_images_do_not(tmp_path, two_test_sets
     assert model.training
 
 
-def test_results_of_one_set_come_without_its_name(tmp_path, two_test_sets):
-    cfg = make_cfg(tmp_path, "DATASETS.TEST", two_test_sets[:1])
-    results = ToyTrainer.test(cfg, ToyTrainer.build_model(cfg), Collect())
-    assert results == {"segm": {"AP": 2.0}}
-
-
-def test_wrong_number_of_evaluators(tmp_path, two_test_sets):
-    cfg = make_cfg(tmp_path, "DATASETS.TEST", two_test_sets)
-    with pytest.raises(ValueError, match="1 evaluators for 2 data sets"):
-        ToyTrainer.test(cfg, ToyTrainer.build_model(cfg), [Collect()])
-
-
 @pytest.mark.parametrize(
     ("architecture", "mask_on", "tasks"),
     [
