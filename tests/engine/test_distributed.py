@@ -25,6 +25,8 @@ OPTIONS = {
     "INPUT.MIN_SIZE_TRAIN": "(64,)",
     "INPUT.MIN_SIZE_TEST": "64",
     "DATASETS.TEST": "('shapes_train',)",
+    "DATALOADER.NUM_WORKERS": "0",
+    "SOLVER.IMS_PER_BATCH": "2",
     # AdamW takes whole steps along gradients that are nothing but rounding.
     "SOLVER.OPTIMIZER": "SGD",
     "SOLVER.BASE_LR": "0.002",

@@ -2,14 +2,11 @@
 
 import json
 
-import cv2
-import numpy as np
 import pytest
 import split_ytvis
 import to_ytvis
 import validate_data
 import validate_ytvis
-from pycocotools import mask as mask_util
 
 from mobileinst_core.files import read_json, write_json
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
@@ -75,14 +72,6 @@ def test_split_names_the_file_that_it_refuses(shapes, tmp_path, fails):
     )
     fails(r"nowhere\.json", split_ytvis.main, ["--json", str(tmp_path / "nowhere.json")])
     assert not list(tmp_path.glob("*_sub.json"))
-
-
-def test_validate_accepts_a_good_file(shapes, capsys):
-    path, images = shapes
-    assert validate_ytvis.main([str(path), "--image-root", str(images), "--check-images"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f"{path}: 6 videos with 18 frames, 0 errors, 0 warnings"
-    ]
 
 
 def test_validate_groups_findings_and_fails_for_errors(shapes, capsys, tmp_path):
@@ -152,67 +141,6 @@ def test_validate_exit_codes_for_other_files(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         validate_ytvis.main([str(path), "--check-images"])
     assert caught.value.code == 2
-
-
-def write_masks(content, folder):
-    """Images of object numbers and their class file, as people annotate them."""
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    classes = {"classes": list(names.values()), "videos": {}}
-    for video in content["videos"]:
-        tracks = [t for t in content["annotations"] if t["video_id"] == video["id"]]
-        for frame, name in enumerate(video["file_names"]):
-            ids = np.zeros((video["height"], video["width"]), np.uint8)
-            for number, track in enumerate(tracks, 1):
-                if track["segmentations"][frame] is not None:
-                    ids[mask_util.decode(track["segmentations"][frame]) > 0] = number
-            path = (folder / name).with_suffix(".png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), ids)
-        classes["videos"][path.parent.name] = {
-            str(number): names[track["category_id"]] for number, track in enumerate(tracks, 1)
-        }
-    write_json(folder / "classes.json", classes)
-
-
-def write_coco(content, path):
-    """A COCO file of the frames, whose annotations name their objects."""
-    images, annotations = {}, []
-    for video in content["videos"]:
-        for frame, name in enumerate(video["file_names"]):
-            ids = {"id": len(images) + 1, "video_id": video["id"], "frame_id": frame}
-            size = {"height": video["height"], "width": video["width"]}
-            images[video["id"], frame] = {"file_name": name, **ids, **size}
-    for track in content["annotations"]:
-        for frame, rle in enumerate(track["segmentations"]):
-            if rle is not None:
-                image_id = images[track["video_id"], frame]["id"]
-                ids = {"id": len(annotations) + 1, "image_id": image_id, "track_id": track["id"]}
-                mask = {"category_id": track["category_id"], "segmentation": rle}
-                annotations.append(ids | mask)
-    rest = {"categories": content["categories"], "annotations": annotations}
-    write_json(path, {"images": list(images.values()), **rest})
-
-
-def test_masks_and_coco_files_become_the_same_tracks(shapes, tmp_path, capsys):
-    path, images = shapes
-    masks, frames = tmp_path / "masks", tmp_path / "frames.json"
-    content = read_json(path)
-    write_masks(content, masks)
-    write_coco(content, frames)
-    outputs = [tmp_path / "from_masks.json", tmp_path / "from_coco.json"]
-    inputs = (
-        ["masks", "--masks", masks, "--images", images, "--categories", masks / "classes.json"],
-        ["coco", "--json", frames],
-    )
-    for arguments, output in zip(inputs, outputs, strict=True):
-        to_ytvis.main([*map(str, arguments), "--output", str(output)])
-        assert validate_ytvis.main([str(output), "--image-root", str(images)]) == 0
-    expected = content["annotations"]
-    for output in outputs:
-        tracks = read_json(output)["annotations"]
-        for key in ("segmentations", "areas", "bboxes", "category_id", "video_id"):
-            assert [t[key] for t in tracks] == [t[key] for t in expected]
-    assert "from_coco.json: 6 videos with 18 frames" in capsys.readouterr().out
 
 
 def test_labelme_and_its_options(tmp_path, generated, fails):

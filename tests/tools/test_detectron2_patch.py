@@ -2,7 +2,6 @@
 
 import ast
 import importlib.metadata
-import json
 import os
 import re
 from pathlib import Path
@@ -86,77 +85,9 @@ def test_missing_operator_names_itself():
         pairwise_iou_rotated(torch.zeros(1, 5), torch.zeros(1, 5))
 
 
-@pytest.fixture
-def one_box_dataset(tmp_path):
-    """A COCO set of one image with one box of ten pixels."""
-    from detectron2.data import MetadataCatalog
-
-    box = {"bbox": [1, 2, 10, 10], "area": 100, "iscrowd": 0}
-    content = {
-        "images": [{"id": 1, "height": 20, "width": 20, "file_name": "image.png"}],
-        "categories": [{"id": 1, "name": "cat"}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, **box}],
-    }
-    file = tmp_path / "annotations.json"
-    file.write_text(json.dumps(content), encoding="utf-8")
-    name = "install_test_one_box"
-    metadata = MetadataCatalog.get(name)
-    metadata.set(json_file=str(file), thing_dataset_id_to_contiguous_id={1: 0})
-    metadata.set(thing_classes=["cat"])
-    yield name
-    MetadataCatalog.remove(name)
-
-
-@if_installed
-def test_coco_evaluation_falls_back_to_pycocotools(one_box_dataset):
-    from detectron2.evaluation import COCOEvaluator
-    from detectron2.structures import Boxes, Instances
-
-    instances = Instances((20, 20), pred_boxes=Boxes(torch.tensor([[1.0, 2.0, 11.0, 12.0]])))
-    instances.scores, instances.pred_classes = torch.tensor([0.9]), torch.tensor([0])
-    evaluator = COCOEvaluator(one_box_dataset, tasks=("bbox",), distributed=False)
-    evaluator.reset()
-    evaluator.process([{"image_id": 1}], [{"instances": instances}])
-    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
-
-
-@if_installed
-def test_class_histogram_is_printed(monkeypatch):
-    from detectron2.data import build
-
-    messages = []
-    monkeypatch.setattr(build, "log_first_n", lambda level, text, **_: messages.append(text))
-    build.print_instances_class_histogram([{"annotations": [{"category_id": 1}]}], ["cat", "dog"])
-    assert re.search(r"cat +\| 0 +\| +dog +\| 1 ", messages[0])
-
-
 @if_installed
 def test_model_zoo_finds_its_configs():
     from detectron2 import model_zoo
 
     config = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
     assert config.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
-
-
-@if_installed
-def test_state_of_torch_schedulers_is_saved():
-    from detectron2.engine.hooks import LRScheduler
-
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    hook = LRScheduler(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 3))
-    assert hook.state_dict()["step_size"] == 3
-
-
-@if_installed
-def test_export_imports_without_caffe2():
-    from detectron2 import export
-
-    assert hasattr(export, "TracingAdapter")
-    assert not hasattr(export, "Caffe2Tracer")
-
-
-@if_installed
-def test_environment_report_runs():
-    from detectron2.utils.collect_env import collect_env_info
-
-    assert re.search(r"detectron2 +0\.6 @", collect_env_info())

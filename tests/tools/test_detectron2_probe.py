@@ -71,19 +71,22 @@ def test_crash_tells_where_it_happened(probe_with):
     assert "exit code 7. last words" in environment.errors["torchvision"]
 
 
-def test_source_folder_on_the_path(probe_with, tmp_path):
-    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2})
-    assert environment == Environment(path=str(tmp_path / "site" / "detectron2"))
-    assert environment.own_build is None
-    assert "from a source folder (without C++ operators)" in environment.describe()
-
-
-def test_installed_build_of_this_script(probe_with):
-    files = {"detectron2-0.6+pure.3.dist-info/METADATA": METADATA}
-    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
+@pytest.mark.parametrize(
+    ("file", "own_build", "words"),
+    [
+        ("detectron2/notes.txt", None, "from a source folder (without C++ operators)"),
+        ("detectron2/_C.py", None, "(with C++ operators)"),
+        ("detectron2-0.6+pure.3.dist-info/METADATA", 3, "0.6+pure.3"),
+    ],
+)
+def test_what_is_there_is_described(probe_with, tmp_path, file, own_build, words):
+    environment = probe_with(
+        {**WORKING_TORCH, **WORKING_DETECTRON2, file: METADATA * bool(own_build)}
+    )
     assert not environment.errors
-    assert environment.version == "0.6+pure.3"
-    assert environment.own_build == 3
+    assert environment.path == str(tmp_path / "site" / "detectron2")
+    assert environment.own_build == own_build
+    assert words in environment.describe()
 
 
 def test_source_folder_that_hides_an_installed_build(probe_with, tmp_path):
@@ -100,13 +103,6 @@ def test_source_folder_that_hides_an_installed_build(probe_with, tmp_path):
     assert environment == Environment(path=str(source / "detectron2"))
 
 
-def test_compiled_operators(probe_with):
-    files = {"detectron2/_C.py": ""}
-    environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
-    assert environment.compiled
-    assert "(with C++ operators)" in environment.describe()
-
-
 def test_broken_detectron2(probe_with, tmp_path):
     files = {"detectron2/engine.py": "raise ImportError('undefined symbol')\n"}
     environment = probe_with({**WORKING_TORCH, **WORKING_DETECTRON2, **files})
@@ -120,11 +116,6 @@ def test_current_folder_does_not_count(probe_with, tmp_path, monkeypatch):
     (decoy / "__init__.py").write_text("raise RuntimeError('decoy')\n", encoding="utf-8")
     monkeypatch.chdir(decoy.parent)
     assert probe_with(WORKING_TORCH) == Environment()
-
-
-def test_relative_search_path_counts_from_the_current_folder(probe_with, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert not probe_with({**WORKING_TORCH, **WORKING_DETECTRON2}, search_path="site").errors
 
 
 @pytest.mark.parametrize("version", ["0.6", "0.6+pure.", "0.6+pure.1.dev", "0.7+pure.1", None])

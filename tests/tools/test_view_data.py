@@ -12,7 +12,6 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.files import read_json
 from mobileinst_core.video.readers import VideoReader
-from mobileinst_core.ytvis.viewer import DataViewer
 
 
 def results_of(path, folder):
@@ -124,45 +123,23 @@ def test_the_worst_are_drawn_first(files, tmp_path):
 
 
 def test_mistakes_are_named(files, tmp_path, fails, capsys):
-    path, images, _ = files
+    path, images, results = files
     arguments = ["--json", str(path), "--images", str(images), "--output", str(tmp_path / "x")]
     fails("no video or image 999", view_data.main, [*arguments, "--ids", "999"])
     with pytest.raises(SystemExit):
         view_data.main(arguments[2:])
     assert "give --json and --images, or --config-file" in capsys.readouterr().err
     broken = tmp_path / "broken.json"
-    broken.write_text("{}")
-    arguments = ["--gt", str(path), "--results", str(broken), "--output", str(tmp_path / "y")]
-    fails("must be a list", analyze_results.main, arguments)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"score": "0.9"}, "entry number 0 .*'score' must be a finite number, not '0.9'"),
-        ({"category_id": 99}, "entry number 0 .*category_id 99, which is not in the categories"),
-        (None, "entry number 0 must be a mapping, got NoneType"),
-    ],
-)
-def test_damaged_results_are_named(files, tmp_path, fails, change, message):
-    path, images, results = files
-    entries = json.loads(results.read_text())
-    entries[0] = change and {**entries[0], **change}
-    results.write_text(json.dumps(entries))
-    output = ["--results", str(results), "--output", str(tmp_path / "x")]
-    fails(message, view_data.main, ["--json", str(path), "--images", str(images), *output])
-    fails(message, analyze_results.main, ["--gt", str(path), *output])
-
-
-def test_transposed_frames_are_drawn_upright(moving_shapes, tmp_path):
-    root = moving_shapes / "val"
-    names = read_json(root / "instances.json")["videos"][0]["file_names"]
-    for file in names:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        image = cv2.imread(str(root / "JPEGImages" / file)).swapaxes(0, 1)
-        cv2.imwrite(str(tmp_path / file), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    content = read_json(root / "instances.json")
-    viewer = DataViewer(content, tmp_path), DataViewer(content, root / "JPEGImages")
-    drawn = [next(one.frames(content["videos"][0]["id"])).astype(int) for one in viewer]
-    assert drawn[0].shape == (48, 64, 3)
-    assert np.abs(drawn[0] - drawn[1]).mean() < 3
+    options = ["--results", str(broken), "--output", str(tmp_path / "y")]
+    entry = json.loads(results.read_text())[0]
+    for content, message in (
+        ({}, "must be a list"),
+        (
+            [{**entry, "score": "0.9"}],
+            "entry number 0 .*'score' must be a finite number, not '0.9'",
+        ),
+        ([None], "entry number 0 must be a mapping, got NoneType"),
+    ):
+        broken.write_text(json.dumps(content))
+        fails(message, analyze_results.main, ["--gt", str(path), *options])
+        fails(message, view_data.main, ["--json", str(path), "--images", str(images), *options])
