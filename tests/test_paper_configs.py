@@ -6,13 +6,7 @@ import pytest
 import yaml
 from config_files import config_names, read_config
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from tiny_models import config_leaves
-
-from mobileinst_d2.data.mappers.augmentation import (
-    build_color_augmentations,
-    build_geometric_augmentations,
-)
 
 ABLATIONS = sorted(Path(name).stem for name in config_names("mobileinst/ablations"))
 
@@ -90,22 +84,6 @@ def config(name: str) -> CfgNode:
 def test_training_and_evaluation_are_the_papers(name, expected):
     found = dict(config_leaves(config(name)))
     assert {key: found[key] for key in expected} == expected
-
-
-def test_augmentations_are_the_papers():
-    for name, is_train, sizes, longest, flips in (
-        ("base", True, (416, 448, 480, 512, 544, 576, 608, 640), 864, True),
-        ("base", False, (640, 640), 864, False),
-        ("base_ytvis", True, (360,), 640, False),
-        ("base_ytvis", False, (360, 360), 640, False),
-    ):
-        cfg = config(name)
-        resize, *others = build_geometric_augmentations(cfg, is_train)
-        assert isinstance(resize, T.ResizeShortestEdge)
-        assert (tuple(resize.short_edge_length), resize.max_size) == (sizes, longest)
-        assert [type(other) for other in others] == [T.RandomFlip] * flips
-        assert all(other.prob == 0.5 and other.horizontal for other in others)
-        assert build_color_augmentations(cfg, is_train) == []
 
 
 def changes(name: str, base: str) -> dict[str, object]:

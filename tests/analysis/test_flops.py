@@ -2,10 +2,7 @@
 
 import logging
 
-import pytest
 import torch
-from config_files import default_config
-from detectron2.modeling import build_model
 from single_module import Only
 from tiny_models import FEW_LAYERS, build_tiny_model
 from torch import nn
@@ -13,29 +10,14 @@ from torch import nn
 from mobileinst_d2.analysis import measure_cost
 from mobileinst_d2.modeling.layers import MultiHeadAttention
 
-# The largest test image, 640x864, padded to a multiple of 64.
-PAPER_SIZE = (640, 896)
-
 
 def test_the_breakdown_names_all_parts_and_sums_to_the_total():
-    cfg = default_config()
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME = "MobileInst", "TopFormer"
-    cost = measure_cost(build_model(cfg), PAPER_SIZE)
+    cost = measure_cost(build_tiny_model(), (64, 128))
     names = [name for name, _, _ in cost.by_module]
     assert len(set(names)) == len(names)
+    assert {"backbone.tpm", "mask_decoder.mask_branch", "instance_decoder.layers"} <= set(names)
     assert sum(macs for _, macs, _ in cost.by_module) == cost.macs
     assert sum(params for _, _, params in cost.by_module) == cost.params
-    parts = {name: macs / 1e9 for name, macs, _ in cost.by_module}
-    expected = {
-        "backbone.tpm": 2.2111,
-        "backbone.trans": 0.5317,
-        "backbone.SIM": 0.2989,
-        "mask_decoder.mask_branch": 5.2894 + 0.2936,
-        "instance_decoder.global_projection": 0.0138,
-        "instance_decoder.layers": 2 * 0.0702,
-    }
-    for name, macs in expected.items():
-        assert parts[name] == pytest.approx(macs, abs=1e-4), name
 
 
 class WrittenOutAttention(nn.Module):

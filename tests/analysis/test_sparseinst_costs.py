@@ -48,14 +48,10 @@ def test_with_gradients_off_frozen_norms_are_counted_and_the_published_95_gmac_c
     assert (cost.macs + norms) / 1e9 == pytest.approx(95.01, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("name", "iam", "giam", "gmac"),
-    [("topformer-b", 7.409, 8.619, 35.80), ("mobilenetv2", 7.327, 8.537, 35.41)],
-)
-def test_the_head_on_a_mobile_backbone_costs_what_the_public_code_costs(name, iam, giam, gmac):
-    single = build_model(config(name, "MODEL.SPARSEINST.GROUPS", 1))
-    assert (count(single) - count(single.backbone)) / 1e6 == pytest.approx(iam, abs=6e-4)
-    model = build_model(config(name))
-    assert (count(model) - count(model.backbone)) / 1e6 == pytest.approx(giam, abs=6e-4)
+def test_the_head_on_a_mobile_backbone_costs_what_the_public_code_costs():
+    single = build_model(config("mobilenetv2", "MODEL.SPARSEINST.GROUPS", 1))
+    assert (count(single) - count(single.backbone)) / 1e6 == pytest.approx(7.327, abs=6e-4)
+    model = build_model(config("mobilenetv2"))
+    assert (count(model) - count(model.backbone)) / 1e6 == pytest.approx(8.537, abs=6e-4)
     cost = measure_cost(model, (608, 608))
-    assert (cost.macs - cost_of_backbone(cost)) / 1e9 == pytest.approx(gmac, abs=0.011)
+    assert (cost.macs - cost_of_backbone(cost)) / 1e9 == pytest.approx(35.41, abs=0.011)

@@ -1,20 +1,13 @@
-import sys
-
-import latency_models
 import pytest
-import torch
 from latency_live import measure_live_stages
 from latency_models import (
-    PARTS,
     ConfigCandidate,
     ExportedCandidate,
-    PackageCandidate,
-    PartCandidate,
 )
 from latency_rounds import Comparison
-from latency_work import PreparedGraph, count_candidate, prepare_candidate, time_graph
+from latency_work import PreparedGraph, prepare_candidate, time_graph
 from small_network import SIZE, build_small_network, small_config
-from tiny_models import FEW_LAYERS, build_tiny_model, tiny_config
+from tiny_models import build_tiny_model, tiny_config
 
 from mobileinst_d2.export import ExportError, export_model
 
@@ -51,24 +44,6 @@ def test_a_real_model_is_compared_in_pytorch_and_another_runtime(tiny, tmp_path)
     assert comparison.notes() == []
 
 
-def test_the_parts_make_up_the_whole():
-    tiny, size = ConfigCandidate("few", tiny_config(**FEW_LAYERS)), (64, 128)
-    whole = tiny.build(size, "pytorch")
-    parts = {name: PartCandidate(name, tiny).build(size, "pytorch") for name in PARTS}
-    outputs = {name: built.module(*built.inputs) for name, built in parts.items()}
-    # What one part gives the next one takes.
-    for x, y in zip(outputs["backbone"], parts["mask decoder"].inputs, strict=True):
-        torch.testing.assert_close(x, y)
-    kernels = outputs["instance decoder"][-1]
-    torch.testing.assert_close(kernels, parts["mask product"].inputs[0])
-    torch.testing.assert_close(outputs["mask decoder"][0], parts["mask product"].inputs[1])
-    torch.testing.assert_close(outputs["mask product"][0], whole.module(*whole.inputs)[1])
-    macs = {name: count_candidate(PartCandidate(name, tiny), size)[0] for name in PARTS}
-    total, _ = count_candidate(tiny, size)
-    assert sum(macs.values()) == pytest.approx(total, rel=1e-3)
-    assert min(macs.values()) > 0
-
-
 def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
     candidate = ExportedCandidate("small", exported)
     prepared = prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
@@ -91,12 +66,3 @@ def test_live_tracking_divides_into_stages(exported):
     assert stages.share_after_network == pytest.approx(share)
     # As many as there are queries are shown, but for masks without a pixel.
     assert stages.instances > 10
-
-
-def test_a_package_that_is_missing_is_named_with_its_licence(monkeypatch):
-    monkeypatch.setattr(latency_models.importlib.util, "find_spec", lambda name: None)
-    candidate = PackageCandidate("yolo11n-seg")
-    candidate.check()
-    with pytest.raises(ModuleNotFoundError, match=r"AGPL-3\.0\): pip install .*ultralytics"):
-        candidate.build((64, 64), "pytorch")
-    assert "ultralytics" not in sys.modules

@@ -49,13 +49,3 @@ def test_every_part_is_measured(command, tmp_path, capsys):
         "| **peak beyond the model**",
     ):
         assert line in out
-
-
-def test_the_costs_of_clip_lengths_follow_from_those_of_frames():
-    rows = video.frames_table(FrameCost(0.3, 0.1), FrameCost(0.2, 0.1))
-    assert rows == [
-        ("reuse frame", "100.0", "0.333", "100.0", "0.500"),
-        ("T = 1 (key frame)", "300.0", "1.000", "200.0", "1.000"),
-        ("T = 3", "166.7", "0.556", "133.3", "0.667"),
-        ("T = 6", "133.3", "0.444", "116.7", "0.583"),
-    ]

@@ -93,12 +93,6 @@ def test_additions_of_maps_are_of_integers_and_others_are_not(block, graph, tmp_
     assert 0 < difference < 0.05 * np.abs(expected).max()
 
 
-def test_an_addition_to_a_map_in_fp32_stays_in_fp32(graph, tmp_path):
-    found = quantised(tmp_path, graph, ["stem.weight"])
-    assert integer_kinds(found) == ["Conv", "Conv", "Resize"]
-    assert [node.op_type for node in found.node].count("Relu") == 2
-
-
 def test_the_normalisation_moves_into_the_first_convolution(block, graph, tmp_path):
     path = tmp_path / "net.onnx"
     model = onnx.load(path)
@@ -135,14 +129,18 @@ def test_a_first_convolution_in_fp32_keeps_its_normalisation(graph, tmp_path):
     before = model.SerializeToString()
     assert centre_pixels(model, integer_nodes(model, ["stem.weight"])) == {}
     assert model.SerializeToString() == before
-    kinds = [node.op_type for node in quantised(tmp_path, graph, ["stem.weight"]).node]
+    found = quantised(tmp_path, graph, ["stem.weight"])
+    kinds = [node.op_type for node in found.node]
+    # Nor are additions to its map of integers.
+    assert integer_kinds(found) == ["Conv", "Conv", "Resize"]
+    assert kinds.count("Relu") == 2
     assert {"Sub", "Div"} <= set(kinds)
     assert "Pad" not in kinds
 
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "side", "channels"),
-    [(7, 2, 3, 32, 16), (2, 2, 0, 32, 16), (4, 2, 1, 32, 16), (3, 2, 1, 33, 4), (3, 1, 1, 32, 4)],
+    [(7, 2, 3, 32, 16), (2, 2, 0, 32, 16), (3, 2, 1, 33, 4)],
 )
 def test_any_first_convolution_stays_what_it_is(kernel, stride, padding, side, channels, tmp_path):
     torch.manual_seed(1)

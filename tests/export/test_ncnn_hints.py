@@ -91,13 +91,6 @@ def test_the_first_convolutions_are_hinted_where_it_helps(network, monkeypatch, 
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
-def test_graphs_are_timed_in_turns(network):
-    folder, graph, _, _ = network
-    times = time_graphs_guarded("ncnn", folder, {"one": graph, "other": graph}, 4)
-    assert {name: len(x) for name, x in times.items()} == {"one": 4, "other": 4}
-    assert all(x >= 0 for values in times.values() for x in values)
-
-
 def test_a_graph_that_cannot_be_timed_is_told(network):
     folder, graph, _, _ = network
     (folder / "x.ncnn.bin").write_bytes(b"")

@@ -24,13 +24,12 @@ class Features(nn.Module):
         return tuple(self.backbone(image).values())
 
 
-# MobileNetV4 goes through ncnn in test_verify.py.
 @pytest.mark.parametrize(
     ("name", "file"),
     [
         (SMALL_REPVIT, "x.onnx"),
         (SMALL_REPVIT, "x.ncnn.param"),
-        ("mobilenetv2_100", "x.ncnn.param"),
+        ("mobilenetv4_conv_small", "x.ncnn.param"),
     ],
 )
 def test_features_equal_pytorchs(tmp_path, name, file):

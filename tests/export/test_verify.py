@@ -1,15 +1,11 @@
 """What a graph may differ from its module by."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
-from tiny_models import tiny_config
 from torch import nn
 
-from mobileinst_d2.export import ExportError, export_model, verify
+from mobileinst_d2.export import ExportError, verify
 
 IMAGE = np.random.default_rng(0).random((1, 3, 8, 8), dtype=np.float32)
 
@@ -34,6 +30,8 @@ def test_a_difference_above_the_tolerance_is_refused(monkeypatch):
     assert checked.differences["max_difference"]["x"] == pytest.approx(5e-5, rel=0.01)
     with pytest.raises(ExportError, match=r"x differs from PyTorch by 0\.0002.*0\.01 % would be"):
         check(monkeypatch, Same(), {"x": IMAGE + np.float32(2e-4)})
+    with pytest.raises(ExportError, match="differs from PyTorch by nan"):
+        check(monkeypatch, Same(), {"x": IMAGE * np.nan})
 
 
 def test_what_another_graph_gave_and_was_accepted_is_right(monkeypatch):
@@ -138,35 +136,3 @@ def test_weights_that_tell_nothing_are_replaced_for_the_check(monkeypatch, modul
     # The module itself stays as it is.
     assert float(module.norm.running_mean[0]) == 100
     assert float(written[0].norm.running_mean.abs().max()) < 1
-
-
-UNTRAINED = {
-    "MODEL__BACKBONE__NAME": "TimmBackbone",
-    "MODEL__TIMM__NAME": "mobilenetv4_conv_small",
-    "DATASETS__TEST": (),
-}
-
-
-def test_random_weights_are_exported_and_a_wrong_graph_of_them_is_not(tmp_path, monkeypatch):
-    torch.manual_seed(1)
-    cfg = tiny_config(**UNTRAINED)
-    model = build_model(cfg).eval()
-    graphs = ["keyframe"]
-    assert export_model(model, cfg, (64, 64), "ncnn", tmp_path / "right", graphs=graphs)
-    writer = verify.WRITERS["ncnn"]
-
-    def write_wrong(module, *arguments):
-        module = copy.deepcopy(module)
-        # An activation function is forgotten.
-        for name, child in module.network.named_modules():
-            if isinstance(child, nn.ReLU) and name.startswith("backbone"):
-                child.forward = lambda x: x
-                break
-        else:
-            pytest.fail("no activation function to forget")
-        return writer.write(module, *arguments)
-
-    monkeypatch.setitem(verify.WRITERS, "ncnn", writer._replace(write=write_wrong))
-    with pytest.raises(ExportError, match="differs from PyTorch"):
-        export_model(model, cfg, (64, 64), "ncnn", tmp_path / "wrong", graphs=graphs)
-    assert not (tmp_path / "wrong").exists()
