@@ -62,7 +62,7 @@ class MobileBackbone(Backbone):
                 to stride 32. What a public backbone lacks, such as the layers of x6, never is.
 
         Raises:
-            ValueError: if the number is out of range.
+            ValueError: if the number is out of range, or the network does not say where to stop.
         """
         if not 0 <= freeze_at <= _MAX_FREEZE_AT:
             raise ValueError(
@@ -76,7 +76,13 @@ class MobileBackbone(Backbone):
         last = ends[max((s for s in ends if s <= 2**freeze_at), default=min(ends))]
         # Modules are registered in the order in which they run.
         modules = list(self.named_modules())
-        end = 1 + max(i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{last}."))
+        places = [i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{last}.")]
+        if not places:
+            raise ValueError(
+                f"freeze_at is {freeze_at}, but the network has no layer of the name of its last "
+                f"one there ({last}): choose 0, or another stride"
+            )
+        end = 1 + places[-1]
         later = {id(module) for _, module in modules[end:]}
         self._frozen = [x for _, x in modules[:end] if later.isdisjoint(map(id, x.modules()))]
         for module in self._frozen:

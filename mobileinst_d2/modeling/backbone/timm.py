@@ -12,7 +12,7 @@ from torch import nn
 from mobileinst_core.options import check_option
 
 from ..layers import ConvNorm
-from .base import MobileBackbone, check_image_channels
+from .base import FEATURE_STRIDES, MobileBackbone, check_image_channels
 
 __all__ = ["TimmBackbone"]
 
@@ -103,16 +103,36 @@ class TimmBackbone(MobileBackbone):
         }
 
     def extract(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Map images (B, 3, H, W) to the outputs."""
+        """Map images (B, 3, H, W) to the outputs.
+
+        Raises:
+            ValueError: the maps have other sizes than their strides say.
+        """
         maps = self.network(x)
         features = {
             output: maps[index] for output, index in self.indices.items() if index < len(maps)
         }
         if self.channels_last:
             features = {name: value.permute(0, 3, 1, 2) for name, value in features.items()}
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            self._check_sizes(x, features)
         if self.global_layers is not None:
             features["x6"] = self.global_layers(features["x5"])
         return features
+
+    def _check_sizes(self, x: torch.Tensor, features: dict[str, torch.Tensor]) -> None:
+        """See that masks, which are cropped and enlarged by strides, are where the objects are."""
+        size = tuple(x.shape[-2:])
+        for name, value in features.items():
+            stride, found = FEATURE_STRIDES[name], tuple(value.shape[-2:])
+            if found != (size[0] // stride, size[1] // stride) and not any(
+                side % stride for side in size
+            ):
+                raise ValueError(
+                    f"timm's {self.name} makes a map of {found[0]}x{found[1]} at stride {stride} "
+                    f"of an image of {size[0]}x{size[1]}: its convolutions cut the border off, "
+                    "so it is no backbone here"
+                )
 
     def reparameterize(self) -> None:
         """Merge parallel branches and batch norms of RepViT and the like into convolutions."""

@@ -143,9 +143,15 @@ def test_batch_norms_become_what_is_wanted(name):
         ({"name": "vit_tiny_patch16_224"}, "takes images of 224x224 only"),
         ({"name": "convmixer_768_32"}, r"at strides \[7, 7, 7\], and .* needs 8, 16 and 32"),
         ({"global_feature": "max"}, "global_feature is 'max', choose one of .*'separable'"),
+        ({"name": "hrnet_w18_small", "freeze_at": 2}, "freeze_at is 2, .* no layer .*stage1"),
         ({"norm": "GN"}, "norm is 'GN', choose one of .*'FrozenBN'"),
     ],
 )
 def test_what_cannot_be_built_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         TimmBackbone(**arguments)
+
+
+def test_maps_that_lack_the_border_are_refused():
+    with pytest.raises(ValueError, match="inception_v3 makes a map of 13x21 at stride 8"):
+        TimmBackbone(name="inception_v3")(torch.zeros(1, 3, 128, 192))
