@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from processes import ONE_THREAD, WorkerError, default_core, run_in_worker
+from processes import ONE_THREAD, WorkerError, run_in_worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and affinity of POSIX")
 
@@ -26,14 +26,6 @@ def test_each_call_is_a_process_with_one_thread():
     first, second = run_in_worker(describe_process), run_in_worker(describe_process)
     assert len({first[0], second[0], os.getpid()}) == 3
     assert first[1] == dict.fromkeys(ONE_THREAD, "1")
-
-
-@pytest.mark.skipif(default_core() is None, reason="this system cannot pin processes")
-def test_a_worker_is_pinned_to_its_core():
-    core = default_core()
-    before = os.sched_getaffinity(0)
-    assert run_in_worker(os.sched_getaffinity, 0, core=core) == {core}
-    assert os.sched_getaffinity(0) == before
 
 
 def test_errors_and_crashes_end_the_worker_only():

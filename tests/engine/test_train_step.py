@@ -5,7 +5,6 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from mobileinst_core.errors import UserError
 from mobileinst_d2.engine import train_step
 from mobileinst_d2.engine.train_step import CheckedAMPTrainer, CheckedTrainer, build_train_step
 
@@ -38,16 +37,6 @@ def amp_on_cpu(monkeypatch):
     """Detectron2 asks for CUDA; the scaler itself works anywhere."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     return torch.amp.GradScaler("cpu", init_scale=4.0)
-
-
-@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -float("inf")])
-def test_non_finite_loss(factor):
-    step = make_step(CheckedTrainer, [factor])
-    with pytest.raises(FloatingPointError, match=f"not finite: loss_a={factor}. ") as found:
-        take_steps(step, 1)
-    assert isinstance(found.value, UserError)  # one line at the end, no traceback
-    assert "iteration 0" in str(found.value)
-    assert step.model.weight.item() == 1
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])

@@ -10,13 +10,6 @@ from mobileinst_d2.export import export_module
 from mobileinst_d2.export.guard import time_graphs_guarded
 from mobileinst_d2.export.writers import ncnn as writer
 
-PARAM = """7767517
-3 3
-Input                    in0                      0 1 in0
-BinaryOp                 sub_0                    1 1 in0 1 0=1 1=1 2=3.0
-Convolution              conv_1                   1 1 1 out0 0=8 1=3 31=4
-"""
-
 
 def hints(path):
     """Parameter 31 by the name of the layer."""
@@ -25,15 +18,6 @@ def hints(path):
         words = line.split()
         found[words[1]] = int(next((x[3:] for x in words if x.startswith("31=")), 0))
     return found
-
-
-def test_bits_are_added_to_those_that_are_there(tmp_path):
-    path = tmp_path / "x.ncnn.param"
-    path.write_text(PARAM)
-    writer.hint_layers(path, ["sub_0", "conv_1"], 33)
-    assert hints(path) == {"in0": 0, "sub_0": 33, "conv_1": 37}
-    without = [line.rpartition(" 31=")[0] or line for line in path.read_text().splitlines()]
-    assert without == [line.replace(" 31=4", "") for line in PARAM.splitlines()]
 
 
 class Network(nn.Module):

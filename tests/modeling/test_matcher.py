@@ -53,19 +53,6 @@ def test_the_assignment_maximises_the_matching_score(queries, objects, powers):
         assert scores[rows, columns].sum().item() == pytest.approx(best_total(scores), rel=1e-5)
 
 
-def test_images_are_matched_on_their_own():
-    cases = [random_case(4, 2), random_case(4, 3)]
-    class_logits = torch.stack([case[0] for case in cases])
-    mask_logits = torch.stack([case[1] for case in cases])
-    targets = [case[2] for case in cases]
-    matcher = HungarianMatcher()
-    together = matcher(class_logits, mask_logits, targets)
-    for i, (queries, objects) in enumerate(together):
-        ((rows, columns),) = matcher(class_logits[i : i + 1], mask_logits[i : i + 1], [targets[i]])
-        assert torch.equal(queries, rows)
-        assert torch.equal(objects, columns)
-
-
 def test_without_objects_the_assignment_is_empty_and_still_an_index():
     class_logits, mask_logits, target = random_case(4, 0)
     ((queries, objects),) = HungarianMatcher()(class_logits[None], mask_logits[None], [target])

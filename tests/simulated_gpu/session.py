@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from annotation_files import custom_dataset
 from detectron2.engine.hooks import CallbackHook
 from small_fastinst import build_small_fastinst
 from small_sparseinst import build_small_sparseinst
@@ -28,14 +29,6 @@ from mobileinst_d2.engine import Trainer
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 WARM_UP, STEPS = 2, 3
-
-
-def dataset(folder: Path, name: str, kind: str) -> dict:
-    """An entry of DATASETS.CUSTOM."""
-    part = folder / "train"
-    file = "coco.json" if kind == "coco" else "instances.json"
-    images = str(part / "JPEGImages")
-    return {"NAME": name, "FORMAT": kind, "JSON": str(part / file), "IMAGE_ROOT": images}
 
 
 def train(folder: Path, kind: str, **options: object) -> float:
@@ -52,7 +45,7 @@ def train(folder: Path, kind: str, **options: object) -> float:
         OUTPUT_DIR=str(folder / name),
         **options,
     )
-    cfg.DATASETS.CUSTOM = [dataset(folder, name, kind)]
+    cfg.DATASETS.CUSTOM = [custom_dataset(folder / "train", name, kind)]
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), ()
     register_custom_datasets(cfg)
     trainer = Trainer(cfg)

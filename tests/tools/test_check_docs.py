@@ -99,14 +99,3 @@ y = 1
         "a phone",
         "needs the package no_such_package",
     ]
-
-
-def test_python_blocks_share_their_variables_and_commands_must_succeed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write = {"place": "1", "kind": "bash", "code": "echo 1 > x"}
-    first = {"place": "2", "kind": "python", "code": "x = int(open('x').read())"}
-    then = {"place": "3", "kind": "python", "code": "assert x == 1"}
-    assert check_docs.run_steps([write, first, then]) == 0
-    fails = {"place": "4", "kind": "bash", "code": "false\ntrue"}
-    with pytest.raises(check_docs.subprocess.CalledProcessError):
-        check_docs.run_steps([fails])

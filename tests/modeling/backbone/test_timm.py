@@ -13,49 +13,44 @@ from torch import nn
 from mobileinst_d2.checkpoint.names import current_names
 from mobileinst_d2.modeling import TimmBackbone
 
-# Layers of torchvision's MobileNetV2, and stages of timm's MobileNetV4, that give the features.
-LAYERS = {"x3": 6, "x4": 13, "x5": 17}
-STAGES = {"x3": 1, "x4": 2, "x5": 3}
-LOCAL = ("x3", "x4", "x5")
+
+def layers_of_mobilenetv2(public, x):
+    for layer in public.features:
+        yield (x := layer(x))
 
 
-def copy_weights(public: nn.Module, backbone: TimmBackbone) -> None:
-    """Give a backbone the weights of the public network; nothing but its head may be left over."""
+def layers_of_mobilenetv4(public, x):
+    x = public.bn1(public.conv_stem(x))
+    for stage in public.blocks[:4]:  # the rest belongs to the classifier
+        yield (x := stage(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "layers", "numbers"),
+    [
+        ("mobilenetv2_100", torchvision.models.mobilenet_v2, layers_of_mobilenetv2, (6, 13, 17)),
+        (
+            "mobilenetv4_conv_small",
+            lambda: timm.create_model("mobilenetv4_conv_small"),
+            layers_of_mobilenetv4,
+            (1, 2, 3),
+        ),
+    ],
+)
+def test_features_are_the_layers_of_the_public_network(name, build, layers, numbers):
+    public = randomise(build()).eval()
+    model = TimmBackbone(name=name, out_features=("x3", "x4", "x5")).eval()
     state = public.state_dict()
     names = current_names(state)
-    left = backbone.network.load_state_dict({names[n]: v for n, v in state.items()}, strict=False)
+    left = model.network.load_state_dict({names[n]: v for n, v in state.items()}, strict=False)
     assert left.missing_keys == []
     head = ("blocks.4.", "conv_head.", "bn2.", "norm_head.", "classifier.")
     assert all(name.startswith(head) for name in left.unexpected_keys)
-
-
-def test_mobilenetv2_equals_torchvisions():
-    public = randomise(torchvision.models.mobilenet_v2(weights=None)).eval()
-    model = TimmBackbone(out_features=LOCAL).eval()
-    copy_weights(public, model)
     x = torch.randn(2, 3, 96, 129)
     with torch.no_grad():
-        features = model(x)
-        for i, layer in enumerate(public.features):
-            x = layer(x)
-            for name in [name for name, number in LAYERS.items() if number == i]:
-                assert torch.equal(features[name], x)
-
-
-def test_mobilenetv4_ends_before_the_convolution_of_the_classifier():
-    public = randomise(timm.create_model("mobilenetv4_conv_small")).eval()
-    model = TimmBackbone(name="mobilenetv4_conv_small", out_features=LOCAL).eval()
-    copy_weights(public, model)
-    x = torch.randn(2, 3, 96, 129)
-    with torch.no_grad():
-        features = model(x)
-        x = public.bn1(public.conv_stem(x))
-        for i, stage in enumerate(public.blocks):
-            x = stage(x)
-            for name in [name for name, number in STAGES.items() if number == i]:
-                assert torch.equal(features[name], x)
-    assert x.shape[1] == 960
-    assert [spec.channels for spec in model.output_shape().values()] == [64, 96, 128]
+        found, expected = model(x), list(layers(public, x))
+    for value, number in zip(found.values(), numbers, strict=True):
+        assert torch.equal(value, expected[number])
 
 
 @pytest.mark.parametrize(

@@ -99,18 +99,6 @@ def test_steps_of_videos_need_evaluation_mode():
             step([noise_image(64, 64)])
 
 
-def test_reused_frames_have_the_mask_features_of_key_frames(lively_model):
-    frames = [noise_image(70, 131, seed) for seed in range(2)]
-    with torch.no_grad():
-        outputs = lively_model.keyframe(frames)
-        features = lively_model.reuse(frames)
-        images = lively_model.preprocess_image([{"image": x} for x in frames])
-        raw = lively_model.raw_outputs(images.tensor)
-    assert torch.equal(features, outputs["mask_features"])
-    assert torch.equal(outputs["kernels"], raw["kernels"])
-    assert outputs["scores"].shape == raw["class_logits"].shape
-
-
 def test_reuse_does_not_run_the_instance_decoder():
     model = build_lively_model(**FEW_LAYERS)
     model.instance_decoder = None

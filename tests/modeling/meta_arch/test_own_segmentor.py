@@ -12,10 +12,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from model_inputs import clip_input, image_input
 from pycocotools import mask as mask_util
 from torch import nn
-from torch.nn import functional as F
 
 from mobileinst_d2.export import ExportedModel, export_model
-from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -103,36 +101,6 @@ def cfg(request):
     name, stride = request.param
     assert build(config(name)).mask_stride == stride
     return config(name)
-
-
-class OddStride(InstanceSegmentor):
-    """A network of images alone, whose stride divides no side of the image."""
-
-    def forward_inference(self, images):
-        mask_logits = 8 * F.avg_pool2d(images, self.mask_stride, ceil_mode=True)
-        return {"scores": 0.9 * torch.eye(3).repeat(len(images), 1, 1), "mask_logits": mask_logits}
-
-    def forward_training(self, images, batched_inputs):
-        raise NotImplementedError
-
-
-def test_a_system_of_images_alone_has_no_graphs_for_videos():
-    cfg = config("ColorSegmentor")
-    shared = OddStride.from_config(cfg)
-    model = OddStride(mask_stride=5, size_divisibility=1, **shared).eval()
-    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    mask[10:40, 20:60] = True
-    image = torch.tensor(COLORS["red"])[:, None, None] * mask
-    (result,) = model([{"image": image}])
-    assert result["instances"].pred_classes.tolist() == [0]
-    assert iou(result["instances"].pred_masks[0].numpy(), mask.numpy()) > 0.95
-    assert list(model.export_graphs((HEIGHT, WIDTH))) == ["image"]
-
-
-def test_images_are_segmented(cfg):
-    with torch.no_grad():
-        (result,) = build(cfg)([{"image": tensor(1)}])
-    assert_right(result["instances"], 1)
 
 
 def test_it_trains_on_images_and_clips(cfg):
