@@ -140,15 +140,34 @@ for design, keys in (("projected", {}), ("literal", LITERAL)):
             ROWS[f"table4_{design}{training}_t{t}"] = (CLIPS, difference)
 
 
+# The family's other sizes differ in the head alone, models on networks of timm in the backbone.
+NETWORKS = {
+    "mobilenetv2": {},  # the default
+    "mobilenetv4-s": {"MODEL.TIMM.NAME": "mobilenetv4_conv_small"},
+    "mobilenetv4-m": {"MODEL.TIMM.NAME": "mobilenetv4_conv_medium"},
+    "repvit-m0.9": {"MODEL.TIMM.NAME": "repvit_m0_9"},
+}
+FAMILY = {}
+for data in ("coco", "ytvis19"):
+    for backbone in ("topformer-b", "mobilenetv2", "mobilenetv4-s"):
+        base = f"mobileinst_{backbone}_{data}"
+        FAMILY[f"mobileinst_{backbone}_128_{data}"] = (base, WIDTH_128)
+        FAMILY[f"mobileinst_{backbone}_128_dw_{data}"] = (base, WIDTH_128 | SEPARABLE)
+    for backbone, network in NETWORKS.items():
+        difference = {"MODEL.BACKBONE.NAME": "TimmBackbone"} | network
+        FAMILY[f"mobileinst_{backbone}_{data}"] = (f"mobileinst_topformer-b_{data}", difference)
+
+
 def test_every_row_has_its_file():
     assert sorted(ROWS) == ABLATIONS
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_differs_only_in_what_it_is_about(name):
-    base, expected = ROWS[name]
-    found = changes(f"ablations/{name}", base)
-    found.pop("MODEL.WEIGHTS", None)
+@pytest.mark.parametrize("name", [*ROWS, *FAMILY])
+def test_a_config_differs_only_in_what_it_is_about(name):
+    base, expected = (ROWS | FAMILY)[name]
+    found = changes(f"ablations/{name}" if name in ROWS else name, base)
+    if name in ROWS:
+        found.pop("MODEL.WEIGHTS", None)
     assert found == expected
 
 
@@ -171,32 +190,6 @@ def test_other_clip_lengths_and_sizes_evaluate_the_weights_of_their_training():
             assert weights == f"{config(training[name]).OUTPUT_DIR}/model_final.pth"
         else:
             assert weights == config("base").MODEL.WEIGHTS
-
-
-@pytest.mark.parametrize("data", ["coco", "ytvis19"])
-@pytest.mark.parametrize("backbone", ["topformer-b", "mobilenetv2", "mobilenetv4-s"])
-def test_the_faster_models_differ_in_the_head_alone(backbone, data):
-    name = f"mobileinst_{backbone}"
-    assert changes(f"{name}_128_{data}", f"{name}_{data}") == WIDTH_128
-    assert changes(f"{name}_128_dw_{data}", f"{name}_{data}") == WIDTH_128 | SEPARABLE
-
-
-@pytest.mark.parametrize("data", ["coco", "ytvis19"])
-@pytest.mark.parametrize(
-    ("backbone", "network"),
-    [
-        ("mobilenetv2", "mobilenetv2_100"),
-        ("mobilenetv4-s", "mobilenetv4_conv_small"),
-        ("mobilenetv4-m", "mobilenetv4_conv_medium"),
-        ("repvit-m0.9", "repvit_m0_9"),
-    ],
-)
-def test_models_on_networks_of_timm_differ_in_the_backbone_alone(backbone, network, data):
-    name = f"mobileinst_{backbone}"
-    backbone_keys = {"MODEL.BACKBONE.NAME": "TimmBackbone"}
-    if network != "mobilenetv2_100":  # the default
-        backbone_keys["MODEL.TIMM.NAME"] = network
-    assert changes(f"{name}_{data}", f"mobileinst_topformer-b_{data}") == backbone_keys
 
 
 def test_the_two_toy_models_are_those_of_the_family():

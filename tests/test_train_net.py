@@ -14,7 +14,7 @@ from small_network import SIZE, build_small_network, small_config
 
 from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
 from mobileinst_d2.commands import train
-from mobileinst_d2.engine import ConfigError, add_exported_arguments
+from mobileinst_d2.engine import add_exported_arguments
 from mobileinst_d2.export import export_model
 
 # The same sums as in subprocesses.
@@ -163,21 +163,30 @@ def test_two_processes_train_and_evaluate(config, tmp_path, monkeypatch):
     assert "segm/AP" in (tmp_path / "output/metrics.json").read_text()
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_mistyped_key_ends_with_its_name_and_no_traceback(fails, config, number):
-    arguments = command_line(config, "--num-gpus", number, "SOLVER.MAX_ITR", 3)
-    fails("'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'", train.invoke_main, arguments)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["SOLVER.MAX_ITR", 3], "'SOLVER.MAX_ITR'; the closest is 'SOLVER.MAX_ITER'"),
+        (["--num-gpus", 2, "SOLVER.MAX_ITR", 3], "the closest is 'SOLVER.MAX_ITER'"),
+        (["--eval-only", "DATASETS.TEST", "()"], r"DATASETS\.TEST"),
+        (
+            ["--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)"],
+            "both sides must be multiples of 64",
+        ),
+    ],
+)
+def test_mistakes_end_with_what_is_wrong_and_no_traceback(fails, config, arguments, message):
+    fails(message, train.invoke_main, command_line(config, *arguments))
 
 
-def test_evaluating_nothing_is_an_error(config):
-    with pytest.raises(ConfigError, match=r"DATASETS\.TEST"):
-        main(config, "--eval-only", "DATASETS.TEST", "()")
-
-
-def test_an_input_size_that_does_not_suit_the_network_is_named(fails, config):
-    arguments = command_line(config, "--eval-only", "INPUT.FIXED_SIZE_TEST", "(96,100)")
-    message = r"fixed_size is \(96, 100\): both sides must be multiples of 64"
-    fails(message, train.invoke_main, arguments)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "--model is for --eval-only"), (["--eval-only", "--resume"], "without --resume")],
+)
+def test_exported_models_are_not_trained(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        train.invoke_main(["--model", str(tmp_path), *arguments])
+    assert message in capsys.readouterr().err
 
 
 def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
@@ -196,20 +205,6 @@ def test_an_exported_model_is_evaluated_in_place_of_the_network(data, tmp_path):
         path = tmp_path / "exported_evaluation" / "inference" / f"toy_{runtime}_{name}"
         assert json.loads(path.read_text()), name
     assert sorted(path.name for path in folder.iterdir()) == exported
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--model", "DIR"], "--model is for --eval-only"),
-        (["--model", "DIR", "--eval-only", "--resume"], "without --resume"),
-    ],
-)
-def test_exported_models_are_not_trained(tmp_path, capsys, arguments, message):
-    arguments = [str(tmp_path) if argument == "DIR" else argument for argument in arguments]
-    with pytest.raises(SystemExit, match="2"):
-        train.invoke_main(arguments)
-    assert message in capsys.readouterr().err
 
 
 def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path):

@@ -1,9 +1,6 @@
 import pytest
 from latency_live import measure_live_stages
-from latency_models import (
-    ConfigCandidate,
-    ExportedCandidate,
-)
+from latency_models import ConfigCandidate, ExportedCandidate
 from latency_rounds import Comparison
 from latency_work import PreparedGraph, prepare_candidate, time_graph
 from small_network import SIZE, build_small_network, small_config

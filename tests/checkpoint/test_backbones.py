@@ -138,16 +138,6 @@ def test_the_backbone_of_a_whole_model_is_loaded(name, save, caplog):
     assert "not needed: mask_decoder (" in caplog.text
 
 
-def test_the_mobiles_weights_are_loaded(shared_data, caplog):
-    path = shared_data("weights", "mobilenetv2_imagenet.pth")
-    with caplog.at_level(logging.INFO):
-        backbone = TimmBackbone(global_feature="pool")
-        load_backbone_weights(backbone, str(path))
-    state = timm_mobilenetv2(torch.load(path, weights_only=True))
-    assert all(torch.equal(v, state[n]) for n, v in tensors_of(backbone.network).items())
-    assert "Left at their random start: nothing." in caplog.text
-
-
 def test_half_precision_files_fill_frozen_normalisations_in_single_precision(save):
     half = {name: value.to(torch.float16) for name, value in torchvision_mobilenetv2().items()}
     backbone = TimmBackbone(norm="FrozenBN")

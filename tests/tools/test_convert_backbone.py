@@ -143,11 +143,7 @@ def test_the_file_is_one_of_detectron2s_zoo(tmp_path, public, capsys):
 def test_what_cannot_be_converted_is_named(tmp_path, content, options, message, fails):
     content = file_of(content)[0] if content == "TopFormer" else content
     torch.save(content, tmp_path / "public.pth")
-    fails(
-        message,
-        main,
-        [str(tmp_path / "public.pth"), str(tmp_path / "converted.pkl"), *options],
-    )
+    fails(message, main, [str(tmp_path / "public.pth"), str(tmp_path / "converted.pkl"), *options])
     assert [path.name for path in tmp_path.iterdir()] == ["public.pth"]
 
 

@@ -62,10 +62,7 @@ def test_every_parameter_is_used(build, out_features):
 
 @pytest.mark.parametrize(
     ("out_features", "message"),
-    [
-        (("x3", "x7"), r"an entry of out_features is 'x7', .*'x3'"),
-        ((), r"out_features is \[\]"),
-    ],
+    [(("x3", "x7"), r"an entry of out_features is 'x7', .*'x3'"), ((), r"out_features is \[\]")],
 )
 def test_outputs_that_cannot_be_given_are_named(build, out_features, message):
     with pytest.raises(ValueError, match=message):

@@ -13,20 +13,6 @@ def test_average_pooling_equals_pytorchs(shape, size):
     torch.testing.assert_close(AveragePool()(x, size), F.adaptive_avg_pool2d(x, size))
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"
-)
-def test_a_trace_of_average_pooling_takes_other_sizes():
-    pool = AveragePool()
-
-    def halved(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, ((x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2))
-
-    traced = torch.jit.trace(halved, torch.zeros(1, 1, 4, 4))
-    x = torch.randn(1, 2, 5, 7)
-    torch.testing.assert_close(traced(x), F.adaptive_avg_pool2d(x, (3, 4)))
-
-
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (12, 6), (20, 28), (19, 7)])
 def test_pooling_with_matrices_equals_pytorchs(bins, shape):

@@ -19,16 +19,6 @@ def decoder(**options: object) -> FPNPPMMaskDecoder:
     return small_decoder("FPNPPMMaskDecoder", **{"ppm_dim": 5, **options})
 
 
-@pytest.mark.parametrize("ppm_dim", [0, 5])
-@pytest.mark.parametrize("size", [(64, 64), (128, 192), (70, 131)])
-def test_it_takes_every_size(ppm_dim, size):
-    features = random_features(*size)
-    out = decoder(ppm_dim=ppm_dim).eval()(features)
-    expected = features["x3"].shape[-2:]
-    assert out.fused.shape == out.x_mask.shape == (2, 12, *expected)
-    assert out.mask_features.shape == (2, 8, *expected)
-
-
 def test_levels_are_summed_from_coarse_to_fine_before_their_convolutions():
     model = decoder()
     model.pyramid.laterals = nn.ModuleList(map(Scale, (2, 3, 5)))

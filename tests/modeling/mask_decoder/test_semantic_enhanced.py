@@ -27,11 +27,18 @@ def decoder(**options: object) -> SemanticEnhancedMaskDecoder:
     return small_decoder("SemanticEnhancedMaskDecoder", **options)
 
 
-@pytest.mark.parametrize("downsample", ["nearest", "max", "bilinear", "conv"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(("SemanticEnhancedMaskDecoder", {"downsample": x}) for x in ("nearest", "max", "conv")),
+        ("SemanticEnhancedMaskDecoder", {"downsample": "bilinear"}),
+        *(("FPNPPMMaskDecoder", {"ppm_dim": dim}) for dim in (0, 5)),
+    ],
+)
 @pytest.mark.parametrize("size", [(64, 64), (128, 192), (70, 131)])
-def test_every_way_down_takes_every_size(downsample, size):
+def test_every_decoder_takes_every_size(name, options, size):
     features = random_features(*size)
-    out = decoder(downsample=downsample).eval()(features)
+    out = small_decoder(name, **options).eval()(features)
     expected = features["x3"].shape[-2:]
     assert out.fused.shape == out.x_mask.shape == (2, 12, *expected)
     assert out.mask_features.shape == (2, 8, *expected)

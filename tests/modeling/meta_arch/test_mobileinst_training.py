@@ -1,12 +1,6 @@
 import pytest
 import torch
-from model_inputs import (
-    check_training_step,
-    clip_input,
-    freeze_statistics,
-    image_input,
-    rectangles,
-)
+from model_inputs import check_training_step, clip_input, freeze_statistics, image_input, rectangles
 from tiny_models import FEW_LAYERS, build_tiny_model
 
 IMAGE_LOSSES = {"loss_cls", "loss_dice", "loss_mask", "loss_obj"}
