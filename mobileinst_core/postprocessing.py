@@ -7,10 +7,18 @@ import numpy as np
 
 from .blas import SMALL_PRODUCT, one_blas_thread
 from .detections import Detections
+from .errors import ConfigError
 from .masks.box_masks import BoxMasks
 from .options import check_option
 
-__all__ = ["LABEL_RULES", "PROCEDURES", "PostProcessing", "Selection", "mask_product"]
+__all__ = [
+    "LABEL_RULES",
+    "PROCEDURES",
+    "PostProcessing",
+    "Selection",
+    "check_thresholds",
+    "mask_product",
+]
 
 # Columns below which many small products take longer than a large one, and of which parts are
 # multiples.
@@ -18,6 +26,15 @@ _MIN_COLUMNS, _ALIGNMENT = 1024, 16
 
 LABEL_RULES = ("best", "all")
 PROCEDURES = ("sparseinst", "mask2former")
+
+
+def check_thresholds(max_detections: int, **thresholds: float) -> None:
+    """ConfigError if nothing would be found: less than one result, or what is no probability."""
+    for name, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name}_threshold is {value}, it must be between 0 and 1")
+    if max_detections < 1:
+        raise ConfigError(f"max_detections is {max_detections}, it must be at least 1")
 
 
 class Selection(NamedTuple):
@@ -59,8 +76,9 @@ class PostProcessing:
     procedure: str = "sparseinst"
 
     def __post_init__(self) -> None:
-        """Refuse unknown procedures."""
+        """Refuse unknown procedures, and values with which nothing would be found."""
         check_option("procedure", self.procedure, PROCEDURES)
+        check_thresholds(self.max_detections, score=self.score_threshold, mask=self.mask_threshold)
 
     def masks(self, mask_logits: np.ndarray, *, stride: int, upsampling: int = 1) -> BoxMasks:
         """The masks of logits (N, h, w), see :class:`BoxMasks`."""

@@ -11,7 +11,7 @@ import numpy as np
 from .detections import Detections
 from .masks.box_masks import BoxMasks
 from .masks.crops import MaskCrop, MaskCrops
-from .postprocessing import mask_product
+from .postprocessing import check_thresholds, mask_product
 
 __all__ = ["CROP_PADDING", "PrototypePostProcessing", "fast_nms"]
 
@@ -54,6 +54,15 @@ class PrototypePostProcessing:
     max_detections: int = 100
     nms_threshold: float = 0.5
     nms_candidates: int = 200
+
+    def __post_init__(self) -> None:
+        """Refuse values with which nothing would be found."""
+        check_thresholds(
+            self.max_detections,
+            score=self.score_threshold,
+            mask=self.mask_threshold,
+            nms=self.nms_threshold,
+        )
 
     def predict(
         self,

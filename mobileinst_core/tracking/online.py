@@ -74,6 +74,8 @@ class OnlineTracker:
         """
         if scene_cut_threshold < 0:
             raise ValueError(f"scene_cut_threshold is {scene_cut_threshold}, it must be at least 0")
+        if max_instances < 1:
+            raise ValueError(f"max_instances is {max_instances}, it must be at least 1")
         self.runner = KeyframeRunner(network, clip_len=clip_len, tracker=tracker)
         self.tracks = TrackManager(
             score_on=score_on,

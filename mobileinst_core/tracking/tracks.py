@@ -50,6 +50,8 @@ class TrackManager:
             )
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing is {smoothing}, it must be in [0, 1)")
+        if max_lost < 0:
+            raise ValueError(f"max_lost is {max_lost}, it must be at least 0")
         self.score_on = score_on
         self.score_off = score_off
         self.max_lost = max_lost

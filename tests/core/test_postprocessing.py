@@ -5,7 +5,9 @@ from reference_masks import maskness, paste_probabilities, reference_masks
 
 from mobileinst_core import postprocessing
 from mobileinst_core.detections import Detections
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.postprocessing import PostProcessing, mask_product
+from mobileinst_core.prototype_masks import PrototypePostProcessing
 
 
 def array(*rows: list[float] | float) -> np.ndarray:
@@ -67,6 +69,17 @@ def test_queries_without_a_mask_or_a_number_are_not_selected(labels, bad):
     options = {"score_threshold": 0.1, "labels": labels}
     assert select(array([0.5], [0.4]), array(bad, 1.0), **options)[0] == [1]
     assert select(array([float("nan")], [0.4]), array(1.0, 1.0), **options)[0] == [1]
+
+
+@pytest.mark.parametrize("kind", [PostProcessing, PrototypePostProcessing])
+@pytest.mark.parametrize(
+    "option",
+    [{"mask_threshold": 45.0}, {"score_threshold": -0.1}, {"max_detections": 0}]
+    + [{"mask_threshold": float("nan")}],
+)
+def test_values_with_which_nothing_would_be_found_are_refused(kind, option):
+    with pytest.raises(ConfigError, match=f"{next(iter(option))} is "):
+        kind(**option)
 
 
 def test_unknown_rules_are_named():

@@ -18,6 +18,8 @@ def test_frames_of_another_form_are_refused(frame):
         ({"score_on": 1.2}, "score_on 1.2"),
         ({"smoothing": 1.0}, r"smoothing is 1\.0"),
         ({"clip_len": 0}, "clip_len is 0"),
+        ({"max_lost": -1}, "max_lost is -1"),
+        ({"max_instances": 0}, "max_instances is 0"),
         ({"scene_cut_threshold": -1.0}, r"scene_cut_threshold is -1\.0"),
     ],
 )
