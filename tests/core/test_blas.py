@@ -1,7 +1,6 @@
 """BLAS has one thread for the products after the network, and as many as before afterwards."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,38 +18,36 @@ def _threads() -> set[int]:
     return {x["num_threads"] for x in libraries if "numpy" in x["filepath"]}
 
 
-class _Watched(np.ndarray):
-    """Remembers the threads of BLAS at each product."""
-
-    seen: ClassVar[list[set[int]]] = []
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        if ufunc is np.matmul:
-            self.seen.append(_threads())
-        plain = [x.view(np.ndarray) if isinstance(x, _Watched) else x for x in inputs]
-        return getattr(ufunc, method)(*plain, **kwargs)
-
-
-def _with_two_threads(function) -> None:
-    with threadpool_limits(2, user_api="blas"):
-        if _threads() != {2}:
-            pytest.skip("the threads of NumPy's library cannot be set")
-        function()
-        assert _threads() == {2}
-
-
 @pytest.mark.parametrize(
     "product",
     [
-        lambda kernels: mask_product(kernels, np.ones((8, 4, 4), np.float32)),
-        lambda kernels: association.associate(_KERNELS, kernels),
+        lambda: mask_product(_KERNELS, np.ones((8, 4, 4), np.float32)),
+        lambda: association.associate(_KERNELS, _KERNELS),
     ],
     ids=["mask_product", "associate"],
 )
 def test_products_take_one_thread(monkeypatch, product):
-    monkeypatch.setattr(_Watched, "seen", [])
-    watched = _KERNELS.view(_Watched)
-    _with_two_threads(lambda: product(watched))
+    seen = []
+
+    class Watched(np.ndarray):
+        """Remembers the threads of BLAS at each product."""
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+            if ufunc is np.matmul:
+                seen.append(_threads())
+            plain = [x.view(np.ndarray) if isinstance(x, Watched) else x for x in inputs]
+            return getattr(ufunc, method)(*plain, **kwargs)
+
+    monkeypatch.setitem(globals(), "_KERNELS", _KERNELS.view(Watched))
+
+    def run():
+        with threadpool_limits(2, user_api="blas"):
+            if _threads() != {2}:
+                pytest.skip("the threads of NumPy's library cannot be set")
+            product()
+            assert _threads() == {2}
+
+    run()
     with ThreadPoolExecutor(1) as other:  # where the demo tracks
-        other.submit(_with_two_threads, lambda: product(watched)).result()
-    assert _Watched.seen == [{1}, {1}]
+        other.submit(run).result()
+    assert seen == [{1}, {1}]

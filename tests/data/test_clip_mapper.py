@@ -157,11 +157,6 @@ def test_rows_are_the_same_objects_in_every_frame(two_tracks):
     assert first.gt_ids.dtype == first.gt_classes.dtype == torch.int64
 
 
-def test_objects_outside_the_clip_have_no_row(two_tracks):
-    for instances in sample(two_tracks, [1, 2])["instances"]:
-        assert instances.gt_ids.tolist() == [9]
-
-
 def test_crowds_have_no_row(two_tracks):
     two_tracks["tracks"][0]["iscrowd"] = 1
     for instances in sample(two_tracks, [0, 1])["instances"]:

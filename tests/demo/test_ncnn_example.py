@@ -1,7 +1,6 @@
 """demo/ncnn, compiled, against the Python code with the same exported model."""
 
 import json
-import platform
 import shutil
 import subprocess
 
@@ -133,17 +132,6 @@ def test_reads_a_stream_of_images(program, exported, frames, frame_folder, tmp_p
     assert [[x["id"] for x in line["instances"]] for line in first] == [
         [x["id"] for x in line["instances"]] for line in second
     ]
-
-
-@pytest.mark.skipif(platform.machine() in ("aarch64", "arm64"), reason="it may have half precision")
-def test_half_precision_is_no_different_where_the_processor_has_none(
-    program, exported, frame_folder, tmp_path
-):
-    for name, options in (("fp32", []), ("fp16", ["--fp16"])):
-        done = run(program, exported, frame_folder, tmp_path / name, *options)
-        assert done.returncode == 0, done.stderr.decode()
-    assert any(line["instances"] for line in read_lines(tmp_path / "fp32"))
-    assert read_lines(tmp_path / "fp16") == read_lines(tmp_path / "fp32")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """demo/web in Node and in Chromium, against the Python code with the same exported model."""
 
-import base64
 import json
 import os
 import shutil
@@ -262,9 +261,6 @@ class Browser:
         """Addresses that the page asked for."""
         sent = [x for x in self.events if x.get("method") == "Network.requestWillBeSent"]
         return [x["params"]["request"]["url"] for x in sent]
-
-    def screenshot(self, path):
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def close(self):
         self.input.close()

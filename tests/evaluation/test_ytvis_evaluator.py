@@ -4,17 +4,14 @@ import json
 import logging
 import math
 import zipfile
-from unittest import mock
 
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
-from detectron2.utils import comm
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
-from mobileinst_d2.engine import launch
 from mobileinst_d2.evaluation import YTVISEvaluator, evaluate_ytvis
 
 HEIGHT, WIDTH, LENGTH = 6, 8, 2
@@ -171,31 +168,3 @@ def test_a_data_set_without_json_file_is_refused():
     with pytest.raises(UserError, match="'unregistered' has no 'json_file'"):
         YTVISEvaluator("unregistered")
     MetadataCatalog.remove("unregistered")
-
-
-def _evaluate_share(json_file, output_dir):
-    """One of two processes, each with one of the videos."""
-    MetadataCatalog.get("two_processes").set(json_file=json_file)
-    evaluator = YTVISEvaluator("two_processes", output_dir)
-    video_id = (9, 2)[comm.get_rank()]
-    with mock.patch.object(comm, "gather", wraps=comm.gather) as gather:
-        metrics = evaluate(evaluator, {video_id: PERFECT[video_id]})
-    assert gather.call_count == 1
-    if comm.is_main_process():
-        assert metrics["segm"]["AP"] == pytest.approx(100)
-    else:
-        assert metrics == {}
-
-
-def test_two_processes_evaluate_together(tmp_path, monkeypatch):
-    # Detectron2 gives each process a GPU of its own, if there are any.
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (tmp_path / "gt.json").write_text(json.dumps(ground_truth()))
-    launch(
-        _evaluate_share,
-        num_gpus_per_machine=2,
-        dist_url="auto",
-        args=(str(tmp_path / "gt.json"), str(tmp_path / "out")),
-    )
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert [entry["video_id"] for entry in results] == [2, 9, 9]

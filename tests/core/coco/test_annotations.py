@@ -91,6 +91,9 @@ def test_ids_that_pycocotools_loses_are_numbered_anew(write, ids, caplog):
     assert len(load_records(path, "")[0]) == 2
 
 
+MASK = "annotations.0.segmentation"
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -99,20 +102,12 @@ def test_ids_that_pycocotools_loses_are_numbered_anew(write, ids, caplog):
         ("annotations.0.iscrowd", 2, "annotation 5 has iscrowd 2"),
         ("annotations.0.bbox", [1, 2, 3], r"annotation 5 of image 9 \(b/9.jpg\).*'bbox'.*"),
         ("annotations.0.area", "big", "annotation 5 .*'big' in 'area'.*without the key"),
-        ("annotations.0.segmentation", SQUARE, r"annotation 5 .*put it into another: \[\["),
-        ("annotations.0.segmentation", [None], "annotation 5 .*polygon.*None"),
-        ("annotations.0.segmentation", [[1, 2, 3]], "annotation 5 .*polygon"),
-        ("annotations.0.segmentation", "abc", "annotation 5 .*not str"),
-        (
-            "annotations.0.segmentation",
-            compressed(square_mask().T),
-            r"annotation 5 .*size \[16, 12\].*frame has size \[12, 16\]",
-        ),
-        (
-            "annotations.0.segmentation",
-            {"size": [HEIGHT, WIDTH], "counts": [3, 4]},
-            "annotation 5 .*do not fill",
-        ),
+        (MASK, SQUARE, r"annotation 5 .*put it into another: \[\["),
+        (MASK, [None], "annotation 5 .*polygon.*None"),
+        (MASK, [[1, 2, 3]], "annotation 5 .*polygon"),
+        (MASK, "abc", "annotation 5 .*not str"),
+        (MASK, compressed(square_mask().T), r"annotation 5 .*size \[16, 12\].*\[12, 16\]"),
+        (MASK, {"size": [HEIGHT, WIDTH], "counts": [3, 4]}, "annotation 5 .*do not fill"),
         ("annotations.0", None, "annotation at position 0 must be a mapping"),
         ("annotations.0.image_id", KeyError, "annotation 5 has no 'image_id'"),
         ("annotations", {"a": 1}, "list with at least one annotation"),

@@ -11,17 +11,10 @@ from mobileinst_core.video.images import (
     ImageReadError,
     VideoIOError,
     list_images,
-    natural_key,
     prepare_output,
     read_image,
     read_image_size,
 )
-
-
-def test_natural_order():
-    names = ["a10.jpg", "a9.jpg", "B1.jpg", "2.jpg", "x/10.jpg", "a9b.jpg"]
-    expected = ["2.jpg", "x/10.jpg", "a9.jpg", "a9b.jpg", "a10.jpg", "B1.jpg"]
-    assert sorted(names, key=natural_key) == expected
 
 
 def test_list_images_leaves_out_other_files_and_says_so(tmp_path, caplog):

@@ -29,21 +29,6 @@ def test_items_that_nobody_took_are_dropped_and_counted():
     assert items.close()
 
 
-def test_nothing_is_dropped_while_the_consumer_keeps_up():
-    taken = threading.Semaphore(0)
-
-    def camera():
-        for number in range(50):
-            yield number
-            taken.acquire(timeout=10)
-
-    items = AheadIterator(camera(), capacity=1, drop=True)
-    for number in range(50):
-        assert next(items) == number
-        taken.release()
-    assert items.dropped == 0
-
-
 def test_an_iterator_that_hangs_does_not_hang_the_program():
     release = threading.Event()
 

@@ -45,9 +45,3 @@ def test_rates_are_those_of_the_clock_and_those_of_the_median_frame(clock):
     table = timer.table()
     assert "8.0 frames per second with overlapping stages" in table
     assert "one after another 5.0, 10.0 without" in table
-
-
-def test_no_frames_are_no_error():
-    timer = StageTimer()
-    assert timer.medians() == {}
-    assert timer.table() == "no frame was timed"

@@ -89,12 +89,6 @@ def test_numbers_stay_on_their_side_of_names_that_are_written_from_the_right():
     assert np.array_equal(whole[:, end - width : end + 1], name[:, first : last + 1])
 
 
-def test_letters_of_both_kinds_of_fonts_have_one_size(opencv):
-    opencv("4.12.0")
-    latin, cyrillic = text_size("HHHH", 1.0), text_size("ННHH", 1.0)
-    assert cyrillic.height == pytest.approx(latin.height, abs=3)
-
-
 def test_text_of_an_installed_font_is_blended_and_cut_off_at_the_border():
     image = np.full((30, 40, 3), 100, np.uint8)
     draw_text(image, "חתול חתול", (5, 20), 1.0, (0, 200, 255))

@@ -1,8 +1,6 @@
 """The generated data set: exact, deterministic, and with the difficulties it promises."""
 
 import json
-import runpy
-import sys
 
 import cv2
 import numpy as np
@@ -115,14 +113,3 @@ def test_hard_videos_repeat_classes_and_hide_objects_for_long(tmp_path):
 def test_what_cannot_be_made_is_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_moving_shapes(tmp_path, **wrong)
-
-
-def test_command(tmp_path, repository, monkeypatch):
-    tool = str(repository / "tools" / "make_moving_shapes.py")
-    flags = ["--num-videos", "1", "--num-frames", "2", "--height", "40", "--width", "40"]
-    monkeypatch.setattr(sys, "argv", [tool, "--output", str(tmp_path / "a"), *flags])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(tool, run_name="__main__")
-    assert done.value.code == 0
-    make_moving_shapes(tmp_path / "b", num_videos=1, num_frames=2, height=40, width=40)
-    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")

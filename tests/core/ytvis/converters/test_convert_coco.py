@@ -1,9 +1,7 @@
 """COCO files of frames: which images form a video, and which annotations an object."""
 
-import copy
-
 import pytest
-from annotation_files import ENCODINGS, HEIGHT, WIDTH
+from annotation_files import ENCODINGS, HEIGHT, WIDTH, change
 
 from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.converters import CocoVideos, build_content
@@ -17,6 +15,9 @@ def image(number, name, **changes):
 def annotation(number, image_id, **changes):
     entry = {"id": number, "image_id": image_id, "category_id": 3, "track_id": 1}
     return {**entry, "segmentation": ENCODINGS["compressed"](), **changes}
+
+
+FRAMES_OF_ONE_ID = [image(i, f"b/{i}.jpg", video_id=1, frame_id=4) for i in (1, 2)]
 
 
 @pytest.fixture
@@ -110,61 +111,33 @@ def test_empty_masks_are_invisible_and_such_objects_left_out(convert, coco, capl
     assert "1 objects without any visible pixel" in caplog.text
 
 
-def set_in(key, position, **changes):
-    def damage(coco):
-        coco[key][position].update(changes)
-
-    return damage
-
-
-def remove(key, position, name):
-    def damage(coco):
-        del coco[key][position][name]
-
-    return damage
-
-
-def second_mask(coco):
-    coco["annotations"].append(annotation(5, 1, iscrowd=1, track_id=9))
-
-
-def same_frame(coco):
-    for entry in coco["images"]:
-        entry.update(video_id=1, frame_id=4)
-
-
-def only_one_video_id(coco):
-    coco["images"][0]["video_id"] = 1
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("path", "value", "message"),
     [
-        (lambda c: c.pop("images"), "a COCO file has no 'images'"),
-        (lambda c: c.update(images=[]), "at least one image"),
-        (remove("images", 1, "height"), "image 2 has no 'height'"),
-        (set_in("images", 1, width=0), "image 2 must have a 'height' and a 'width'"),
-        (set_in("images", 1, file_name=None), "image 2 has the file name None"),
-        (set_in("images", 1, id=1), "image id 1 occurs more than once"),
-        (set_in("images", 1, width=17), r"image 2 \(a/10.jpg\) has another size than image 3"),
-        (only_one_video_id, "image 2 has no 'video_id', but others have"),
-        (lambda c: [i.update(video_id="x") for i in c["images"]], "video_id 'x', no integer"),
-        (same_frame, "images 1 and 2 of one video have the same frame_id 4"),
-        (remove("annotations", 1, "track_id"), "annotation 2 does not say .*--track-key"),
-        (set_in("annotations", 1, track_id=True), "annotation 2 does not say"),
-        (remove("annotations", 1, "segmentation"), "annotation 2 has no 'segmentation'"),
-        (set_in("annotations", 1, segmentation="x"), "annotation 2: a mask must be"),
-        (set_in("annotations", 1, image_id=9), "annotation 2 has the unknown image_id 9"),
-        (set_in("annotations", 1, category_id=9), "annotation 2 has the unknown category_id 9"),
-        (set_in("annotations", 1, iscrowd="x"), "annotation 2 has iscrowd 'x'"),
-        (set_in("annotations", 0, category_id=8), "annotation 1 of object 1 is 'dog'.*'cat'"),
-        (set_in("annotations", 0, iscrowd=1), "annotation 1 of object 1 is.*iscrowd 1.*iscrowd 0"),
-        (second_mask, "annotation 5 is a second mask of object 9 in image 1"),
-        (set_in("categories", 0, name="cat"), "several categories have the name 'cat'"),
+        ("images", KeyError, "a COCO file has no 'images'"),
+        ("images", [], "at least one image"),
+        ("images.1.height", KeyError, "image 2 has no 'height'"),
+        ("images.1.width", 0, "image 2 must have a 'height' and a 'width'"),
+        ("images.1.width", 17, r"image 2 \(a/10.jpg\) has another size than image 3"),
+        ("images.1.file_name", None, "image 2 has the file name None"),
+        ("images.1.id", 1, "image id 1 occurs more than once"),
+        ("images.0.video_id", 1, "image 2 has no 'video_id', but others have"),
+        ("images", [image(1, "b/0.jpg", video_id="x")], "video_id 'x', no integer"),
+        ("images", FRAMES_OF_ONE_ID, "images 1 and 2 of one video have the same frame_id 4"),
+        ("annotations.1.track_id", KeyError, "annotation 2 does not say .*--track-key"),
+        ("annotations.1.track_id", True, "annotation 2 does not say"),
+        ("annotations.1.segmentation", KeyError, "annotation 2 has no 'segmentation'"),
+        ("annotations.1.segmentation", "x", "annotation 2: a mask must be"),
+        ("annotations.1.image_id", 9, "annotation 2 has the unknown image_id 9"),
+        ("annotations.1.image_id", 2, "annotation 2 is a second mask of object 1 in image 2"),
+        ("annotations.1.category_id", 9, "annotation 2 has the unknown category_id 9"),
+        ("annotations.1.iscrowd", "x", "annotation 2 has iscrowd 'x'"),
+        ("annotations.0.category_id", 8, "annotation 1 of object 1 is 'dog'.*'cat'"),
+        ("annotations.0.iscrowd", 1, "annotation 1 of object 1 is.*iscrowd 1.*iscrowd 0"),
+        ("categories.0.name", "cat", "several categories have the name 'cat'"),
     ],
 )
-def test_bad_input_is_named(convert, coco, damage, message):
-    content = copy.deepcopy(coco)
-    damage(content)
+def test_bad_input_is_named(convert, coco, path, value, message):
+    change(coco, path, value)
     with pytest.raises(UserError, match=rf"frames\.json: .*{message}"):
-        convert(content)
+        convert(coco)
