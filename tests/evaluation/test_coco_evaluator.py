@@ -134,13 +134,6 @@ def test_no_predictions_score_zero(dataset_name):
     assert math.isnan(metrics["segm"]["APl"])
 
 
-def test_instances_without_masks_are_refused(dataset_name):
-    boxes = instances((0.9, 1, cross()))
-    boxes.remove("pred_masks")
-    with pytest.raises(ValueError, match="image 11 has no masks"):
-        evaluate(COCOInstanceEvaluator(dataset_name), {11: boxes})
-
-
 def test_boxes_alone_are_evaluated_without_masks(dataset_name, tmp_path):
     predictions = {11: instances((0.9, 1, cross())), 12: instances((0.7, 1, block()))}
     for prediction in predictions.values():

@@ -76,7 +76,7 @@ def test_videos_are_predicted_in_the_form_of_the_loaders():
     assert results[1] == predictor.predict(video_of(6), FRAME_SIZE)
 
 
-def test_video_prediction_reads_its_config(lively_model):
+def test_tracking_reads_its_config():
     cfg = tiny_config(
         TEST__TRACKING__CLIP_LEN=3,
         TEST__TRACKING__LABELS_PER_TRACK="all",
@@ -84,32 +84,22 @@ def test_video_prediction_reads_its_config(lively_model):
         TEST__DETECTIONS_PER_IMAGE=12,
         TEST__MASK_THRESHOLD=0.4,
         TEST__MASK_RESCORE=False,
-    )
-    predictor = VideoPredictor(cfg, lively_model)
-    assert predictor.runner.clip_len == 3
-    postprocessing = predictor.postprocessing
-    assert (predictor.labels_per_track, postprocessing.max_detections) == ("all", 12)
-    assert postprocessing.score_threshold == 0.1
-    assert (postprocessing.mask_threshold, postprocessing.mask_rescore) == (0.4, False)
-
-
-def test_live_tracking_reads_its_config():
-    cfg = tiny_config(
         TEST__STREAMING__SCORE_ON=0.7,
         TEST__STREAMING__SCORE_OFF=0.6,
         TEST__STREAMING__MAX_LOST=3,
         TEST__STREAMING__MAX_INSTANCES=4,
         TEST__STREAMING__SCENE_CUT_THRESHOLD=25.0,
-        TEST__TRACKING__CLIP_LEN=6,
-        TEST__MASK_THRESHOLD=0.4,
     )
-    predictor = StreamingPredictor(cfg, build_tiny_model())
-    tracks = predictor.tracks
-    assert (tracks.score_on, tracks.score_off) == (0.7, 0.6)
-    assert (tracks.max_lost, predictor.max_instances) == (3, 4)
-    assert predictor.scene_cut_threshold == 25.0
-    assert predictor.runner.clip_len == 6
-    assert predictor.postprocessing.mask_threshold == 0.4
+    model = build_tiny_model()
+    videos, live = VideoPredictor(cfg, model), StreamingPredictor(cfg, model)
+    assert videos.runner.clip_len == live.runner.clip_len == 3
+    assert videos.postprocessing.mask_threshold == live.postprocessing.mask_threshold == 0.4
+    assert (videos.labels_per_track, videos.postprocessing.max_detections) == ("all", 12)
+    assert videos.postprocessing.score_threshold == 0.1
+    assert not videos.postprocessing.mask_rescore
+    tracks = live.tracks
+    assert (tracks.score_on, tracks.score_off, tracks.max_lost) == (0.7, 0.6, 3)
+    assert (live.max_instances, live.scene_cut_threshold) == (4, 25.0)
 
 
 @pytest.mark.parametrize("front_end", [VideoPredictor, StreamingPredictor])

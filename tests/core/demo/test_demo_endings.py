@@ -53,18 +53,6 @@ def test_a_signal_leaves_a_video_and_results(track, after_three, tmp_path, name,
     assert signal.getsignal(number) is handler
 
 
-def test_a_signal_at_the_end_leaves_finished_files(track, tmp_path, monkeypatch):
-    close = VideoWriter.close
-
-    def kill_and_close(writer):
-        os.kill(os.getpid(), signal.SIGTERM)
-        close(writer)
-
-    monkeypatch.setattr(VideoWriter, "close", kill_and_close)
-    assert track() == 0
-    assert frames_done(tmp_path) == (7, 7)
-
-
 def test_a_signal_that_is_ignored_stays_so(track, after_three, tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:

@@ -1,7 +1,6 @@
 """What users of the demo read when something is wrong."""
 
 import json
-import os
 
 import pytest
 import torch
@@ -96,15 +95,6 @@ def test_results_and_masks_that_cannot_be_written(failing, fake, images, tmp_pat
         assert message in failing("--video-input", images, option, tmp_path / output)
     assert (tmp_path / "there.json").read_text() == "precious"
     assert fake.frames == 0
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
-def test_a_full_disk_is_named_for_images_too(failing, fake, images, tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "img1.png").symlink_to("/dev/full")
-    message = failing("--video-input", images, "--overwrite", "--save-masks", tmp_path / "masks")
-    assert "No space left" in message
-    assert "img1.png" in message
 
 
 def test_damaged_frames_are_named_and_the_video_keeps_its_length(

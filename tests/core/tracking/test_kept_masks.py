@@ -1,14 +1,11 @@
 """Masks of a video that are kept in part are those of the whole logits."""
 
-import errno
-
 import numpy as np
 import pytest
 
 from mobileinst_core.masks.box_masks import BoxMasks
 from mobileinst_core.tracking import kept_masks
 from mobileinst_core.tracking.kept_masks import KeptMasks
-from mobileinst_core.video.images import DiskFullError
 
 TRACKS, HEIGHT, WIDTH = 6, 24, 40
 SIZES = [((90, 150), (90, 150)), ((96, 160), (720, 1280)), ((96, 160), (23, 31))]
@@ -95,15 +92,3 @@ def test_long_videos_go_on_in_a_file_that_leaves_nothing_behind(tmp_path, monkey
     assert np.array_equal(restore(kept), in_memory, equal_nan=True)
     del kept
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_is_named(tmp_path, monkeypatch):
-    kept = keep([blobs(0)], tmp_path)
-
-    class Full:
-        def seek(self, _offset):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(kept, "_file", Full())
-    with pytest.raises(DiskFullError, match=r"keep the masks of the video in .*: No space left"):
-        kept.add(np.arange(TRACKS), blobs(1), 0.0)

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mobileinst_core.video.contact_sheet import contact_sheet, main, sample_frames
+from mobileinst_core.video.contact_sheet import contact_sheet, main
 from mobileinst_core.video.writers import VideoWriter
 
 
@@ -12,11 +12,6 @@ def make_video(path, count, size=(64, 48)):
         for i in range(count):
             writer.write(np.full((size[1], size[0], 3), 20 * i, np.uint8))
     return path
-
-
-def test_samples_are_spread_from_the_first_to_the_last_frame(tmp_path):
-    frames = sample_frames(make_video(tmp_path / "a.mp4", 11), 3)
-    assert [round(frame.mean() / 20) for frame in frames] == [0, 5, 10]
 
 
 def test_cells_lie_where_they_should():

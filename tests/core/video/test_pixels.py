@@ -84,28 +84,20 @@ def test_of_16_bits_the_upper_8_are_read(tmp_path, suffix, channels):
     assert np.array_equal(read_image(path), expected)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_12_bits_in_16_are_refused(tmp_path, suffix, channels):
-    values = np.full((4, 5, channels), 4095, np.uint16)
-    path = str(tmp_path / f"a{suffix}")
-    cv2.imwrite(path, values)
-    with pytest.raises(ImageReadError, match=rf"a{suffix}: .*at most 12 bits.*save it with 8 bits"):
-        read_image(path)
-
-
 @pytest.mark.parametrize(
-    ("dtype", "shape", "kind"),
+    ("suffix", "pixels", "message"),
     [
-        (np.float32, (4, 5), "floating-point"),
-        (np.float32, (4, 5, 3), "floating-point"),
-        (np.int8, (4, 5), "with a sign"),
-        (np.int16, (4, 5), "with a sign"),
-        (np.int32, (4, 5), "with a sign"),
+        (".png", np.full((4, 5), 4095, np.uint16), "at most 12 bits.*save it with 8 bits"),
+        (".tif", np.full((4, 5, 3), 4095, np.uint16), "at most 12 bits.*save it with 8 bits"),
+        (".tif", np.zeros((4, 5), np.float32), "floating-point"),
+        (".tif", np.zeros((4, 5, 3), np.float32), "floating-point"),
+        (".tif", np.zeros((4, 5), np.int8), "with a sign"),
+        (".tif", np.zeros((4, 5), np.int16), "with a sign"),
+        (".tif", np.zeros((4, 5), np.int32), "with a sign"),
     ],
 )
-def test_pixels_of_unknown_range_are_refused(tmp_path, dtype, shape, kind):
-    path = str(tmp_path / "a.tif")
-    cv2.imwrite(path, np.zeros(shape).astype(dtype))
-    with pytest.raises(ImageReadError, match=rf"a\.tif.*{kind}"):
+def test_pixels_of_unknown_range_are_refused(tmp_path, suffix, pixels, message):
+    path = str(tmp_path / f"a{suffix}")
+    cv2.imwrite(path, pixels)
+    with pytest.raises(ImageReadError, match=rf"a{suffix}: .*{message}"):
         read_image(path)

@@ -35,13 +35,3 @@ def test_stages_are_summed_within_a_frame_and_their_medians_taken_over_frames(cl
     table = timer.table()
     assert "network      20000.0" in table
     assert "0.0 without drawing and writing (medians of 3 frames)" in table
-
-
-def test_rates_are_those_of_the_clock_and_those_of_the_median_frame(clock):
-    timer = StageTimer()
-    for _ in range(5):
-        timer.start_frame({"network": 0.1, "draw": 0.1})
-        clock.now += 0.125
-    table = timer.table()
-    assert "8.0 frames per second with overlapping stages" in table
-    assert "one after another 5.0, 10.0 without" in table

@@ -138,11 +138,3 @@ def test_a_wrong_declared_length_changes_no_frame(tmp_path, declared, caplog):
     with pytest.raises(VideoIOError, match=r"no frame 20 to start at: .* has 12 frames"):
         VideoReader(path, start=20)
     assert ("declares 5000 frames, but it ends after frame 12" in caplog.text) == (declared > 12)
-
-
-def test_sound_alone_is_no_video(tmp_path):
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 236, b"WAVE", b"fmt ", 16, 1, 1, 8000,
-                         8000, 1, 8, b"data", 200)  # fmt: skip
-    (tmp_path / "a.wav").write_bytes(header + bytes(200))
-    with pytest.raises(VideoIOError, match=r"there is no video in .*a\.wav"):
-        VideoReader(tmp_path / "a.wav")

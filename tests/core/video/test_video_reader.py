@@ -32,14 +32,6 @@ def test_unusable_rate_becomes_25_with_a_note(monkeypatch, caplog, fps):
     assert "25 are assumed" in caplog.text
 
 
-def test_camera_without_image_is_released(monkeypatch):
-    camera = FakeCapture()
-    monkeypatch.setattr(cv2, "VideoCapture", lambda _: camera)
-    with pytest.raises(VideoIOError, match="no frame of camera 0"):
-        VideoReader(0)
-    assert camera.released
-
-
 @pytest.mark.parametrize("damaged", [(1,), (0, 1), (2, 3), (0, 3)])
 def test_damaged_images_are_named_and_keep_their_place(tmp_path, caplog, damaged):
     for i, frame in enumerate(grey_frames(4)):
