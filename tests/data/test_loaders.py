@@ -159,14 +159,6 @@ def test_groups_of_orientation_share_batches(cfg, moving_shapes, tmp_path):
     assert len(set.union(*kinds)) == 2
 
 
-def test_samplers(cfg):
-    cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
-    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.2
-    for dataset in ("ytvis_train", "coco_train"):
-        cfg.DATASETS.TRAIN = (dataset,)
-        assert len(take(cfg, 2)) == 2
-
-
 def test_repeat_factor_sampler_is_for_images(cfg):
     cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
     cfg.DATALOADER.REPEAT_THRESHOLD = 0.5

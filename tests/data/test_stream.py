@@ -117,12 +117,3 @@ def test_a_refused_record_is_replaced_the_same_way_each_time(caplog):
 def test_refusing_everything_is_an_error():
     with pytest.raises(RuntimeError, match="refused"):
         take(make_loader(lambda record: None), 1)
-
-
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="no records"):
-        ResumableLoader([], draw_numbers, lambda seed: None, batch_size=1)
-    with pytest.raises(ValueError, match="batch size"):
-        make_loader(batch_size=0)
-    with pytest.raises(ValueError, match="3 group numbers for 7"):
-        make_loader(groups=[0, 0, 1])

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util
+from small_videos import FakeCapture
 
 from mobileinst_core import demo as demo_module
 from mobileinst_core.detections import Detections
@@ -132,30 +133,17 @@ class FakeTracks:
         yield ChosenTrack(0.5, 1, 0, iter([masks[:2], masks[2:]]))
 
 
-class FakeCamera:
-    """Stands in for cv2.VideoCapture of a device."""
+class FakeCamera(FakeCapture):
+    """A device that tells no rate, and when it has given all its frames."""
 
     def __init__(self, frames):
-        self.frames = list(frames)
+        super().__init__(frames=frames, fps=0.0)
         self.exhausted = threading.Event()
-        self.released = False
-
-    def isOpened(self):  # noqa: N802
-        return True
-
-    def get(self, _key):
-        return 0.0
 
     def grab(self):
         if not self.frames:
             self.exhausted.set()
-        return bool(self.frames)
-
-    def retrieve(self):
-        return True, self.frames.pop(0)
-
-    def release(self):
-        self.released = True
+        return super().grab()
 
 
 @pytest.fixture

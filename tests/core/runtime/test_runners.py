@@ -43,12 +43,3 @@ def test_onnx_names_are_compared_too(exported, graph_of, tmp_path):
     (tmp_path / "reuse.onnx").write_bytes(b"no model")
     with pytest.raises(ExportError, match=r"reuse\.onnx cannot be loaded"):
         RUNNERS["onnx"](tmp_path, graph)
-
-
-def test_arrays_of_other_shapes_or_types_are_refused(exported, graph_of):
-    runner = RUNNERS["ncnn"](exported("ncnn"), graph_of("ncnn"))
-    for array in (np.zeros((1, 3, 64, 64), np.float32), np.zeros((1, 3, *SIZE))):
-        with pytest.raises(
-            ExportError, match=r"takes float32 or uint8 arrays image \(1, 3, 64, 128\)"
-        ):
-            runner(array)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from reference_masks import upsample
-from scripted_network import FRAME_SIZE, ScriptedNetwork, columns, frame_of, video_of
+from scripted_network import FRAME_SIZE, ScriptedNetwork, frame_of, video_of
 
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.tracking.offline import OfflineTracker
@@ -194,13 +194,6 @@ def test_a_frame_of_no_numbers_costs_that_frame_only(part, pool):
     for track, wanted in zip(result["pred_rles"], expected["pred_rles"], strict=True):
         assert [rle for t, rle in enumerate(track) if t != 2] == wanted[:2] + wanted[3:]
         assert part == "scores" or track[2] is None
-
-
-def test_half_precision_scores_are_averaged_in_single_precision():
-    scores = torch.full((200, 1, 1), 0.3, dtype=torch.float16)
-    network = ScriptedNetwork(scores, torch.ones(200, 1, 1), columns(1).repeat(200, 1, 1, 1))
-    result = tracker_of(network, mask_rescore=False).predict(video_of(200), FRAME_SIZE)
-    assert result["pred_scores"] == pytest.approx([0.3], abs=2e-3)
 
 
 def test_frames_that_were_not_predicted_are_gaps_and_change_no_score():

@@ -1,6 +1,7 @@
 """The window, with OpenCV's own replaced: tests run where there is no display."""
 
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,23 +17,13 @@ PICTURE = np.zeros((4, 4, 3), np.uint8)
 def screen(monkeypatch):
     """A fake of OpenCV's window functions: keys to press, and whether the window is open."""
 
-    class Screen:
-        keys: list = []  # noqa: RUF012
-        visible = 1.0
-        shown = 0
-
-    state = Screen()
-    state.keys = []
+    state = SimpleNamespace(keys=[], visible=1.0, shown=0)
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: state.visible)
     monkeypatch.setattr(cv2, "waitKey", lambda _: state.keys.pop(0) if state.keys else -1)
     monkeypatch.setattr(cv2, "destroyWindow", lambda _: setattr(state, "visible", 0.0))
-
-    def imshow(_title, _image):
-        state.shown += 1
-
-    monkeypatch.setattr(cv2, "imshow", imshow)
+    monkeypatch.setattr(cv2, "imshow", lambda *_: setattr(state, "shown", state.shown + 1))
     return state
 
 
