@@ -1,6 +1,5 @@
 """Data sets that are given in the config alone."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -47,19 +46,10 @@ def test_training_and_testing_need_the_config_only(cfg, moving_shapes, kind):
 
 @pytest.mark.parametrize("kind", ["ytvis", "coco"])
 def test_a_file_is_read_once_for_classes_and_records(cfg, moving_shapes, kind, monkeypatch):
-    read = []
-
-    def count(module):
-        load = module.load_records
-
-        def load_records(path, image_root):
-            read.append(os.path.basename(os.path.dirname(path)))
-            return load(path, image_root)
-
-        monkeypatch.setattr(module, "load_records", load_records)
-
-    count(ytvis)
-    count(coco)
+    read, module = [], {"ytvis": ytvis, "coco": coco}[kind]
+    load = module.load_records
+    count = lambda path, root: read.append(Path(path).parent.name) or load(path, root)  # noqa: E731
+    monkeypatch.setattr(module, "load_records", count)
     cfg.DATASETS.CUSTOM = [
         entry(moving_shapes / "train", "once_train", kind),
         entry(moving_shapes / "val", "once_val", kind),

@@ -1,7 +1,6 @@
 """Images as clips by name, beside videos, in given shares."""
 
 import itertools
-import json
 import logging
 
 import pytest
@@ -26,36 +25,25 @@ def cfg(cfg, moving_shapes):
 
 
 @pytest.fixture
-def public_coco(tmp_path, monkeypatch):
+def public_coco(write_json, tmp_path):
     """Registers a COCO file of the 80 classes with three images, of a car, a cup and nothing."""
     from detectron2.data.datasets import register_coco_instances
     from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-    square = [[2, 2, 20, 2, 20, 20, 2, 20]]
-    things = [item for item in COCO_CATEGORIES if item["isthing"]]
+    square = {"bbox": [2, 2, 18, 18], "area": 324}
+    square["segmentation"] = [[2, 2, 20, 2, 20, 20, 2, 20]]
+    objects = [(1, 3, 0), (1, 47, 0), (1, 1, 0), (2, 47, 0), (3, 1, 1)]
     content = {
         "images": [
-            {"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 40} for i in range(1, 4)
+            {"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 40} for i in (1, 2, 3)
         ],
-        "categories": [{"id": item["id"], "name": item["name"]} for item in things],
+        "categories": [{"id": x["id"], "name": x["name"]} for x in COCO_CATEGORIES if x["isthing"]],
         "annotations": [
-            {
-                "id": number,
-                "image_id": image,
-                "category_id": category,
-                "iscrowd": crowd,
-                "bbox": [2, 2, 18, 18],
-                "area": 324,
-                "segmentation": square,
-            }
-            for number, (image, category, crowd) in enumerate(
-                [(1, 3, 0), (1, 47, 0), (1, 1, 0), (2, 47, 0), (3, 1, 1)], 1
-            )
+            square | {"id": number, "image_id": image, "category_id": category, "iscrowd": crowd}
+            for number, (image, category, crowd) in enumerate(objects, 1)
         ],
     }
-    path = tmp_path / "coco.json"
-    path.write_text(json.dumps(content))
-    register_coco_instances("public", {}, str(path), str(tmp_path))
+    register_coco_instances("public", {}, str(write_json(content, "coco.json")), str(tmp_path))
 
 
 def take(cfg, batches):

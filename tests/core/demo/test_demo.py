@@ -7,8 +7,6 @@ import re
 import cv2
 import numpy as np
 import pytest
-import torch
-from tiny_models import FEW_LAYERS, build_lively_model, tiny_config
 
 from mobileinst_core.video.drawing import instance_color
 from mobileinst_d2.utils.classes import save_class_names
@@ -120,26 +118,3 @@ def test_random_model_tracks_a_video_and_says_that_it_is_random(run, video, tmp_
     frames, fps = read_all(output)
     assert len(frames) == FRAMES
     assert fps == pytest.approx(FPS)
-
-
-def test_saved_weights_and_names_are_used(demo, images, tmp_path, caplog, written):
-    sizes = {**FEW_LAYERS, "MODEL__NUM_CLASSES": 3}
-    config, weights = tmp_path / "lively.yaml", tmp_path / "run" / "model_final.pth"
-    config.write_text(tiny_config(**sizes, DATASETS__TEST=()).dump())
-    weights.parent.mkdir()
-    torch.save({"model": build_lively_model(**sizes).state_dict()}, weights)
-    save_class_names(weights.parent, ["red", "green", "blue"])
-    arguments = ["--config-file", str(config), "--input", str(images / "img1.png")]
-    options = ["--confidence-threshold", "0", "--opts", "MODEL.WEIGHTS", str(weights)]
-    options += ["TEST.SCORE_THRESHOLD", "0.0", "TEST.MASK_RESCORE", "False"]
-    options += ["MODEL.BACKBONE.WEIGHTS", "not_needed.pth"]
-    drawn = []
-    for name in ("a.png", "b.png"):
-        with caplog.at_level(logging.WARNING):
-            assert demo.main([*arguments, "--output", str(tmp_path / name), *options]) == 0
-        drawn.append(cv2.imread(str(tmp_path / name)))
-    assert "RANDOM" not in caplog.text
-    assert written
-    assert all(text.split()[0] in {"red", "green", "blue"} for text in written)
-    # The same weights give the same image; random ones would not.
-    assert np.array_equal(*drawn)

@@ -129,8 +129,8 @@ def test_times_are_counted_where_they_arise(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(keyframes, "perf_counter", lambda: now)
-    monkeypatch.setattr(online, "perf_counter", lambda: now)
+    for module in (keyframes, online):
+        monkeypatch.setattr(module, "perf_counter", lambda: now)
     monkeypatch.setattr(online, "Detections", advancing(Detections, 32.0))
     network = script([0.9] * 2)
     tracker = tracker_of(network, prepare=advancing(prepare, 1.0), clip_len=2)
@@ -141,7 +141,6 @@ def test_times_are_counted_where_they_arise(monkeypatch):
     )
     association = tracker.runner.tracker
     association.associate = advancing(association.associate, 8.0)
-
     tracker.step(picture(0))
     expected = {"prepare": 1.0, "network": 2.0, "association": 8.0, "masks": 48.0}
     assert tracker.timings == expected

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from small_videos import SIZE, duration_of, grey_frames, read_by_opencv, times_of
 
-from mobileinst_core.video import writers
 from mobileinst_core.video.images import VideoIOError
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.writers import VIDEO_SUFFIXES, VideoWriter
@@ -55,14 +54,6 @@ def test_colors_are_those_of_the_frames(tmp_path, suffix, codec):
     assert len(frames) == 20
     for index, color in enumerate(COLORS):
         assert np.abs(frames[10][48, 32 * index + 16].astype(int) - color).max() <= 6
-
-
-def test_without_an_encoder_of_h264_another_codec_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setitem(writers.CODECS, "h264", ())
-    assert write_bars(tmp_path / "a.mp4").codec in ("AV1", "VP9")
-    assert len(list(VideoReader(tmp_path / "a.mp4"))) == 20
-    with pytest.raises(VideoIOError, match=r"no encoder here for h264, so .*a\.mov"):
-        VideoWriter(tmp_path / "a.mov", fps=10, size=SIZE)
 
 
 def test_frames_are_shown_at_their_times(tmp_path):

@@ -63,15 +63,11 @@ def test_metrics_in_percent_and_null_where_undefined(run, gt, results):
     assert run(gt, results) == pytest.approx({**hundred, "APm": None, "APl": None})
 
 
-def test_no_predictions_score_zero(run, gt):
-    metrics = run(gt, [])
-    assert metrics["AP"] == 0
-    assert metrics["APl"] is None
-
-
-def test_per_class(run, gt, results):
+def test_per_class_and_without_predictions(run, gt, results):
     per_class = run(gt, results, "--per-class")["per_class"]
     assert per_class == pytest.approx({"bird": None, "cat": 100})
+    metrics = run(gt, [])
+    assert (metrics["AP"], metrics["APl"]) == (0, None)
 
 
 def test_out_writes_the_file_instead(run, gt, results, tmp_path):

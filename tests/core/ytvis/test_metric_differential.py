@@ -145,15 +145,6 @@ def test_iou_equal_to_a_threshold_matches(assert_same, shared):
     assert summary["AP"] == pytest.approx(10 * min(shared - 9, 10))
 
 
-def test_iou_is_over_the_whole_track_not_a_mean_over_frames(assert_same):
-    size = (10, 10)
-    whole, row = box(size, 0, 0, 10, 10), box(size, 0, 0, 1, 10)
-    gt = dataset([(1, 10, 10, 2)], [track([whole, row])])
-    results = [track([whole, None], score=0.5)]
-    # 100 / 110 = 0.909; the mean of the frames would be 0.5.
-    assert assert_same(gt, results)["AP"] == pytest.approx(90)
-
-
 def test_a_crowd_absorbs_several_predictions_by_the_ordinary_iou(assert_same):
     size = (10, 20)
     crowd, thing = box(size, 0, 0, 10, 10), box(size, 0, 12, 10, 20)
@@ -180,17 +171,6 @@ def test_area_ranges_include_their_bounds(assert_same, side):
     defined = {area for area in "sml" if not math.isnan(summary[f"AP{area}"])}
     bounds = {127: "s", 128: "sm", 129: "m", 255: "m", 256: "ml", 257: "l"}
     assert defined == set(bounds[side])
-
-
-def test_areas_of_annotations_come_from_the_file_those_of_predictions_from_the_masks(assert_same):
-    size = (200, 200)
-    square, small = box(size, 0, 0, 190, 190), box(size, 0, 195, 5, 200)
-    gt = dataset([(1, 200, 200, 2)], [track([square] * 2, areas=[100.5, None])])
-    # The wrong track is small by its masks, so it counts against APs; the other is medium.
-    results = [track([small, None], score=0.9), track([square] * 2, score=0.8)]
-    summary = assert_same(gt, results)
-    assert summary["APs"] == pytest.approx(50)
-    assert math.isnan(summary["APm"])
 
 
 def test_more_predictions_than_are_evaluated(assert_same):
