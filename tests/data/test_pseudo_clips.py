@@ -168,18 +168,6 @@ def test_each_set_is_gone_through_before_it_repeats(cfg):
     assert from_images[:images] != from_images[images : 2 * images]
 
 
-def test_a_ratio_is_for_sets_of_one_kind_too(cfg):
-    cfg.DATASETS.RATIO = (1.0, 5.0)
-    for names in (("images", "images"), ("videos", "videos")):
-        cfg.DATASETS.TRAIN = names
-        loader = build_train_loader(cfg)
-        half = len(loader.dataset) // 2
-        drawn = list(itertools.islice(iter(loader.make_sampler(0)), 3000))
-        assert sum(i >= half for i in drawn) / 3000 == pytest.approx(5 / 6, abs=0.03)
-        first, second = ([i % half for i in drawn if (i >= half) == part] for part in (0, 1))
-        assert first[:half] != second[:half]
-
-
 def test_processes_share_the_order_of_one(cfg, monkeypatch):
     cfg.DATASETS.RATIO = (1.0, 2.0)
     make_sampler = build_train_loader(cfg).make_sampler

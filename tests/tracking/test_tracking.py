@@ -193,12 +193,3 @@ def test_no_memory_for_one_frame_is_an_error():
     predictor = predictor_of(SmallGpu(scripted(), 0))
     with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory"):
         predictor.predict(video_of(3), FRAME_SIZE)
-
-
-def test_the_next_video_is_tried_with_whole_chunks_again():
-    gpu = SmallGpu(scripted(), 4)
-    predictor = predictor_of(gpu, chunk=6)
-    predictor.predict(video_of(6), FRAME_SIZE)
-    gpu.limit = 6
-    predictor.predict(video_of(6), FRAME_SIZE)
-    assert gpu.attempts == [6, 3, 3, 6]

@@ -1,37 +1,22 @@
 """Images as videos of one frame, read by the rules of COCO files."""
 
-import copy
+from coco_content import make_content
 
 from mobileinst_core.coco.videos import image_results_as_videos, images_as_videos
 from mobileinst_core.ytvis.annotations import AnnotationFile
 
-SQUARE = [2, 2, 10, 2, 10, 8, 2, 8]
-CONTENT = {
-    "categories": [{"id": 7, "name": "bee"}],
-    "images": [
-        {"id": number, "height": 12, "width": 16, "file_name": "a\\1.jpg"} for number in (4, 9)
-    ],
-    "annotations": [
-        {"id": 0, "image_id": 9, "category_id": 7, "segmentation": [SQUARE]},
-        {"id": 0, "image_id": 4, "category_id": 7, "segmentation": [[1, 2, 3, 4]], "iscrowd": None},
-    ],
-}
-
 
 def test_what_the_reader_of_images_mends_is_sound_as_video():
-    file = AnnotationFile(images_as_videos(copy.deepcopy(CONTENT)))
-    assert [(video.id, video.file_names) for video in file.videos.values()] == [
-        (4, ["a/1.jpg"]),
-        (9, ["a/1.jpg"]),
-    ]
-    tracks = {track["video_id"]: track for _, track in file.tracks()}
-    assert list(tracks) == [9]  # the other has neither a mask nor a box
-    assert tracks[9]["areas"] == [48]
-    assert tracks[9]["iscrowd"] == 0
-
-
-def test_images_without_ground_truth_are_videos_without():
-    assert not AnnotationFile(images_as_videos({**CONTENT, "annotations": None})).has_tracks
+    content = make_content()
+    for annotation in content["annotations"]:
+        annotation |= {"id": 0, "iscrowd": None, "area": None, "bbox": None}
+    content["annotations"][1]["segmentation"] = [[1, 2, 3, 4]]
+    file = AnnotationFile(images_as_videos(content))
+    videos = {video.id: video.file_names for video in file.videos.values()}
+    assert videos == {4: ["a/4.jpg"], 9: ["b/9.jpg"]}
+    ((_, track),) = file.tracks()  # the other has neither a mask nor a box
+    assert (track["video_id"], track["areas"], track["iscrowd"]) == (9, [48], 0)
+    assert not AnnotationFile(images_as_videos({**content, "annotations": None})).has_tracks
 
 
 def test_results_that_are_no_mappings_are_left_to_their_reader():
