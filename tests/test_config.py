@@ -6,6 +6,8 @@ import pytest
 from config_files import config_names, default_config, read_config
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from small_fastinst import build_small_fastinst
+from small_sparseinst import build_small_sparseinst
 from tiny_models import build_tiny_model, config_leaves
 from torch import nn
 
@@ -68,23 +70,59 @@ def test_output_folders_are_not_shared():
 
 
 MODEL = "MODEL__MOBILEINST__"
+MASKS, INSTANCES = f"{MODEL}MASK_DECODER__", f"{MODEL}INSTANCE_DECODER__"
+FPN = {f"{MASKS}NAME": "FPNPPMMaskDecoder"}
+RESNET = {
+    "MODEL__BACKBONE__NAME": "build_resnet_backbone",
+    "MODEL__RESNETS__OUT_FEATURES": ["res3", "res4", "res5"],
+}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("system", "overrides", "message"),
     [
-        ({"MODEL__BACKBONE__NORM": "nonsense"}, "norm is 'nonsense', .*'FrozenBN'"),
-        ({f"{MODEL}BACKBONE_FEATURES": ["x3", "x9"]}, r"features \['x9'\] are needed.*'x3'"),
-        ({f"{MODEL}NORM": "LN"}, "norm is 'LN', .*'GN'"),
-        ({f"{MODEL}MASK_DECODER__NAME": "nonsense"}, r"MASK_DECODER\.NAME .*FPNPPMMaskDecoder"),
-        ({f"{MODEL}MASK_DECODER__PYRAMID_NORM": "LN"}, "pyramid_norm is 'LN', .*'GN'"),
-        ({f"{MODEL}MASK_DECODER__ENHANCERS": ["all"]}, "enhancers is 'all', .*'input'"),
-        ({f"{MODEL}MASK_DECODER__DOWNSAMPLE": "avg"}, "downsample is 'avg', .*'nearest'"),
-        ({f"{MODEL}QUERY_PASSING": "nonsense"}, "passing_match is 'nonsense', .*'identity'"),
-        ({f"{MODEL}INSTANCE_DECODER__NUM_HEADS": 3}, "64 is not divisible by 3 attention heads"),
+        ("MobileInst", {"MODEL__BACKBONE__NORM": "nonsense"}, "norm is 'nonsense', .*'FrozenBN'"),
+        ("MobileInst", {"MODEL__TOPFORMER__VARIANT": "large"}, "variant is 'large', .*'tiny'"),
+        ("MobileInst", {f"{MODEL}BACKBONE_FEATURES": ["x3", "x9"]}, r"\['x9'\] are needed.*'x3'"),
+        ("MobileInst", {f"{MODEL}NORM": "LN"}, "norm is 'LN', .*'GN'"),
+        ("MobileInst", {f"{MODEL}QUERY_PASSING": "no"}, "passing_match is 'no', .*'identity'"),
+        ("MobileInst", {f"{MASKS}NAME": "no"}, r"MASK_DECODER\.NAME .*FPNPPMMaskDecoder"),
+        ("MobileInst", {f"{MASKS}PYRAMID_NORM": "LN"}, "pyramid_norm is 'LN', .*'GN'"),
+        ("MobileInst", {f"{MASKS}ENHANCERS": ["all"]}, "enhancers is 'all', .*'input'"),
+        ("MobileInst", {f"{MASKS}DOWNSAMPLE": "avg"}, "downsample is 'avg', .*'nearest'"),
+        ("MobileInst", {f"{MASKS}SEPARABLE_STRIDES": (8, 4)}, r"strides is 4, .*\[8, 16, 32\]"),
+        ("MobileInst", FPN | {f"{MASKS}PPM_DIM": -1}, "pooled_dim is -1"),
+        ("MobileInst", {f"{INSTANCES}NUM_HEADS": 3}, "64 is not divisible by 3 attention heads"),
+        ("MobileInst", {f"{INSTANCES}LAYERS": []}, "layers is empty"),
+        ("MobileInst", {f"{INSTANCES}LAYERS": ["middle"]}, "of layers is 'middle', .*'global'"),
+        ("MobileInst", {f"{INSTANCES}KERNEL_MLP_LAYERS": 0}, "kernel_mlp_layers is 0"),
+        ("MobileInst", {f"{INSTANCES}LOCAL_POOL": "sum"}, "local_pool is 'sum', .*'max'"),
+        ("MobileInst", {f"{INSTANCES}LOCAL_POOL_SIZE": 9}, "local_pool_size is 9"),
+        ("SparseInst", {"GROUPS": 5}, "groups is 5, choose a divisor of the width 32"),
+        ("SparseInst", {"GROUPS": 0}, "groups is 0"),
+        ("SparseInst", {"NUM_QUERIES": 0}, "num_queries is 0"),
+        ("SparseInst", {"ACTIVATION": "relu"}, "activation is 'relu', .*'softmax'"),
+        ("SparseInst", {"LOSS__NORMALIZATION": "no"}, "normalization is 'no', .*'as_published'"),
+        ("SparseInst", {"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]}, "has 4: TimmBackbone has no"),
+        (
+            "SparseInst",
+            RESNET | {"MODEL__BACKBONE__DEFORMABLE_STAGES": [6]},
+            "DEFORMABLE_STAGES has 6: ResNet",
+        ),
+        ("FastInst", {"DECODER": "static"}, "DECODER is 'static', .*'mask2former'"),
+        ("FastInst", {"NUM_LAYERS": 0}, "num_layers is 0, at least 1"),
+        ("FastInst", {"NORM": "LN"}, "norm is 'LN', .*'GN'"),
+        ("FastInst", {"HIDDEN_DIM": 48}, "width 48 is not divisible by the 32 groups"),
     ],
     ids=str,
 )
-def test_unknown_options_are_named_with_the_known_ones(overrides, message):
+def test_options_that_make_no_sense_are_named_with_those_that_do(system, overrides, message):
+    build = {
+        "MobileInst": build_tiny_model,
+        "SparseInst": build_small_sparseinst,
+        "FastInst": build_small_fastinst,
+    }[system]
+    node = f"MODEL__{system.upper()}__"
+    options = {k if k.startswith("MODEL") else node + k: v for k, v in overrides.items()}
     with pytest.raises(ValueError, match=message):
-        build_tiny_model(**overrides)
+        build(**options)

@@ -41,14 +41,6 @@ def fold(network: nn.Sequential) -> None:
         norm.running_var.fill_(1 - norm.eps)
 
 
-def test_only_folded_layers_are_found():
-    network = make_network()
-    assert folded_norms(network) == []
-    assert folded_norms(nn.Sequential(BatchNorm2d(4))) == []  # a new layer
-    fold(network)
-    assert folded_norms(network) == [network[1], network[4]]
-
-
 @torch.no_grad()
 def test_refitted_layers_train_as_the_original_ones():
     network, data = make_network(), make_data()

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from public_checkpoints import (
-    conv_bn,
     our_name,
     seaformer,
     timm_mobilenetv2,
@@ -100,20 +99,3 @@ def test_tensors_of_a_backbone_are_found_wherever_they_stand(prefix):
     copies = [f"{prefix}{name}" for name in public] + [f"{prefix}teacher.{name}" for name in public]
     assert match_names(own, copies) == matches
     assert match_names(own, ["other.weight"]) == {}
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        conv_bn("stem", 8, 3),
-        {"patch_embed.proj.weight": torch.ones(1), "blocks.0.attn.qkv.weight": torch.ones(1)},
-        {"features.0.weight": torch.ones(1), "features.2.bias": torch.ones(1)},
-        {"conv_stem.weight": torch.ones(1), "blocks.0.0.se.conv_reduce.weight": torch.ones(1)},
-    ],
-    ids=["own", "transformer", "vgg", "efficientnet"],
-)
-def test_other_networks_keep_their_names(state):
-    part = find_backbone(state)
-    assert describe_network(part) == ""
-    assert part.tensors == state
-    assert part.others == []

@@ -98,23 +98,3 @@ def test_convolutions_that_int8_would_ruin_stay_in_fp32(tmp_path):
     with torch.no_grad():
         expected = module(torch.from_numpy(images[0])).numpy()
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
-
-
-class Rectified(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(3, 4, 3, padding=1)
-        self.second = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, image):
-        return self.second(self.first(image / 255).relu())
-
-
-def test_the_range_of_a_convolution_is_that_after_its_activation_function(tmp_path):
-    module = Rectified().eval()
-    images = [image[None].float().numpy() for image in IMAGES]
-    graph = export_module("onnx", module, torch.from_numpy(images[0]), tmp_path / "net.onnx")
-    quantizer = Quantizer(images)
-    quantizer.float_weights = []
-    quantizer(tmp_path, graph)
-    assert not [n for n in onnx.load(tmp_path / "net.onnx").graph.node if n.op_type == "Relu"]

@@ -14,17 +14,15 @@ from public_checkpoints import (
     our_names,
     seaformer,
     timm_mobilenetv2,
-    timm_mobilenetv4,
     topformer_backbone,
     torchvision_mobilenetv2,
     with_segmentation_head,
 )
 from small_repvit import SMALL_REPVIT
-from tiny_models import build_tiny_model, tiny_config
+from tiny_models import tiny_config
 from torch import nn
 
 PLAIN = {"conv.weight": torch.ones(2)}
-NAMES = ("TopFormer", "SeaFormer", "MobileNetV2", "MobileNetV4")
 
 
 @functools.cache
@@ -36,11 +34,8 @@ def file_of(name):
     if name == "SeaFormer":
         state = seaformer("tiny")
         return {"state_dict": PLAIN, "state_dict_ema": state}, our_names(state)
-    if name == "MobileNetV2":
-        state = torchvision_mobilenetv2()
-        return state, timm_mobilenetv2(state)
-    state = timm_mobilenetv4()
-    return {"state_dict": state}, state
+    state = torchvision_mobilenetv2()
+    return state, timm_mobilenetv2(state)
 
 
 @pytest.fixture
@@ -52,40 +47,20 @@ def public(tmp_path):
     return save
 
 
-# The network of timm that a file is of.
-TIMM = {"MobileNetV2": "mobilenetv2_100", "MobileNetV4": "mobilenetv4_conv_small"}
-
-
-def stock_detector(name):
-    """Detectron2's RetinaNet on a feature pyramid on one of our backbones."""
-    cfg = read_config("detectron2/retinanet_topformer-b_fpn.yaml")
-    kind = "timm" if name in TIMM else name.lower()
-    cfg.MODEL.BACKBONE.NAME = f"build_{kind}_fpn_backbone"
-    cfg.MODEL.TIMM.NAME = TIMM.get(name, "")
-    cfg.MODEL.TOPFORMER.VARIANT = cfg.MODEL.SEAFORMER.VARIANT = "tiny"
-    return build_model(cfg)
-
-
-def mobileinst(name):
-    return build_tiny_model(
-        MODEL__BACKBONE__NAME="TimmBackbone" if name in TIMM else name,
-        MODEL__TIMM__NAME=TIMM.get(name, ""),
-        MODEL__SEAFORMER__VARIANT="tiny",
-    )
-
-
 @pytest.mark.parametrize(
-    ("name", "suffix"), list(zip(NAMES, ("pkl", "pth", "pkl", "pth"), strict=True))
+    ("name", "suffix"), [("TopFormer", "pkl"), ("SeaFormer", "pth"), ("MobileNetV2", "pkl")]
 )
-@pytest.mark.parametrize(
-    ("build", "prefix"),
-    [(mobileinst, "backbone."), (stock_detector, "backbone.bottom_up.")],
-    ids=["mobileinst", "stock"],
-)
-def test_stock_detectron2_loads_all_of_it(tmp_path, public, name, build, prefix, suffix):
+@pytest.mark.parametrize("is_stock", [False, True], ids=["mobileinst", "stock"])
+def test_stock_detectron2_loads_all_of_it(tmp_path, public, name, is_stock, suffix):
+    """Into MobileInst, and into Detectron2's RetinaNet on a feature pyramid on the backbone."""
     output = tmp_path / f"converted.{suffix}"
     main([public(name), str(output)])
-    model = build(name)
+    cfg = read_config("detectron2/retinanet_topformer-b_fpn.yaml") if is_stock else tiny_config()
+    kind = "TimmBackbone" if name == "MobileNetV2" else name
+    fpn = f"build_{'timm' if name == 'MobileNetV2' else name.lower()}_fpn_backbone"
+    cfg.MODEL.BACKBONE.NAME = fpn if is_stock else kind
+    cfg.MODEL.TOPFORMER.VARIANT = cfg.MODEL.SEAFORMER.VARIANT = "tiny"
+    model, prefix = build_model(cfg), "backbone.bottom_up." if is_stock else "backbone."
     DetectionCheckpointer(model).load(str(output))
     state, loaded = file_of(name)[1], model.state_dict()
     own = [n.removeprefix(prefix) for n in loaded if n.startswith(prefix)]

@@ -64,8 +64,3 @@ def test_a_new_transformer_passes_on_the_attention_input():
     # Residual branches of the attention start at zero, as the public code initialises them.
     layer = TopFormerAttention(24, 2, "BN").eval()
     assert layer(torch.randn(1, 24, 3, 4)).abs().max() == 0
-
-
-def test_an_unknown_variant_is_named():
-    with pytest.raises(ValueError, match=r"variant is 'large', .*'tiny'"):
-        TopFormer(variant="large")

@@ -129,18 +129,3 @@ def test_passed_queries_take_the_place_of_the_global_decoder():
 def test_classes_start_at_the_prior_probability(prior):
     bias = new_decoder(prior_prob=prior).class_head.bias
     torch.testing.assert_close(bias.sigmoid(), torch.full((CLASSES,), prior))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"layers": ()}, "layers is empty"),
-        ({"layers": ("global", "middle")}, "an entry of layers is 'middle', .*'global'"),
-        ({"kernel_mlp_layers": 0}, "kernel_mlp_layers is 0"),
-        ({"local_pool_size": 9}, "local_pool_size is 9"),
-        ({"local_pool": "sum"}, "local_pool is 'sum', .*'max'"),
-    ],
-)
-def test_bad_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        decoder(**options)

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from pyramid_features import Scale, constant_features, random_features, small_decoder
 from torch import nn
@@ -63,16 +62,3 @@ def test_the_global_feature_is_not_read():
     features = random_features(64, 64)
     del features["x6"]
     decoder()(features)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ppm_dim": -1}, "pooled_dim is -1"),
-        ({"ppm_bins": []}, r"bins is \[\]"),
-        ({"ppm_bins": [1, 0]}, r"bins is \[1, 0\]"),
-    ],
-)
-def test_bad_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        decoder(**options)

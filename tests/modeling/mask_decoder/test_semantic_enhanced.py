@@ -129,8 +129,3 @@ def test_3x3_convolutions_are_separable_at_the_named_strides():
     assert ways_down == [False, True]
     branch = decoder(separable_strides=(8,)).mask_branch
     assert [layer.conv.groups for layer in branch.convs[0]] == [12, 1]
-
-
-def test_a_stride_without_a_level_is_named():
-    with pytest.raises(ValueError, match=r"separable_strides is 4, choose one of \[8, 16, 32\]"):
-        decoder(separable_strides=(8, 4))

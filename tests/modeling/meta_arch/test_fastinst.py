@@ -22,6 +22,13 @@ def test_no_parameter_starts_with_what_the_memory_held():
     assert all(p.isfinite().all() and p.abs().max() < 10 for p in model.parameters())
 
 
+def test_small_images_have_as_many_queries_as_pixels():
+    head = ActivationQueries(8, 3, 100)
+    proposals = head(torch.randn(2, 8, 4, 5), torch.randn(20, 8))
+    assert proposals.pixels.sort().values.tolist() == [list(range(20))] * 2
+    assert proposals.queries.shape == proposals.position.shape == (2, 20, 8)
+
+
 def test_the_grid_of_positions_has_its_own_size():
     """The public code gives a model of 10 queries a grid of 3x3."""
     model = build_small_fastinst(**{f"{NODE}NUM_QUERIES": 2, f"{NODE}POSITION_SIZE": 7})
@@ -93,17 +100,3 @@ def test_locations_are_those_of_the_public_code():
     pixels = torch.tensor([[0, 5, 11]])
     locations = pixel_locations(pixels, (3, 4))[0]
     torch.testing.assert_close(locations, torch.tensor([[0, 0], [1 / 3, 0.5], [1, 1]]))
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("DECODER", "static", "DECODER is 'static', .*'mask2former'"),
-        ("NUM_LAYERS", 0, "num_layers is 0, at least 1"),
-        ("NORM", "LN", "norm is 'LN', .*'GN'"),
-        ("HIDDEN_DIM", 48, "width 48 is not divisible by the 32 groups"),
-    ],
-)
-def test_options_that_make_no_sense_are_named(option, value, message):
-    with pytest.raises(ValueError, match=message):
-        build_small_fastinst(**{f"{NODE}{option}": value})

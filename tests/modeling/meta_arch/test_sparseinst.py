@@ -35,28 +35,3 @@ def test_the_threshold_is_on_the_score_with_objectness_before_rescoring(lively):
     assert len(instances) == 1
     maskness = torch.tensor(4.0).sigmoid()
     torch.testing.assert_close(instances.scores, torch.tensor([0.0005]).sqrt() * maskness)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({f"{NODE}GROUPS": 5}, "groups is 5, choose a divisor of the width 32"),
-        ({f"{NODE}GROUPS": 0}, "groups is 0"),
-        ({f"{NODE}NUM_QUERIES": 0}, "num_queries is 0"),
-        ({f"{NODE}ACTIVATION": "relu"}, "activation is 'relu', .*'softmax'"),
-        ({f"{NODE}LOSS__NORMALIZATION": "none"}, "normalization is 'none', .*'as_published'"),
-        ({"MODEL__BACKBONE__DEFORMABLE_STAGES": [4]}, "has 4: TimmBackbone has no"),
-        (
-            {
-                "MODEL__BACKBONE__NAME": "build_resnet_backbone",
-                "MODEL__RESNETS__OUT_FEATURES": ["res3", "res4", "res5"],
-                "MODEL__BACKBONE__DEFORMABLE_STAGES": [6],
-            },
-            "DEFORMABLE_STAGES has 6: ResNet",
-        ),
-    ],
-    ids=str,
-)
-def test_bad_options_are_named(overrides, message):
-    with pytest.raises(ValueError, match=message):
-        build(**overrides)
