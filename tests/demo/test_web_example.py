@@ -314,18 +314,3 @@ def test_page_tracks_a_file_and_the_camera(serve, exported, frames, runtime, bro
         assert "error" not in browser.evaluate("document.getElementById('status').className")
     elsewhere = [x for x in browser.requested() if not x.startswith((origin, "data:", "blob:"))]
     assert elsewhere == []
-
-
-def test_page_says_what_the_folder_cannot_do(serve, without, runtime, browser):
-    for name, ready, expected in (
-        ("reuse", "document.body?.dataset.ready", ["1", True, False]),
-        ("keyframe", "document.querySelector('#status.error')?.innerText", ["1", True, True]),
-    ):
-        files = serve.list_files(without(name), runtime)
-        with running(serve.make_server(files, "127.0.0.1", 0)) as port:
-            browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
-            said = browser.wait_for(ready)
-            controls = "[$('clip-len').value, $('clip-len').disabled, $('camera').disabled]"
-            controls = controls.replace("$(", "document.getElementById(")
-            assert browser.evaluate(controls) == expected
-    assert "without the graph keyframe" in said

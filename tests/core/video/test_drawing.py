@@ -130,15 +130,6 @@ def test_labels_fit_frames_of_any_size(size, corner):
     assert not np.array_equal(drawn, frame)
 
 
-def test_a_mark_stands_in_the_corner_and_nowhere_else(frame, monkeypatch):
-    nothing = detections_of(np.zeros((0, HEIGHT, WIDTH), bool))
-    drawn = TrackVisualizer().draw_instance_predictions(frame, nothing, mark="key frame")
-    rows, columns = np.nonzero((drawn != frame).any(axis=2))
-    assert len(rows) > 0
-    assert rows.max() < 20
-    assert columns.max() < 100
-
-
 def test_labels_of_many_objects_of_one_size_are_all_there():
     frame = np.zeros((360, 640, 3), np.uint8)
     identities = list(range(1, 11))

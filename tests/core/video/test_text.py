@@ -81,14 +81,6 @@ def test_letters_that_no_font_has_are_told_once(monkeypatch, caplog):
     assert "Noto" in caplog.text
 
 
-def test_numbers_stay_on_their_side_of_names_that_are_written_from_the_right():
-    whole, name = (drawn(x).any(axis=2) for x in ("11 קטה", "קטה"))
-    (_, end), (first, last) = (np.flatnonzero(x.any(axis=0))[[0, -1]] for x in (whole, name))
-    width = last - first
-    # What stands at the right end is the name.
-    assert np.array_equal(whole[:, end - width : end + 1], name[:, first : last + 1])
-
-
 def test_text_of_an_installed_font_is_blended_and_cut_off_at_the_border():
     image = np.full((30, 40, 3), 100, np.uint8)
     draw_text(image, "חתול חתול", (5, 20), 1.0, (0, 200, 255))

@@ -85,6 +85,8 @@ def test_a_part_of_the_frames_can_be_selected(tmp_path, folder, start, end, stri
         read = [(frame.name, round(frame.pixels.mean() / 20)) for frame in reader.frames()]
     assert read == [(f"{i:06d}", i) for i in expected]
     assert reader.position == len(expected)
+    with pytest.raises(VideoIOError, match=r"no frame 20 to start at: .* has 10 frames"):
+        VideoReader(source, start=20)
 
 
 def test_image_files_are_a_video_named_after_their_folder(tmp_path):

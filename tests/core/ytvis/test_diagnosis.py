@@ -23,25 +23,15 @@ A, B = square(0), square(11, 11)
 
 def truth_of(*tracks):
     """Tracks: (video, class, masks of two frames, crowd)."""
-    videos = [
-        {"id": i, "height": 20, "width": 20, "length": 2, "file_names": [f"v{i}/0.jpg"] * 2}
-        for i in (1, 2, 3)
-    ]
+    keys = ("video_id", "category_id", "segmentations", "iscrowd")
+    size = {"height": 20, "width": 20, "length": 2}
     return load_ground_truth(
         {
             "categories": [{"id": 4, "name": "cat"}, {"id": 7, "name": "dog"}],
-            "videos": videos,
+            "videos": [{"id": i, "file_names": [f"v{i}/0.jpg"] * 2} | size for i in (1, 2, 3)],
             "annotations": [
-                {
-                    "id": number,
-                    "video_id": video,
-                    "category_id": category,
-                    "iscrowd": crowd,
-                    "segmentations": masks,
-                    "areas": [None if mask is None else 64 for mask in masks],
-                    "bboxes": [None if mask is None else [0, 0, 8, 8] for mask in masks],
-                }
-                for number, (video, category, masks, crowd) in enumerate(tracks, 1)
+                {"id": number} | dict(zip(keys, track, strict=True))
+                for number, track in enumerate(tracks, 1)
             ],
         }
     )
