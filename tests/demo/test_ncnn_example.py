@@ -7,6 +7,7 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
+from annotation_files import change
 from pycocotools import mask as mask_util
 
 from mobileinst_core.runtime.model import ExportedModel
@@ -142,19 +143,6 @@ def damaged(exported, tmp_path):
     return folder, json.loads((folder / "model.json").read_text())
 
 
-def changed(manifest, path, value):
-    """The manifest with another value, or without it for None."""
-    *parents, key = path.split(".")
-    place = manifest
-    for parent in parents:
-        place = place[parent]
-    if value is None:
-        del place[key]
-    else:
-        place[key] = value
-    return json.dumps(manifest)
-
-
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -163,13 +151,13 @@ def changed(manifest, path, value):
         ("input.channels", "YUV", "input.channels"),
         ("input.pad_value", [1, 2, "x"], "input.pad_value"),
         ("thresholds.mask", 0, "thresholds.mask"),
-        ("thresholds.streaming.score_on", None, "'thresholds.streaming.score_on' is missing"),
+        ("thresholds.streaming.score_on", KeyError, "'thresholds.streaming.score_on' is missing"),
         ("thresholds.tracking.mode", "ema", "prev"),
         ("class_names", "ant", "class_names"),
         ("class_names", ["ant"], "class_names"),
         ("graphs", {"image": {}}, "without the graph 'keyframe' and cannot track"),
-        ("graphs.keyframe", None, "without the graph 'keyframe' and cannot track"),
-        ("graphs.reuse", None, "without the graph 'reuse': it tracks with a clip length of 1"),
+        ("graphs.keyframe", KeyError, "without the graph 'keyframe' and cannot track"),
+        ("graphs.reuse", KeyError, "without the graph 'reuse': it tracks with a clip length of 1"),
         ("graphs.keyframe.outputs.kernels.tensor", "nothing", "nothing"),
         ("graphs.keyframe.outputs.kernels.shape", [1, 9, 32], "kernels"),
         ("graphs.keyframe.outputs.scores.shape", [1, 9, 4], "scores"),
@@ -182,7 +170,8 @@ def test_names_what_is_wrong_in_the_manifest(
     program, damaged, frame_folder, tmp_path, path, value, message
 ):
     folder, manifest = damaged
-    (folder / "model.json").write_text(changed(manifest, path, value))
+    change(manifest, path, value)
+    (folder / "model.json").write_text(json.dumps(manifest))
     done = run(program, folder, frame_folder, tmp_path / "out")
     assert done.returncode == 1
     error = done.stderr.decode()
@@ -194,7 +183,8 @@ def test_a_folder_of_key_frames_alone_tracks_where_every_frame_is_one(
     program, exported, damaged, frame_folder, tmp_path
 ):
     folder, manifest = damaged
-    (folder / "model.json").write_text(changed(manifest, "graphs.reuse", None))
+    del manifest["graphs"]["reuse"]
+    (folder / "model.json").write_text(json.dumps(manifest))
     for name, model in (("expected", exported), ("found", folder)):
         done = run(program, model, frame_folder, tmp_path / name, "--clip-len", 1, "--no-images")
         assert done.returncode == 0, done.stderr.decode()

@@ -16,7 +16,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.masks.rle import encode_mask
 from mobileinst_d2.data.datasets import load_coco_json
-from mobileinst_d2.evaluation import COCOInstanceEvaluator, coco
+from mobileinst_d2.evaluation import COCOInstanceEvaluator
 
 SIZE = (80, 100)
 CATEGORIES = [{"id": 90, "name": "zebra"}, {"id": 4, "name": "boat"}]
@@ -53,20 +53,16 @@ def instances(*predictions, size=SIZE) -> Instances:
 
 
 @pytest.fixture
-def dataset_name(tmp_path, request):
+def dataset_name(write_json):
     """Two images of one object each; no ``info``, and not loaded by Detectron2."""
     content = {
         "images": [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in (11, 12)],
         "categories": CATEGORIES,
         "annotations": [annotation(1, 11, 90, cross()), annotation(2, 12, 4, block())],
     }
-    (tmp_path / "coco.json").write_text(json.dumps(content))
-    name = request.node.name
-    MetadataCatalog.get(name).set(
-        json_file=str(tmp_path / "coco.json"), thing_classes=["boat", "zebra"]
-    )
-    yield name
-    MetadataCatalog.remove(name)
+    metadata = MetadataCatalog.get("two_images")
+    metadata.set(json_file=str(write_json(content)), thing_classes=["boat", "zebra"])
+    return "two_images"
 
 
 def evaluate(evaluator, predictions) -> dict:
@@ -155,23 +151,6 @@ def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
     assert metrics["bbox"]["AP"] == pytest.approx(100)
     assert metrics["segm"]["AP-boat"] == pytest.approx(100)
     assert metrics["segm"]["AP-zebra"] == 0
-
-
-def test_the_faster_metric_gives_the_same_numbers(dataset_name, change_truth, monkeypatch):
-    faster = pytest.importorskip("faster_coco_eval").COCOeval_faster
-    change_truth(lambda content: content["annotations"].append(annotation(3, 11, 4, block())))
-    predictions = {
-        11: instances((0.9, 1, cross()), (0.8, 0, block()), (0.8, 0, cross())),
-        12: instances((0.7, 0, block()), (0.4, 1, cross())),
-    }
-    found = []
-    for evaluation in (faster, None):
-        monkeypatch.setattr(coco, "COCOeval_faster", evaluation)
-        evaluator = COCOInstanceEvaluator(dataset_name, tasks=("segm", "bbox"))
-        found.append(evaluate(evaluator, predictions))
-        assert evaluate(evaluator, {})["segm"]["AP"] == 0
-    for task, metrics in found[0].items():
-        assert metrics == pytest.approx(found[1][task], abs=1e-12, nan_ok=True)
 
 
 @pytest.fixture

@@ -64,21 +64,14 @@ PERFECT = {
 
 
 @pytest.fixture
-def register(tmp_path, request):
-    """Register a ground truth, under a name of its own for each test."""
-    names = []
+def register(write_json):
+    """Register a ground truth."""
 
     def registered(content, **metadata) -> str:
-        name = f"{request.node.name}_{len(names)}"
-        names.append(name)
-        json_file = tmp_path / f"{name}.json".replace("/", "_")
-        json_file.write_text(json.dumps(content))
-        MetadataCatalog.get(name).set(json_file=str(json_file), **metadata)
-        return name
+        MetadataCatalog.get("truth").set(json_file=str(write_json(content)), **metadata)
+        return "truth"
 
-    yield registered
-    for name in names:
-        MetadataCatalog.remove(name)
+    return registered
 
 
 def evaluate(evaluator, predictions=PERFECT):
@@ -160,4 +153,3 @@ def test_outputs_that_do_not_fit_are_refused(register, video_id, output, error, 
 def test_a_data_set_without_json_file_is_refused():
     with pytest.raises(UserError, match="'unregistered' has no 'json_file'"):
         YTVISEvaluator("unregistered")
-    MetadataCatalog.remove("unregistered")

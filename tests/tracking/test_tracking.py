@@ -111,24 +111,6 @@ def test_the_association_is_read_from_the_config(front_end):
     assert isinstance(default, PreviousKeyframe)
 
 
-@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_frames_are_prepared_as_in_evaluation(image_format):
-    seen = []
-    model = build_lively_model()
-    keyframe = model.keyframe
-    model.keyframe = lambda frames: seen.extend(frames) or keyframe(frames)
-    predictor = StreamingPredictor(tiny_config(INPUT__FORMAT=image_format), model)
-    frame = np.zeros((192, 256, 3), np.uint8)
-    frame[..., 0] = 200  # blue, as OpenCV reads frames
-    predictor.step(frame)
-    (image,) = seen
-    assert image.shape == (3, 96, 128)  # INPUT.MIN_SIZE_TEST
-    assert image.dtype == torch.uint8
-    assert [int(channel.max()) for channel in image] == (
-        [0, 0, 200] if image_format == "RGB" else [200, 0, 0]
-    )
-
-
 def test_live_tracking_gives_instances():
     predictor = StreamingPredictor(
         tiny_config(TEST__TRACKING__CLIP_LEN=2, TEST__STREAMING__SCORE_ON=0.3), build_lively_model()

@@ -22,8 +22,7 @@ def cfg():
 def dataset():
     name = "classes_test_pets"
     MetadataCatalog.get(name).set(thing_classes=["cat", "dog", "parrot"])
-    yield name
-    MetadataCatalog.remove(name)
+    return name
 
 
 def test_names_next_to_the_weights_win_then_those_of_the_data_set(cfg, dataset, tmp_path):

@@ -32,13 +32,6 @@ def test_images_masks_and_draws_are_those_of_detectron2(is_train, style):
         assert all(np.array_equal(x, y) for x, y in zip(expected, found, strict=True))
 
 
-def test_other_kinds_of_images_are_left_to_detectron2():
-    transform = ResizeTransform(8, 8, 4, 4)
-    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
-    expected = T.ResizeTransform(8, 8, 4, 4).apply_image(image)
-    assert np.array_equal(transform.apply_image(image), expected)
-
-
 def test_of_a_line_a_pixel_is_left():
     image = np.zeros((1, 500, 3), np.uint8)
     resized = ResizeShortestEdge(32, 100, "choice").get_transform(image).apply_image(image)

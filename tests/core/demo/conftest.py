@@ -1,6 +1,5 @@
 """Fixtures of the demo's tests: small inputs, a perfect model."""
 
-import logging
 import threading
 from types import SimpleNamespace
 
@@ -34,8 +33,6 @@ def demo():
 def _quiet(demo, monkeypatch):
     # It changes loggers for the whole process, and so for other tests.
     monkeypatch.setattr(demo, "set_up_logging", lambda: None)
-    for name in ("mobileinst_core", "mobileinst_d2"):
-        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
 @pytest.fixture

@@ -2,21 +2,13 @@
 
 import numpy as np
 import pytest
-from annotation_files import run_lengths
+from annotation_files import compressed, run_lengths
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import MaskError, rle_area, to_rle, to_rles
 
 HEIGHT, WIDTH = 7, 9
-
-
-def compressed(mask: np.ndarray) -> dict:
-    return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
-
-
-def decode(rle: dict) -> np.ndarray:
-    return mask_util.decode(rle)
 
 
 def random_mask(rng: np.random.Generator) -> np.ndarray:
@@ -32,12 +24,12 @@ def test_uncompressed_text_and_bytes_give_the_same_mask(seed):
     size = [HEIGHT, WIDTH]
     for segmentation in (
         {"size": size, "counts": run_lengths(mask)},
-        {"size": size, "counts": code["counts"]},
-        {"size": tuple(size), "counts": code["counts"].decode()},
+        {"size": size, "counts": code["counts"].encode()},
+        {"size": tuple(size), "counts": code["counts"]},
     ):
         rle = to_rle(segmentation, HEIGHT, WIDTH)
-        assert np.array_equal(decode(rle), mask)
-        assert rle == {"size": size, "counts": code["counts"].decode()}
+        assert np.array_equal(mask_util.decode(rle), mask)
+        assert rle == code
         assert rle_area(rle) == mask.sum()
 
 
@@ -45,7 +37,7 @@ def test_polygons_are_united():
     left, right = [0, 0, 4, 0, 4, 7, 0, 7], [5, 0, 9, 0, 9, 7, 5, 7]
     expected = np.ones((HEIGHT, WIDTH), np.uint8)
     expected[:, 4] = 0
-    assert np.array_equal(decode(to_rle([left, right], HEIGHT, WIDTH)), expected)
+    assert np.array_equal(mask_util.decode(to_rle([left, right], HEIGHT, WIDTH)), expected)
 
 
 def test_polygons_without_an_inside_are_left_out():
@@ -119,7 +111,7 @@ def test_the_damaged_mask_among_several_is_named(place, counts):
     rng = np.random.default_rng(0)
     masks = [compressed(random_mask(rng)) for _ in range(8)]
     if not isinstance(counts, str):
-        masks = [{**x, "counts": run_lengths(decode(x))} for x in masks]
+        masks = [{**x, "counts": run_lengths(mask_util.decode(x))} for x in masks]
     masks.insert(place, {"size": [HEIGHT, WIDTH], "counts": counts})
     with pytest.raises(MaskError) as error:
         to_rles([None, *masks], HEIGHT, WIDTH)

@@ -58,14 +58,6 @@ def test_a_forced_key_frame_starts_a_new_clip():
     assert [t for t, key in enumerate(flags) if key] == [0, 3, 4, 7]
 
 
-def test_forcing_holds_for_the_first_frame_of_a_chunk():
-    network = scripted()
-    runner = runner_of(network, clip_len=4)
-    runner(video_of(2))
-    runner([frame_of(t) for t in range(2, 8)], force_keyframe=True)
-    assert network.key_frames == [[0], [2, 6]]
-
-
 @pytest.mark.parametrize("failing", ["keyframe", "reuse", "tracker", "masks"])
 def test_a_call_that_fails_changes_nothing_and_can_be_repeated(failing):
     network = scripted().permuted([torch.randperm(4) for _ in range(12)])

@@ -11,7 +11,6 @@ from mobileinst_core.video.images import (
     ImageReadError,
     VideoIOError,
     list_images,
-    prepare_output,
     read_image,
     read_image_size,
 )
@@ -60,11 +59,3 @@ def test_an_image_that_pillow_takes_for_a_bomb_is_named(tmp_path, monkeypatch):
     for read in (read_image, read_image_size):
         with pytest.raises(ImageReadError, match=r"huge\.png: .*2400 pixels"):
             read(tmp_path / "huge.png")
-
-
-def test_prepare_output_leaves_no_trace(tmp_path):
-    (tmp_path / "old.png").write_bytes(b"content")
-    prepare_output(tmp_path / "old.png", overwrite=True)
-    prepare_output(tmp_path / "new" / "a.png", overwrite=False)
-    assert (tmp_path / "old.png").read_bytes() == b"content"
-    assert list((tmp_path / "new").iterdir()) == []

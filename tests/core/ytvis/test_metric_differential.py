@@ -11,9 +11,6 @@ from mobileinst_core.ytvis.evaluate import evaluate_ytvis
 TOLERANCE = 1e-12
 
 
-# --------------------------------------------------------------------------- building cases
-
-
 def box(size, top, left, bottom, right) -> np.ndarray:
     mask = np.zeros(size, bool)
     mask[top:bottom, left:right] = True
@@ -54,9 +51,6 @@ def assert_same(reference):
         return metrics.summary
 
     return compare
-
-
-# --------------------------------------------------------------------------- random tracks
 
 
 def random_boxes(rng, size, length) -> list:
@@ -122,9 +116,6 @@ def random_case(seed) -> tuple[dict, list]:
 @pytest.mark.parametrize("seed", range(16))
 def test_random_tracks(assert_same, seed):
     assert_same(*random_case(seed))
-
-
-# --------------------------------------------------------------------------- chosen cases
 
 
 def test_a_video_of_many_frames(assert_same):

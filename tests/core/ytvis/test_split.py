@@ -90,16 +90,6 @@ def test_what_cannot_be_in_both_is_reported(caplog):
     assert len(val["videos"]) == 1
 
 
-def test_the_order_of_the_file_does_not_matter():
-    content = random_content(1)
-    train, val = split_videos(content, seed=4)
-    shuffled = copy.deepcopy(content)
-    for key in ("videos", "annotations", "categories"):
-        random.Random(0).shuffle(shuffled[key])
-    other_train, other_val = split_videos(shuffled, seed=4)
-    assert (ids(other_train), ids(other_val)) == (ids(train), ids(val))
-
-
 @pytest.mark.parametrize("folder", ["video{}", "all"])
 def test_seeds_differ_also_for_videos_in_one_folder(folder):
     content = make(*["a"] * 12)
