@@ -82,13 +82,6 @@ def test_values_with_which_nothing_would_be_found_are_refused(kind, option):
         kind(**option)
 
 
-def test_unknown_rules_are_named():
-    with pytest.raises(ValueError, match="labels is 'first'"):
-        select(array([1.0]), None, labels="first")
-    with pytest.raises(ValueError, match=r"procedure is 'panoptic', .*'mask2former'"):
-        PostProcessing(procedure="panoptic")
-
-
 def random_outputs(stride: int = 8, count: int = 30) -> tuple[np.ndarray, np.ndarray]:
     """Scores and mask logits of an input of 96x80 pixels."""
     generator = torch.Generator().manual_seed(0)

@@ -80,15 +80,18 @@ def test_image_and_masks_go_through_the_same_transform(record, encoding):
     assert (columns.max() - 19).abs() < 1
 
 
-def test_input(record):
+def test_what_training_and_testing_are_given(record, cfg):
     before = copy.deepcopy(record)
     result = mapper()(record)
     assert record == before
     assert set(result) == {"file_name", "height", "width", "image_id", "image", "instances"}
-    assert result["image"].shape == (3, HEIGHT, WIDTH)
-    assert result["image"].dtype == torch.uint8
+    assert (result["image"].shape, result["image"].dtype) == ((3, HEIGHT, WIDTH), torch.uint8)
     assert result["image"][0, 20, 0] == 160
     assert len(result["instances"]) == 2
+    result = ImageMapper(cfg, is_train=False)(record)
+    assert set(result) == {"file_name", "height", "width", "image_id", "image"}
+    assert result["image"].shape == (3, 36, 48)
+    assert (result["height"], result["width"]) == (HEIGHT, WIDTH)
 
 
 def test_crowd_empty_and_cropped_out_objects_are_left_out(record):
@@ -106,13 +109,6 @@ def test_annotations_without_mask_are_left_out_with_a_warning(record, caplog):
     with caplog.at_level(logging.WARNING):
         assert len(mapper()(record)["instances"]) == 2
     assert record["file_name"] in caplog.text
-
-
-def test_testing_gives_the_image_alone(record, cfg):
-    result = ImageMapper(cfg, is_train=False)(record)
-    assert set(result) == {"file_name", "height", "width", "image_id", "image"}
-    assert result["image"].shape == (3, 36, 48)
-    assert (result["height"], result["width"]) == (HEIGHT, WIDTH)
 
 
 def test_config_keys(record, cfg):

@@ -153,30 +153,13 @@ def test_boxes_and_masks_of_a_detector_are_evaluated_apart(dataset_name):
     assert metrics["segm"]["AP-zebra"] == 0
 
 
-@pytest.fixture
-def change_truth(dataset_name):
-    """Change the ground truth file by a function of its content."""
-
-    def change(function):
-        path = Path(MetadataCatalog.get(dataset_name).json_file)
-        content = json.loads(path.read_text())
-        function(content)
-        path.write_text(json.dumps(content))
-
-    return change
-
-
-PERFECT = ((11, 1, cross), (12, 0, block))
-
-
-def perfect():
-    return {image_id: instances((0.9, label, mask())) for image_id, label, mask in PERFECT}
-
-
-def test_tables_and_metrics_show_the_classes_that_occur(dataset_name, change_truth, caplog):
-    change_truth(lambda content: content["annotations"].pop())
+def test_tables_and_metrics_show_the_classes_that_occur(dataset_name, caplog):
+    path = Path(MetadataCatalog.get(dataset_name).json_file)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"annotations": content["annotations"][:1]}))
+    predictions = {11: instances((0.9, 1, cross())), 12: instances((0.9, 0, block()))}
     with caplog.at_level(logging.INFO):
-        metrics = evaluate(COCOInstanceEvaluator(dataset_name), perfect())["segm"]
+        metrics = evaluate(COCOInstanceEvaluator(dataset_name), predictions)["segm"]
     assert {name for name in metrics if name.startswith("AP-")} == {"AP-zebra"}
     assert "boat" not in caplog.text
     assert "1 classes have no ground truth" in caplog.text

@@ -7,7 +7,7 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
 from mobileinst_d2.data.mappers.augmentation import build_geometric_augmentations
-from mobileinst_d2.utils.resize_transform import ResizeShortestEdge, ResizeTransform
+from mobileinst_d2.utils.resize_transform import ResizeTransform
 
 
 @pytest.mark.parametrize("is_train", [False, True])
@@ -30,9 +30,3 @@ def test_images_masks_and_draws_are_those_of_detectron2(is_train, style):
     assert any(isinstance(x, ResizeTransform) for x in drawn[0].transforms)
     for expected, found in zip(*results, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(expected, found, strict=True))
-
-
-def test_of_a_line_a_pixel_is_left():
-    image = np.zeros((1, 500, 3), np.uint8)
-    resized = ResizeShortestEdge(32, 100, "choice").get_transform(image).apply_image(image)
-    assert resized.shape == (1, 100, 3)

@@ -2,7 +2,7 @@
 
 from coco_content import make_content
 
-from mobileinst_core.coco.videos import image_results_as_videos, images_as_videos
+from mobileinst_core.coco.videos import images_as_videos
 from mobileinst_core.ytvis.annotations import AnnotationFile
 
 
@@ -17,10 +17,3 @@ def test_what_the_reader_of_images_mends_is_sound_as_video():
     ((_, track),) = file.tracks()  # the other has neither a mask nor a box
     assert (track["video_id"], track["areas"], track["iscrowd"]) == (9, [48], 0)
     assert not AnnotationFile(images_as_videos({**content, "annotations": None})).has_tracks
-
-
-def test_results_that_are_no_mappings_are_left_to_their_reader():
-    assert image_results_as_videos([None, {"image_id": 4, "segmentation": []}]) == [
-        None,
-        {"video_id": 4, "category_id": None, "score": None, "segmentations": [None]},
-    ]

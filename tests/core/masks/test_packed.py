@@ -32,12 +32,6 @@ def test_masks_are_those_packed(seed):
     assert visible(packed).tolist() == visible(rles).tolist() == expected
 
 
-def test_every_character_of_a_code():
-    text = "".join(map(chr, range(48, 112)))
-    rles = [{"size": [4, 4], "counts": text[:length]} for length in range(1, 65)]
-    assert list(PackedRles(rles, (4, 4))) == rles
-
-
 def test_numbers_are_those_packed():
     boxes = [[1, 2.5, 3, 4], None, [0, 0, 0, 0]]
     packed = pickle.loads(pickle.dumps(PackedRows(boxes, [math.nan] * 4)))

@@ -14,13 +14,6 @@ def test_the_matrix_of_an_axis_is_that_of_pytorch(length, new_length):
     assert np.array_equal(resize_rows(eye.numpy(), new_length), expected.numpy())
 
 
-@pytest.mark.parametrize("size", [(5, 7), (10, 14), (3, 50), (1, 1)])
-def test_maps_are_resized_as_by_pytorch(size):
-    x = torch.randn(5, 7)
-    expected = F.interpolate(x[None, None], size=size, mode="bilinear")[0, 0].numpy()
-    np.testing.assert_allclose(bilinear_resize(x.numpy(), size), expected, atol=1e-6)
-
-
 def test_what_is_no_number_spreads_as_in_pytorch():
     x = torch.randn(5, 7)
     x[2, 3] = float("nan")

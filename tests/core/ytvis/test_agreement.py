@@ -39,12 +39,6 @@ def test_masks_are_compared_frame_by_frame():
     assert found["score_difference"] == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("other", [(1, 3, 0.9, [5]), (0, 2, 0.9, [5])])
-def test_another_id_or_class_is_another_identity(other):
-    found = summary(result((0, 3, 0.9, [5])), result(other))
-    assert (found["tracks"], found["same_tracks"], found["iou_min"]) == (1, 0, 1)
-
-
 def test_live_identities_are_compared_as_sets():
     agreement = TrackAgreement()
     agreement.add_live([[1, 2], [1], []], [[2, 1], [2], []])

@@ -44,19 +44,10 @@ def test_the_entries_are_those_of_the_evaluation_servers(results):
         results.add("frame", (8, 12))
         results.fill(1)  # is as long already
         results.fill(4)
-    assert json.loads(results.path.read_text()) == [
-        {
-            "video_id": 9,
-            "category_id": 20,
-            "score": 0.5,
-            "segmentations": [
-                None,
-                {"size": [4, 6], "counts": MASK["counts"].decode()},
-                None,
-                None,
-            ],
-        }
-    ]
+    rle = {"size": [4, 6], "counts": MASK["counts"].decode()}
+    entry = {"video_id": 9, "category_id": 20, "score": 0.5}
+    entry["segmentations"] = [None, rle, None, None]
+    assert json.loads(results.path.read_text()) == [entry]
 
 
 @pytest.mark.parametrize(

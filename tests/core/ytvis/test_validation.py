@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 from annotation_files import HEIGHT, SQUARE, WIDTH, change, make_content
-from PIL import Image
 
 from mobileinst_core.ytvis.classes import THING_CLASSES
 from mobileinst_core.ytvis.validation import check_content, check_frames
@@ -118,11 +117,3 @@ def test_sizes_and_damage_are_seen_when_frames_are_read(frames, tmp_path):
     assert not turned.is_error
     assert "1 of 3 frames have their sides swapped" in turned.message
     assert "v/0.jpg" in turned.message
-
-
-def test_orientation_is_taken_from_the_file_as_the_loader_does(frames, tmp_path):
-    frames(RIGHT, RIGHT, RIGHT)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "v/0.jpg", exif=exif)
-    assert frames(None, None, None) == []
