@@ -30,8 +30,3 @@ def test_ctrl_c_has_the_status_of_shells(capsys):
 def test_mistakes_of_the_project_keep_their_traceback():
     with pytest.raises(ValueError, match="ours"):
         raising(ValueError("ours"))()
-
-
-@pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (3, 3)])
-def test_the_status_is_that_of_the_command(result, status):
-    assert command(lambda: result)() == status

@@ -29,10 +29,6 @@ def test_the_highest_score_is_on_top(order):
     assert drawn.tolist() == [[300, 7, 7], [0, 0, 0]]
 
 
-def test_a_frame_without_objects_is_all_background():
-    assert not id_map(detections_of([], [], [])).any()
-
-
 def test_identities_survive_the_file(tmp_path):
     writer = IdMapWriter(tmp_path / "new" / "maps")
     writer.write("000012", detections_of([[[1, 0, 0], [0, 0, 1]]], [65535], [0.5]))

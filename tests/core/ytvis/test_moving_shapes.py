@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util
-from pycocotools.coco import COCO
 
 from mobileinst_core.ytvis.moving_shapes import DIFFICULTIES, SHAPE_CLASSES, make_moving_shapes
 
@@ -81,16 +80,19 @@ def test_visible_parts_are_disjoint_and_objects_leave_and_return(tmp_path):
     assert {a["category_id"] for a in content["annotations"]} == {1, 2, 3, 4}
 
 
-def test_coco_file_has_the_same_masks(moving_shapes, capsys):
-    coco = COCO(str(moving_shapes / "train" / "coco.json"))
-    capsys.readouterr()
-    video_file = read(moving_shapes / "train")
-    masks = sorted(
-        rle["counts"] for a in video_file["annotations"] for rle in a["segmentations"] if rle
-    )
-    assert sorted(a["segmentation"]["counts"] for a in coco.anns.values()) == masks
-    names = {name for video in video_file["videos"] for name in video["file_names"]}
-    assert {image["file_name"] for image in coco.imgs.values()} == names
+def test_coco_file_has_the_same_masks(moving_shapes):
+    coco, content = (read(moving_shapes / "train", f"{x}.json") for x in ("coco", "instances"))
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    frames = {video["id"]: video["file_names"] for video in content["videos"]}
+    assert {*names.values()} == {name for names in frames.values() for name in names}
+    expected = [
+        (name, rle["counts"])
+        for track in content["annotations"]
+        for name, rle in zip(frames[track["video_id"]], track["segmentations"], strict=True)
+        if rle
+    ]
+    found = [(names[x["image_id"]], x["segmentation"]["counts"]) for x in coco["annotations"]]
+    assert sorted(found) == sorted(expected)
 
 
 def test_hard_videos_repeat_classes_and_hide_objects_for_long(tmp_path):
