@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zipfile
 from importlib.machinery import PathFinder
-from pathlib import Path
 
 import pytest
 
@@ -110,10 +109,3 @@ for entry in distribution.entry_points:
     assert list((tmp_path / "elsewhere").iterdir()) == []
     for name in printed.split():
         assert (site / "bin" / name).is_file() or (site / "Scripts" / f"{name}.exe").is_file()
-
-
-def test_an_editable_installation_has_the_configs_of_the_clone(repository):
-    from mobileinst_d2 import model_zoo
-
-    path = Path(model_zoo.get_config_file("mobileinst/base.yaml"))
-    assert path == repository / "configs" / "mobileinst" / "base.yaml"

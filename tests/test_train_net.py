@@ -1,9 +1,6 @@
 """The command as a user runs it: a small network, generated videos, one or two processes."""
 
-import contextlib
 import json
-import multiprocessing
-import time
 from pathlib import Path
 
 import pytest
@@ -122,38 +119,6 @@ def test_images_and_several_test_sets(config, tmp_path):
         assert any((tmp_path / "output/inference" / name).iterdir())
 
 
-def train_in_a_process(rank, arguments, printed):
-    torch.set_num_threads(1)
-    # So that the loader's workers are its own, as in a training by hand, and end when it is killed.
-    multiprocessing.set_start_method("fork", force=True)
-    # To a file, as a full pipe would stop it.
-    with open(printed, "w") as file, contextlib.redirect_stdout(file):
-        train.invoke_main(arguments)
-
-
-def test_a_killed_training_is_resumed_without_loss(config, tmp_path):
-    no_evaluation = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", 8)
-    killed, printed = tmp_path / "killed", tmp_path / "printed.txt"
-    arguments = (*no_evaluation, "OUTPUT_DIR", killed, "DATALOADER.NUM_WORKERS", 1)
-    started = torch.multiprocessing.spawn(
-        train_in_a_process, args=(command_line(config, *arguments), printed), join=False
-    )
-    (process,) = started.processes
-    try:
-        while process.is_alive() and not (killed / "model_0000003.pth").exists():
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.join()
-    assert (killed / "model_0000003.pth").exists(), printed.read_text()
-
-    main(config, "--resume", *no_evaluation, "OUTPUT_DIR", killed)
-    main(config, *no_evaluation)
-    expected = final_weights(tmp_path / "output")
-    for name, value in final_weights(killed).items():
-        assert torch.equal(value, expected[name]), name
-
-
 def test_two_processes_train_and_evaluate(config, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     two = ("--num-gpus", 2, "--dist-url", "auto", "SOLVER.MAX_ITER", 2)
@@ -227,13 +192,16 @@ def test_the_backbones_file_is_needed_for_a_fresh_training_only(config, tmp_path
     assert f"starts from {len(SHAPE_CLASSES)} of the {len(SHAPE_CLASSES)} classes" in log
 
 
-def test_a_training_is_resumed_from_its_folder_alone(config, tmp_path, fails):
+def test_a_training_is_resumed_from_its_folder_alone_without_loss(config, tmp_path, fails):
     output = tmp_path / "output"
-    main(config, "SOLVER.MAX_ITER", 2)
+    main(config, "DATASETS.TEST", "()")
+    expected = final_weights(output)
+    # As after a kill before the last checkpoint.
+    (output / "last_checkpoint").write_text("model_0000001.pth")
     config.unlink()
-    arguments = ["--resume", "OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", "4"]
-    assert train.invoke_main(arguments) == 0
-    assert torch.load(output / "model_final.pth")["iteration"] == 3
+    assert train.invoke_main(["--resume", "OUTPUT_DIR", str(output)]) == 0
     assert "Starting training from iteration 2" in (output / "log.txt").read_text()
+    for name, value in final_weights(output).items():
+        assert torch.equal(value, expected[name]), name
     fails("config.yaml is missing", train.invoke_main, ["--resume", "OUTPUT_DIR", str(tmp_path)])
     fails("--resume needs --config-file FILE, or OUTPUT_DIR", train.invoke_main, ["--resume"])

@@ -16,6 +16,7 @@ from tiny_models import build_tiny_model
 
 ANNOTATIONS = ["--masks", "300", "--size", "48", "64", "--repeats", "1"]
 IMAGES = ["--images", "2", "--results", "6", "--objects", "2", "--size", "48", "64"]
+IMAGES += ["--repeats", "1"]
 VIDEOS = ["--videos", "4", "--frames", "3", "--tracks", "3", "--size", "48", "64", "--repeats", "1"]
 STEP = ["--size", "64", "64", "--repeats", "1", "--objects", "2"]
 
@@ -29,29 +30,21 @@ def _small(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize(
-    ("benchmark", "arguments", "rows"),
-    [
-        (
-            annotations,
-            ANNOTATIONS,
-            [
-                r"lists of integers +\| +load_records",
-                r"compressed text +\| +the JSON parser alone",
-                "lists and mappings",
-            ],
-        ),
-        (
-            coco_evaluation,
-            [*IMAGES, "--repeats", "1"],
-            ["RLEs from logits", "masks, then RLEs", "pycocotools"],
-        ),
-        (evaluation, VIDEOS, evaluation.ENCODINGS),
-        (training_step, STEP, training_step.WAYS),
-    ],
-    ids=["annotations", "coco_evaluation", "evaluation", "training_step"],
+INTEGERS, TEXT = (
+    r"lists of integers +\| +load_records",
+    r"compressed text +\| +the JSON parser alone",
 )
-def test_every_way_is_measured(benchmark, arguments, rows, capsys):
+WAYS = {
+    annotations: (ANNOTATIONS, [INTEGERS, TEXT, "lists and mappings"]),
+    coco_evaluation: (IMAGES, ["RLEs from logits", "masks, then RLEs", "pycocotools"]),
+    evaluation: (VIDEOS, evaluation.ENCODINGS),
+    training_step: (STEP, training_step.WAYS),
+}
+
+
+@pytest.mark.parametrize("benchmark", WAYS, ids=lambda module: module.__name__)
+def test_every_way_is_measured(benchmark, capsys):
+    arguments, rows = WAYS[benchmark]
     assert benchmark.main(arguments) == 0
     printed = capsys.readouterr().out
     for row in rows:

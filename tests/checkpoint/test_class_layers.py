@@ -142,27 +142,17 @@ def test_what_has_as_many_rows_as_there_are_classes_is_left_alone(start):
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("number", "source", "classes", "message"),
     [
-        ("coco_2017_trian", "no registered data set: 'coco_2017_trian'; the closest is 'coco_2017"),
-        ("ytvis_2019_train", "'ytvis_2019_train' with 40 classes, but .* has 80 classes"),
+        (80, "coco_2017_trian", None, "no registered data set: 'coco_2017_trian'; the closest is"),
+        (80, "ytvis_2019_train", None, "'ytvis_2019_train' with 40 classes, but .* has 80 classes"),
+        (40, "ytvis_2019_train", "ytvis_2021", r"metadata\.json .*on other classes: airplane"),
     ],
 )
-def test_a_source_that_cannot_be_right_is_named(start, source, message):
+def test_a_source_that_cannot_be_right_is_named(start, number, source, classes, message):
+    names = THING_CLASSES.get(classes)
     with pytest.raises(CheckpointError, match=message):
-        start(marked_state(80), "ytvis_2021_train", source)
-
-
-def test_a_source_that_the_metadata_contradict_is_named(start):
-    with pytest.raises(
-        CheckpointError, match=r"metadata\.json .*trained on other classes: airplane"
-    ):
-        start(
-            marked_state(40),
-            "ytvis_2021_train",
-            "ytvis_2019_train",
-            classes=THING_CLASSES["ytvis_2021"],
-        )
+        start(marked_state(number), "ytvis_2021_train", source, classes=names)
 
 
 def test_a_checkpoint_without_a_class_layer_has_nothing_to_transfer(start):

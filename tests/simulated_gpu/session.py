@@ -152,7 +152,6 @@ def main() -> None:
         folder = Path(name)
         make_moving_shapes(folder, num_videos=4, num_frames=4, height=96, width=96, seed=0)
         found = {
-            "images": train(folder, "coco"),
             "clips": train(folder, "ytvis"),
             "amp": train(folder, "ytvis", SOLVER__AMP__ENABLED=True),
             "cpu": predictions("cpu"),

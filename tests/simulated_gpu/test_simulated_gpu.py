@@ -37,9 +37,9 @@ def found(repository, tmp_path_factory):
     return json.loads(run.stdout.split("\nFOUND ")[1])
 
 
-@pytest.mark.parametrize(("kind", "most"), [("images", 12), ("clips", 30), ("amp", 30)])
-def test_a_training_step_waits_for_the_gpu_a_few_times(found, kind, most):
-    assert 0 < found[kind] < most
+@pytest.mark.parametrize("kind", ["clips", "amp"])
+def test_a_training_step_waits_for_the_gpu_a_few_times(found, kind):
+    assert 0 < found[kind] < 30
 
 
 def test_a_stream_is_saved_on_the_cpu_and_goes_on_there(found):

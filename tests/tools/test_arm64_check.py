@@ -35,9 +35,8 @@ REFERENCE = detections(MASKS, [0.9, 0.8], [0, 1], [1, 2])
             (2, 2, 0, 5 / 6, 0.1),
             True,
         ),
-        # Another identity, another class, one too many.
+        # Another identity, one too many.
         (detections(MASKS, [0.9, 0.8], [0, 1], [1, 3]), (2, 1, 1, 1.0, 0.0), True),
-        (detections(MASKS, [0.9, 0.8], [1, 1], [1, 2]), (2, 1, 1, 1.0, 0.0), True),
         (
             detections([*MASKS, [1, 1, 1, 1]], [0.9, 0.8, 0.3], [0, 1, 0], [1, 2, 3]),
             (2, 2, 1, 1.0, 0.0),

@@ -65,37 +65,3 @@ def is_key(cfg, key):
 def test_faults_are_found(document, tmp_path, text, fault):
     (found,) = check_docs.check([document(text)], tmp_path)
     assert fault in found
-
-
-def test_blocks_become_steps_at_smaller_sizes_or_are_listed(document):
-    text = """
-```bash
-pip install x
-python train_net.py --config-file a.yaml \\
-    --num-gpus 8     # all of them
-X=1
-```
-<!-- not run: a phone -->
-```bash
-adb push
-```
-<!-- needs: no_such_package -->
-```python
-import no_such_package
-```
-```python
-y = 1
-```
-"""
-    steps, left_out = check_docs.steps_of(document(text))
-    assert [step["kind"] for step in steps] == ["bash", "python"]
-    training, variable = steps[0]["code"].split("\n")
-    assert "train_net.py --config-file a.yaml " in training
-    assert "--num-gpus" not in training
-    assert "SOLVER.MAX_ITER 2" in training
-    assert variable == "X=1"
-    assert [line.split(": ", 1)[1] for line in left_out] == [
-        "`pip install x`: changes the environment; continuous integration installs",
-        "a phone",
-        "needs the package no_such_package",
-    ]

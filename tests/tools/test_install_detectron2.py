@@ -230,14 +230,10 @@ def registry(tmp_path, monkeypatch):
 
 
 @needs_pip
-def test_fetching_runs_nothing_of_the_archive(registry):
+def test_fetching_runs_nothing_of_the_archive_and_stops_at_another_one(registry):
     (registry / "small-source-1.0.tar.gz").write_bytes(SDIST)
     assert "was executed" in FILES["setup.py"]
     assert fetch_archive(*SOURCE) == SDIST
-
-
-@needs_pip
-def test_fetching_stops_at_another_archive(registry):
     (registry / "small-source-1.0.tar.gz").write_bytes(make_sdist({"setup.py": ""}))
     with pytest.raises(UserError, match=r"could not fetch small-source==1\.0"):
         fetch_archive(*SOURCE)

@@ -77,13 +77,6 @@ def test_levels_and_their_sizes():
     torch.testing.assert_close(features["p7"], features["p6"][:, :, ::2, ::2])
 
 
-def test_fewer_levels_still_ask_for_the_size_of_the_backbone():
-    cfg = stock_config("retinanet", "MODEL.FPN.IN_FEATURES", ["x3", "x4"])
-    backbone = build_backbone(cfg)
-    assert list(backbone.output_shape()) == ["p3", "p4", "p5"]
-    assert backbone.size_divisibility == 64
-
-
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

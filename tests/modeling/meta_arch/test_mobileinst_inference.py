@@ -106,6 +106,16 @@ def test_reuse_does_not_run_the_instance_decoder():
         assert model.reuse([noise_image(64, 64)]).shape == (1, 32, 8, 8)
 
 
+def test_the_last_feature_of_the_config_is_the_global_one():
+    features = {"MODEL__MOBILEINST__BACKBONE_FEATURES": ["x3", "x4", "x5", "x5"]}
+    model = build_tiny_model(**FEW_LAYERS, **features).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = model.backbone(images)
+        expected = model.instance_decoder(model.mask_decoder(maps), maps["x5"]).kernels
+        torch.testing.assert_close(model.raw_outputs(images)["kernels"], expected)
+
+
 def test_the_mean_is_removed_before_the_padding():
     model = build_tiny_model()
     image = torch.full((3, 65, 64), 200.0)
