@@ -75,11 +75,7 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
     assert agrees((cost.macs + 128 * 960 * 7 * 7 + 960 * 1280 + 1280 * NUM_CLASSES) / 1e9, "0.2")
 
 
-@pytest.mark.parametrize(
-    ("name", "macs", "params"),
-    [("topformer-b_128", "6.18", "6.97"), ("mobilenetv4-s_128_dw", "2.81", "2.68")],
-)
-def test_the_faster_family(name, macs, params):
-    model = build_model(read_config(f"mobileinst/mobileinst_{name}_coco.yaml"))
+def test_the_smallest_model_of_the_family():
+    model = build_model(read_config("mobileinst/mobileinst_mobilenetv4-s_128_dw_coco.yaml"))
     cost = measure_cost(model, (640, 640))
-    assert (agrees(cost.macs / 1e9, macs), agrees(cost.params / 1e6, params)) == (True, True)
+    assert (agrees(cost.macs / 1e9, "2.81"), agrees(cost.params / 1e6, "2.68")) == (True, True)

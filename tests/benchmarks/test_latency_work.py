@@ -3,22 +3,15 @@ from latency_live import measure_live_stages
 from latency_models import ConfigCandidate, ExportedCandidate
 from latency_rounds import Comparison
 from latency_work import PreparedGraph, prepare_candidate, time_graph
-from small_network import SIZE, build_small_network, small_config
+from small_network import SIZE
 from tiny_models import build_tiny_model, tiny_config
 
-from mobileinst_d2.export import ExportError, export_model
+from mobileinst_d2.export import ExportError
 
 
 @pytest.fixture(scope="module")
 def tiny():
     return ConfigCandidate("tiny", tiny_config())
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark") / "exported"
-    export_model(build_small_network(), small_config(), SIZE, "ncnn", folder)
-    return folder
 
 
 def test_a_real_model_is_compared_in_pytorch_and_another_runtime(tiny, tmp_path):
@@ -42,9 +35,10 @@ def test_a_real_model_is_compared_in_pytorch_and_another_runtime(tiny, tmp_path)
 
 
 def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
-    candidate = ExportedCandidate("small", exported)
+    folder = exported("ncnn")
+    candidate = ExportedCandidate("small", folder)
     prepared = prepare_candidate(candidate, SIZE, "ncnn", tmp_path)
-    assert prepared == PreparedGraph(exported, prepared.graph)
+    assert prepared == PreparedGraph(folder, prepared.graph)
     timing = time_graph(prepared, "ncnn", 1, 2)
     assert len(timing.cpu) == 2
     assert timing.difference is None  # the export has checked it
@@ -55,7 +49,7 @@ def test_an_exported_folder_is_timed_as_it_is(exported, tmp_path):
 
 
 def test_live_tracking_divides_into_stages(exported):
-    stages = measure_live_stages(exported, 3, (96, 128), frames=3, warm_up=3)
+    stages = measure_live_stages(exported("ncnn"), 3, (96, 128), frames=3, warm_up=3)
     parts = stages.prepare, stages.network, stages.association, stages.masks
     assert min(parts) > 0
     assert stages.total == pytest.approx(sum(parts))

@@ -24,16 +24,13 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_without_a_model_the_config_file_counts(folder):
-    cfg = setup_cfg_of_model(parse("--config-file", folder / "config.yaml", "MODEL.NUM_CLASSES", 7))
-    assert (cfg.MODEL.NUM_CLASSES, cfg.DATASETS.TRAIN) == (7, ("gone",))
-
-
 def test_a_model_has_its_config_with_it(folder):
     cfg = setup_cfg_of_model(parse("--model", folder, "TEST.SCORE_THRESHOLD", 0.3))
     assert tuple(cfg.INPUT.FIXED_SIZE_TEST) == (64, 128)
     assert cfg.TEST.SCORE_THRESHOLD == 0.3
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == ((), ("gone_too",))
+    path = folder / "config.yaml"
+    assert setup_cfg_of_model(parse("--config-file", path)).DATASETS.TRAIN == ("gone",)
     # Neither the training's folder nor the config of the exported one is written over.
     assert f"{folder.resolve()}_evaluation" == cfg.OUTPUT_DIR
     assert setup_cfg_of_model(parse("--model", folder, "OUTPUT_DIR", "here")).OUTPUT_DIR == "here"

@@ -9,16 +9,6 @@ from config_files import default_config
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def document(tmp_path):
-    def write(text: str, name: str = "x.md") -> Path:
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
 def test_documents_have_no_faults(monkeypatch):
     """All links lead somewhere, and all blocks are run by --run or say why not."""
     monkeypatch.chdir(ROOT)
@@ -62,6 +52,7 @@ def is_key(cfg, key):
         ("<!-- not run: why -->\n```text\n```", "is never run"),
     ],
 )
-def test_faults_are_found(document, tmp_path, text, fault):
-    (found,) = check_docs.check([document(text)], tmp_path)
+def test_faults_are_found(tmp_path, text, fault):
+    (tmp_path / "x.md").write_text(text, encoding="utf-8")
+    (found,) = check_docs.check([tmp_path / "x.md"], tmp_path)
     assert fault in found

@@ -110,24 +110,18 @@ def test_images_that_are_not_there_are_named_before_the_training(shapes, tmp_pat
     fails(f"error: 1 of .*{name}", finetune.main, [*map(str, both)])
 
 
-def test_a_validation_set_without_objects_is_named(shapes, tmp_path, fails):
-    path, images = source(shapes, "coco.json")
-    empty = tmp_path / "empty.json"
-    empty.write_text(json.dumps({**read_json(path), "annotations": []}))
-    arguments = ["--train", path, images, "--val", empty, images, "--output", tmp_path / "out"]
-    fails("empty.json has no object to find", finetune.main, [*map(str, arguments)])
-
-
-def test_videos_and_images_do_not_mix(shapes, tmp_path, fails):
-    arguments = ["--train", *source(shapes), "--val", *source(shapes, "coco.json", "val")]
-    fails("different kinds", finetune.main, [*map(str, arguments), "--output", str(tmp_path)])
-
-
-def test_other_files_are_named(shapes, tmp_path, fails, write_json):
-    path = write_json({"shapes": []})
-    arguments = ["--train", str(path), str(tmp_path), "--output", str(tmp_path / "out")]
-    fails(r"neither 'videos' nor 'images'", finetune.main, arguments)
-    assert not (tmp_path / "out" / "config.yaml").exists()
+def test_files_that_do_not_fit_are_named(shapes, tmp_path, fails, write_json):
+    images = str(shapes / "train" / "JPEGImages")
+    coco = read_json(shapes / "train" / "coco.json")
+    train = ["--train", str(shapes / "train" / "coco.json"), images, "--val"]
+    empty, other = write_json({**coco, "annotations": []}), write_json({"shapes": []}, "other.json")
+    for arguments, message in (
+        ([*train, str(empty), images], "instances.json has no object to find"),
+        ([*train, *map(str, source(shapes, part="val"))], "different kinds"),
+        (["--train", str(other), images], "neither 'videos' nor 'images'"),
+    ):
+        fails(message, finetune.main, [*arguments, "--output", str(tmp_path / "out")])
+        assert not (tmp_path / "out" / "config.yaml").exists()
 
 
 @pytest.mark.parametrize("file", ["instances.json", "coco.json"])

@@ -67,13 +67,8 @@ def test_levels_and_their_sizes():
     assert shapes == {f"p{i}": (2**i, 32) for i in (3, 4, 5, 6, 7)}
     with torch.no_grad():
         features = backbone.eval()(torch.randn(1, 3, 128, 192))
-    assert {name: tuple(x.shape[2:]) for name, x in features.items()} == {
-        "p3": (16, 24),
-        "p4": (8, 12),
-        "p5": (4, 6),
-        "p6": (2, 3),
-        "p7": (1, 2),
-    }
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
+    assert [tuple(features[f"p{i}"].shape[2:]) for i in range(3, 8)] == sizes
     torch.testing.assert_close(features["p7"], features["p6"][:, :, ::2, ::2])
 
 

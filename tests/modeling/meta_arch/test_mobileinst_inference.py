@@ -75,17 +75,6 @@ def test_images_of_a_batch_do_not_see_each_other(lively_model):
         assert (found.pred_masks != alone.pred_masks).float().mean() < 1e-3
 
 
-def test_half_precision_predicts_about_the_same(lively_model):
-    image = {"image": noise_image(96, 128)}
-    (expected,) = predict(lively_model, image)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        (result,) = predict(lively_model, image)
-    assert abs(len(result) - len(expected)) <= 2
-    assert result.scores[:5].float().tolist() == pytest.approx(
-        expected.scores[:5].tolist(), abs=0.15
-    )
-
-
 def test_a_video_is_sent_to_the_video_predictor(lively_model):
     clip = clip_input([[], []]) | {"video_id": 7}
     with pytest.raises(ValueError, match=r"video 7: .*VideoPredictor"):
