@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from tiny_models import FEW_LAYERS, tiny_config
 
 from mobileinst_d2.modeling.backbone import build_feature_backbone
+from mobileinst_d2.modeling.layers import DeformableConv2d
 
 
 def resnet(out_features=("res3", "res4", "res5"), deformable=()) -> CfgNode:
@@ -34,6 +35,8 @@ def test_the_maps_at_strides_8_16_and_32_are_found(cfg, names):
     maps = backbone.eval()(torch.zeros(1, 3, 64, 64))
     assert (found, list(maps)) == (names, names)
     assert [maps[name].shape[-1] for name in names] == [8, 4, 2]
+    deformable = [m for m in backbone.modules() if isinstance(m, DeformableConv2d)]
+    assert bool(deformable) == bool(cfg.MODEL.BACKBONE.DEFORMABLE_STAGES)
     # Nothing is left that no loss reaches.
     sum(x.sum() for x in backbone.train()(torch.rand(2, 3, 64, 64)).values()).backward()
     assert all(p.grad is not None for p in backbone.parameters())

@@ -105,6 +105,16 @@ def test_the_last_feature_of_the_config_is_the_global_one():
         torch.testing.assert_close(model.raw_outputs(images)["kernels"], expected)
 
 
+def test_numbers_of_layers_and_their_widths_come_from_the_config():
+    def count(**options):
+        return sum(p.numel() for p in build_tiny_model(**FEW_LAYERS, **options).parameters())
+
+    plain, node = count(), "MODEL__MOBILEINST__"
+    for key in ("KERNEL_DIM", "INSTANCE_DECODER__NUM_QUERIES", "INSTANCE_DECODER__FFN_DIM"):
+        assert count(**{node + key: 12}) < plain, key
+    assert count(**{f"{node}MASK_DECODER__NUM_MASK_CONVS": 2}) > plain
+
+
 def test_the_mean_is_removed_before_the_padding():
     model = build_tiny_model()
     image = torch.full((3, 65, 64), 200.0)
