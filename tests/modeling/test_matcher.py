@@ -53,14 +53,6 @@ def test_the_assignment_maximises_the_matching_score(queries, objects, powers):
         assert scores[rows, columns].sum().item() == pytest.approx(best_total(scores), rel=1e-5)
 
 
-def test_without_objects_the_assignment_is_empty_and_still_an_index():
-    class_logits, mask_logits, target = random_case(4, 0)
-    ((queries, objects),) = HungarianMatcher()(class_logits[None], mask_logits[None], [target])
-    assert queries.dtype == objects.dtype == torch.int64
-    assert mask_logits[queries].shape == (0, 6, 6)
-    assert target.labels[objects].shape == (0,)
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", ["classes", "masks", "one mask"])
 def test_outputs_that_are_no_numbers_still_get_an_assignment(bad, place):

@@ -46,12 +46,6 @@ def test_drop_path_is_the_identity_in_evaluation():
     assert torch.equal(DropPath(0.0)(x), x)
 
 
-@pytest.mark.parametrize("probability", [1.0, -0.1])
-def test_drop_path_cannot_drop_everything(probability):
-    with pytest.raises(ValueError, match=rf"probability.*\[0, 1\), got {probability}"):
-        DropPath(probability)
-
-
 @pytest.mark.parametrize(("groups", "std"), [(1, 0.0589), (64, 0.4714)])
 def test_weights_start_at_the_scale_of_their_group(groups, std):
     """sqrt(2 / (9 * 64)), and sqrt(2 / 9) for a depthwise convolution."""
