@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from config_files import read_config
 from detectron2.modeling import build_model
 from single_module import Only
@@ -28,6 +29,7 @@ def agrees(value: float, digits: str) -> bool:
         ("base", "4.958", "1.384", "4.683", "1.247"),
     ],
 )
+@torch.no_grad()
 def test_topformer_with_and_without_injections(variant, params, macs, bare_params, bare_macs):
     cost = measure_cost(Only(TopFormer(variant=variant)), SIZE)
     injections = next(part for part in cost.by_module if part[0] == "module.SIM")
@@ -48,6 +50,7 @@ def test_topformer_with_and_without_injections(variant, params, macs, bare_param
         ("large", "13.726", "14.047", "6.033"),
     ],
 )
+@torch.no_grad()
 def test_seaformer(variant, params, published_params, published_macs):
     backbone = SeaFormer(variant=variant)
     channels = backbone.output_shape()["x6"].channels
@@ -75,6 +78,7 @@ def test_mobilenetv4_with_its_classifier_has_the_published_size():
     assert agrees((cost.macs + 128 * 960 * 7 * 7 + 960 * 1280 + 1280 * NUM_CLASSES) / 1e9, "0.2")
 
 
+@torch.no_grad()
 def test_the_smallest_model_of_the_family():
     model = build_model(read_config("mobileinst/mobileinst_mobilenetv4-s_128_dw_coco.yaml"))
     cost = measure_cost(model, (640, 640))

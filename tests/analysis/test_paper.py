@@ -1,6 +1,7 @@
 """The configs of the paper's tables that ``tools/analyze.py --paper`` does not measure."""
 
 import pytest
+import torch
 from config_files import read_config
 from detectron2.modeling import build_model
 
@@ -26,6 +27,7 @@ def cost_of(file: str, *overrides: object, size: tuple[int, int] = PAPER_SIZE) -
     ],
     ids=["with enhancers", "FPN"],
 )
+@torch.no_grad()
 def test_the_literal_design_costs_what_is_published(published, expected, overrides):
     cost = cost_of("mobileinst_topformer-b_literal_coco.yaml", *overrides)
     gmac = cost.macs / 1e9 + FULL_RESOLUTION

@@ -27,11 +27,6 @@ def test_sine_position_equals_its_definition(height, width, dim):
     torch.testing.assert_close(sine_position(height, width, dim), expected, atol=1e-5, rtol=0)
 
 
-def test_sine_position_needs_a_multiple_of_four_channels():
-    with pytest.raises(ValueError, match="multiple of 4 channels, got 6"):
-        sine_position(2, 2, 6)
-
-
 def test_coordinate_channels_run_from_corner_to_corner():
     coordinates = CoordinateChannels()(torch.zeros(2, 5, 3, 4))
     assert coordinates.shape == (2, 2, 3, 4)
