@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileinst_d2.modeling.layers import BatchNorm2d, build_norm
+from mobileinst_d2.modeling.layers import BatchNorm2d
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 2, 1), (2, 3, 4, 5)])
@@ -27,10 +27,3 @@ def test_batch_norm_of_a_single_value_uses_the_running_statistics():
     torch.testing.assert_close(norm.state_dict(), before)
     out.sum().backward()
     assert norm.weight.grad.abs().min() > 0
-
-
-def test_norms_are_built_by_name():
-    assert build_norm("", 8) is None
-    assert isinstance(build_norm("BN", 8), BatchNorm2d)
-    assert isinstance(build_norm("GN", 32), nn.GroupNorm)
-    assert not list(build_norm("FrozenBN", 8).parameters())
