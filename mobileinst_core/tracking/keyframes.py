@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.masks.box_masks import BoxMasks
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 
@@ -99,10 +100,10 @@ class KeyframeRunner:
             tracker: associates key frames; None = as the paper does.
 
         Raises:
-            ValueError: if ``clip_len`` is below 1.
+            ConfigError: if ``clip_len`` is below 1.
         """
         if clip_len < 1:
-            raise ValueError(f"clip_len is {clip_len}, it must be at least 1")
+            raise ConfigError(f"clip_len is {clip_len}, it must be at least 1")
         self.network = network
         self.clip_len = clip_len
         self.tracker = PreviousKeyframe() if tracker is None else tracker

@@ -210,7 +210,7 @@ class TrainingCheckpointer(DetectionCheckpointer, _SafeCheckpointer):
                 if self.to_predict:
                     self._check_whole(tensors)
                     raise CheckpointError(
-                        f"{self._source} holds a backbone only: the rest of "
+                        f"{self._source} holds a backbone only, or another network: the rest of "
                         f"{type(self.model).__name__} would predict at random. Train from it."
                     )
                 self._load_backbone(checkpoint)

@@ -1,7 +1,7 @@
 """The evaluator of each kind of data set."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import nn
 
 from mobileinst_d2.data.datasets import is_video_dataset
 from mobileinst_d2.evaluation import COCOInstanceEvaluator, YTVISEvaluator
-from mobileinst_d2.modeling import InstanceSegmentor
+from mobileinst_d2.modeling import InstanceSegmentor, VideoSegmentor
+from mobileinst_d2.tracking import VideoPredictor
 
 from .setup import ConfigError
 
-__all__ = ["build_evaluator", "evaluation_context", "folder_of_results"]
+__all__ = ["build_evaluator", "build_predictor", "evaluation_context", "folder_of_results"]
 
 EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
 
@@ -53,6 +54,24 @@ def build_evaluator(
         output_folder = folder_of_results(cfg, folder, dataset_name)
     options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
     return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
+
+
+def build_predictor(
+    cfg: CfgNode, model: Any, dataset_name: str
+) -> Callable[[list[dict]], list[dict]]:
+    """What maps a test batch to results: the model itself, or for videos a tracker on it.
+
+    Raises:
+        ConfigError: if the network cannot track, or an option of tracking has no such value.
+    """
+    if not is_video_dataset(dataset_name):
+        return model
+    if isinstance(model, nn.Module) and not isinstance(model, VideoSegmentor):
+        raise ConfigError(
+            f"{cfg.MODEL.META_ARCHITECTURE} predicts single images and cannot track the videos of "
+            f"'{dataset_name}' in DATASETS.TEST: name a data set of images, or ()"
+        )
+    return VideoPredictor(cfg, model)
 
 
 def folder_of_results(cfg: CfgNode, folder: str, dataset_name: str) -> str:

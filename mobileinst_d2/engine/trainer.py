@@ -31,14 +31,13 @@ from mobileinst_d2.checkpoint import (
 )
 from mobileinst_d2.data.build import build_test_loader, build_train_loader
 from mobileinst_d2.data.checks import check_num_classes, check_test_data
-from mobileinst_d2.data.datasets import drop_records, is_video_dataset
+from mobileinst_d2.data.datasets import drop_records
 from mobileinst_d2.export import ExportedModel
-from mobileinst_d2.tracking import VideoPredictor
 from mobileinst_d2.utils.classes import save_class_names
 
 from .best_checkpoint import EarlyStop, build_best_checkpointer
 from .compilation import compile_network
-from .evaluators import build_evaluator, evaluation_context, folder_of_results
+from .evaluators import build_evaluator, build_predictor, evaluation_context, folder_of_results
 from .hooks import (
     RefitFoldedNorms,
     RepeatEvaluation,
@@ -79,6 +78,8 @@ class Trainer(DefaultTrainer):
         check_test_data(cfg)
         # On a CPU a step takes a fifth to a third less time in this order of the memory.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
+        for name in cfg.DATASETS.TEST:
+            self.build_predictor(cfg, model, name)  # its errors are to come before the training
         if cfg.MODEL.COMPILE:
             compile_network(model)
         optimizer = self.build_optimizer(cfg, model)
@@ -278,7 +279,7 @@ class Trainer(DefaultTrainer):
         _check_num_classes(cfg)
         try:
             model = super().build_model(cfg)
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             raise ConfigError(f"the model cannot be built: {error}") from error
         logger.info("%s runs on %s.", type(model).__name__, cfg.MODEL.DEVICE)
         return model
@@ -345,10 +346,8 @@ class Trainer(DefaultTrainer):
     def build_predictor(
         cls, cfg: CfgNode, model: Model, dataset_name: str
     ) -> Callable[[list[dict]], list[dict]]:
-        """What maps a test batch to results: the network itself, or for videos a tracker on it."""
-        if is_video_dataset(dataset_name):
-            return VideoPredictor(cfg, model)
-        return model
+        """What maps a test batch to results, see `mobileinst_d2.engine.evaluators`."""
+        return build_predictor(cfg, model, dataset_name)
 
     @classmethod
     def test(

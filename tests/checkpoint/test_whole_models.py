@@ -57,7 +57,9 @@ def test_a_file_of_another_network_is_refused_before_anything_is_loaded(
 
 def test_a_backbone_alone_is_refused(tmp_path):
     path = written(tmp_path, topformer_backbone("tiny", sim=True))
-    with pytest.raises(CheckpointError, match="holds a backbone only: the rest of MobileInst"):
+    with pytest.raises(
+        CheckpointError, match="a backbone only, or another network: the rest of MobileInst"
+    ):
         TrainingCheckpointer(build_tiny_model(), to_predict=True).load(path)
 
 
