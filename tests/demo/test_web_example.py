@@ -61,9 +61,9 @@ def track_in_node(frames, page, runtime, repository, tmp_path):
     if shutil.which("node") is None:
         pytest.skip("Node is missing")
 
-    def track(model, **options):
+    def track(model, num_frames=None, **options):
         described = []
-        for t, frame in enumerate(frames):
+        for t, frame in enumerate(frames[:num_frames]):
             path = tmp_path / f"{t}.rgba"
             path.write_bytes(cv2.cvtColor(frame, cv2.COLOR_BGR2RGBA).tobytes())
             described.append({"file": str(path), "width": frame.shape[1], "height": frame.shape[0]})
@@ -118,7 +118,7 @@ def test_a_folder_of_key_frames_alone_tracks_where_every_frame_is_one(
 ):
     results = []
     for folder in (exported, without("reuse")):
-        done, written = track_in_node(folder, clipLen=1)
+        done, written = track_in_node(folder, num_frames=4, clipLen=1)
         assert done.returncode == 0, done.stderr
         results.append([(written / name).read_bytes() for name in ("results.json", "masks")])
     assert results[0] == results[1]
