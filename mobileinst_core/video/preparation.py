@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mobileinst_core.options import check_option
+
 from .resize import resize_image
 
 __all__ = [
@@ -31,6 +33,10 @@ class FramePreparation:
     max_size: int = sys.maxsize
     fixed_size: tuple[int, int] | None = None
     channels: str = "RGB"
+
+    def __post_init__(self) -> None:
+        """Refuse another order of channels."""
+        check_option("channels", self.channels, ("RGB", "BGR"))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Resize a frame and order its channels: (H, W, 3) uint8 in BGR to (3, h, w) uint8.

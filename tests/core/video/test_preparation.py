@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_core.video.preparation import FramePreparation, size_by_shortest_edge, size_to_fit
 
 
@@ -67,3 +68,8 @@ def test_what_is_no_picture_in_bgr_is_refused_by_name(frame):
     kind = getattr(frame, "dtype", "list")
     with pytest.raises(ValueError, match=rf"\(H, W, 3\) of uint8, got {kind} of shape \("):
         FramePreparation(min_size=32)(frame)
+
+
+def test_another_order_of_channels_is_refused():
+    with pytest.raises(ConfigError, match="channels is 'rgb', choose one of"):
+        FramePreparation(channels="rgb")
