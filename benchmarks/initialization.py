@@ -1,7 +1,7 @@
 """Scales at the start of training: logits, attention, losses and gradients of each network.
 
 A network starts well if its predictions differ, do not saturate, and no loss drowns the others.
-With the configs of docs/results.md, from the root of the project::
+From the root of the project; docs/learning.md has the table that --size 128 gave::
 
     python benchmarks/initialization.py
     python benchmarks/initialization.py configs/toy/shapes_video.yaml --size 128 --json start.json
@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import detection_utils

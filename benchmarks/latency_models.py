@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model

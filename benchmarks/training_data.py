@@ -25,6 +25,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import cv2
 import numpy as np
 import torch

@@ -17,6 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances

@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_model

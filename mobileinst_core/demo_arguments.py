@@ -97,7 +97,7 @@ def _add_video_arguments(group: argparse._ArgumentGroup) -> None:
         "--save-masks",
         type=Path,
         metavar="DIR",
-        help="write a 16-bit PNG per frame with the object's number in each pixel, 0 = none; the "
+        help="write a 16-bit PNG per frame with the track ID in each pixel, 0 = none; the "
         "highest score is on top",
     )
     add("--show", action="store_true", help="open a window even if files are written")

@@ -171,7 +171,7 @@ def _add_test_config(cfg: CN) -> None:
     cfg.TEST.STREAMING.SCORE_ON = 0.4
     # ... and hidden when it falls below SCORE_OFF.
     cfg.TEST.STREAMING.SCORE_OFF = 0.2
-    # A track hidden for more key frames than this comes back under a new identity.
+    # A track hidden for more key frames than this comes back under a new track ID.
     cfg.TEST.STREAMING.MAX_LOST = 30
     # Instances per frame at most.
     cfg.TEST.STREAMING.MAX_INSTANCES = 20

@@ -2,7 +2,7 @@
 
 A video is tracked three times: here in fp32; by ncnn's AArch64 wheel; and by the C++ example,
 cross-compiled. Both run under QEMU, in fp32 and with the half precision that ncnn uses on phones by
-itself. Told are identities, scores and masks that differ. Without QEMU or a cross-compiler a
+itself. Told are track IDs, scores and masks that differ. Without QEMU or a cross-compiler a
 sentence says what was left out. Emulation is 50 to 100 times slower than the machine: take small
 inputs and a few frames.
 

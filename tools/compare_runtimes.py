@@ -1,7 +1,7 @@
 """Compare exported models with PyTorch on the videos of a data set.
 
-Every video is tracked by both, live and as a whole. Told are the tracks that have the same identity
-and class in both, the frames in which live tracking shows the same identities, the IoU of the
+Every video is tracked by both, live and as a whole. Told are the tracks that have the same track ID
+and class in both, the frames in which live tracking shows the same track IDs, the IoU of the
 tracks' masks in each frame, and the AP of both.
 
 Example::
@@ -62,9 +62,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Prediction:
-    """What a model gives for a data set: its tracks, the live identities and the metrics."""
+    """What a model gives for a data set: its tracks, the live track IDs and the AP."""
 
-    def __init__(self, cfg: CfgNode, model: object, dataset: str, records: list[dict]) -> None:
+    def __init__(
+        self, cfg: CfgNode, model: object, dataset: str, records: list[dict], *, score: bool
+    ) -> None:
         """Predict.
 
         Args:
@@ -72,22 +74,23 @@ class Prediction:
             model: has ``keyframe`` and ``reuse``.
             dataset: its name.
             records: its videos, or some of them.
+            score: whether to make the AP: some videos have none.
         """
         predictor, videos = StreamingPredictor(cfg, model), VideoPredictor(cfg, model)
         evaluator = YTVISEvaluator(dataset, distributed=False)
         self.tracks, self.live = [], []
         for record in tqdm(records, unit="video"):
             predictor.reset()
-            tracks, identities = videos.new_video(), []
+            tracks, ids = videos.new_video(), []
             for path in record["file_names"]:
-                identities.append(predictor.step(read_image(path)).ID)
+                ids.append(predictor.step(read_image(path)).ID)
                 tracks.add(predictor.prediction)
             size = (record["height"], record["width"])
             result = tracks.result(predictor.image_size, size)
             evaluator.process([record], [{"video_id": record["video_id"], **result}])
             self.tracks.append(result)
-            self.live.append(identities)
-        self.metrics = evaluator.evaluate().get("segm", {})
+            self.live.append(ids)
+        self.ap = evaluator.evaluate().get("segm", {}).get("AP") if score else None
 
 
 def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
@@ -106,14 +109,15 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
     if args.dataset:
         cfg.DATASETS.TEST = (args.dataset,)
     name, records = choose_videos(cfg, args.max_videos)
+    score = not args.max_videos
     exported = ExportedModel(cfg, folder, runtime=args.runtime)
     if exported.size not in references:
         with_weights = cfg.clone()
         with_weights.MODEL.WEIGHTS = args.weights
         model = load_predictor(with_weights).model
-        references[exported.size] = Prediction(with_weights, model, name, records)
+        references[exported.size] = Prediction(with_weights, model, name, records, score=score)
     reference = references[exported.size]
-    found = Prediction(cfg, exported, name, records)
+    found = Prediction(cfg, exported, name, records, score=score)
     agreement = TrackAgreement()
     for ours, theirs in zip(reference.tracks, found.tracks, strict=True):
         agreement.add_tracks(ours, theirs)
@@ -126,8 +130,8 @@ def compare(args: argparse.Namespace, folder: Path, references: dict) -> dict:
         "size": list(exported.size),
         "clip_len": cfg.TEST.TRACKING.CLIP_LEN,
         **agreement.summary(),
-        "ap_pytorch": None if args.max_videos else reference.metrics.get("AP"),
-        "ap": None if args.max_videos else found.metrics.get("AP"),
+        "ap_pytorch": reference.ap,
+        "ap": found.ap,
     }
 
 

@@ -183,7 +183,9 @@ def _panel(
 
 def main() -> None:
     """Write the image."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of the packages")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()

@@ -1,1 +1,1 @@
-"""Identities through a video: association of key frames, live tracking and whole videos."""
+"""Track IDs through a video: association of key frames, live tracking and whole videos."""

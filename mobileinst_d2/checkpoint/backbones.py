@@ -49,7 +49,7 @@ def start_network(cfg: CfgNode, model: nn.Module) -> None:
     advice = (
         ""
         if loaded
-        else " Few images or videos are too few for a random backbone: name a public checkpoint in "
+        else " A small data set cannot train a random backbone: name a public checkpoint in "
         "MODEL.BACKBONE.WEIGHTS, or with TimmBackbone set it to timm."
     )
     logger.warning("Parts that start at random weights: %s.%s", ", ".join(parts), advice)
