@@ -10,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
+
+# isort: split
 import cv2
 import numpy as np
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES

@@ -120,12 +120,12 @@ class TrackVisualizer:
             )
         canvas = np.array(frame, order="C")
         if len(detections):
-            self._draw_instances(canvas, detections)
-        if mark:
-            _draw_label(canvas, mark, _Box(0, 0, 0, 0), _MARK_COLOR, [])
+            self._draw_instances(canvas, detections, mark)
+        elif mark:
+            _draw_mark(canvas, mark)
         return canvas
 
-    def _draw_instances(self, canvas: np.ndarray, detections: Detections) -> None:
+    def _draw_instances(self, canvas: np.ndarray, detections: Detections, mark: str | None) -> None:
         if detections.image_size != canvas.shape[:2]:
             raise ValueError(
                 f"the masks are {detections.image_size}, but the frame is {canvas.shape[:2]} "
@@ -140,9 +140,10 @@ class TrackVisualizer:
         scratch = np.empty_like(canvas)
         for i in order:
             self._paint_mask(canvas, crops[i], boxes[i], colors[i], scratch)
+        # After the masks, to be seen, and before the labels, which then avoid it.
+        taken = _draw_mark(canvas, mark) if mark else []
         if self.show_labels:
             texts = label_texts(detections, self.class_names)
-            taken: list[_Box] = []
             for i in sorted(order):
                 place = _label_place(crops[i]).moved(boxes[i].x, boxes[i].y)
                 _draw_label(canvas, texts[i], place, colors[i], taken)
@@ -240,6 +241,13 @@ def _label_place(mask: np.ndarray) -> _Box:
 def _line_width(canvas: np.ndarray) -> int:
     """Width of contours in pixels: 1 up to 360p, 2 at 720p, 3 at 1080p."""
     return max(1, round(min(canvas.shape[:2]) / 360))
+
+
+def _draw_mark(canvas: np.ndarray, mark: str) -> list[_Box]:
+    """Write a word into the corner of a frame; returns the plate, for labels to avoid."""
+    taken: list[_Box] = []
+    _draw_label(canvas, mark, _Box(0, 0, 0, 0), _MARK_COLOR, taken)
+    return taken
 
 
 def _draw_label(

@@ -181,6 +181,21 @@ def test_labels_stay_inside_the_image(x, y):
     assert abs((y1 - y0) - (inner[3] - inner[1])) <= 2
 
 
+def test_a_label_in_the_corner_is_not_hidden_by_the_mark_of_the_frame():
+    frame = np.zeros((360, 640, 3), np.uint8)
+    mask = np.zeros((360, 640), bool)
+    mask[:60, :80] = True
+    detections = detections_of([mask], ids=[1], classes=[0])
+    visualizer = TrackVisualizer(["disc"], alpha=0.0)
+    alone = visualizer.draw_instance_predictions(frame, detections)
+    marked = visualizer.draw_instance_predictions(frame, detections, mark="ground truth")
+    # Below the border, where the contour is, and where the mark covers some of that.
+    plates = [(image == instance_color(1)).all(axis=2) for image in (alone, marked)]
+    assert plates[0][3:12, 5:75].any()
+    assert not plates[1][3:12, 5:75].any()
+    assert plates[1][20:, 5:75].sum() > 0.7 * plates[0][2:, 5:75].sum()
+
+
 def test_wrong_sizes_and_types_are_refused(frame):
     visualizer = TrackVisualizer()
     detections = detections_of([disc(80, 60, 20)])
