@@ -14,7 +14,7 @@ PUBLISHED = [
 ]
 
 
-@torch.no_grad()  # which takes half the time and counts the same
+@torch.no_grad()  # which costs less and counts the same
 def test_the_papers_tables_are_reproduced(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert analyze.main(["--paper", "--json", "-"]) == 0
