@@ -221,7 +221,8 @@ def _run(files: Sequence[Path], root: Path, logs: Path) -> int:
             )
             if not done:
                 failed.append(f"{file}: see {log}")
-    print("\nNot run:", *sorted(left_out), sep="\n  ")
+    if left_out:
+        print("\nNot run:", *sorted(left_out), sep="\n  ")
     if failed:
         print("\nFailed:", *failed, sep="\n  ")
     return int(bool(failed))
