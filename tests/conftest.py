@@ -172,6 +172,19 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_data() -> Callable[..., Path]:
+    """Path of optional real data; a test that asks for what is absent is skipped."""
+
+    def find(*parts: str) -> Path:
+        path = REPOSITORY.parent.joinpath("shared", "data", *parts)
+        if not path.exists():
+            pytest.skip(f"optional data is absent: {'/'.join(parts)}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def published() -> ModuleType:
     """What reads the outputs of public systems; a test that asks for it is skipped without them."""
     folder = REPOSITORY.parent / "shared" / "reference"

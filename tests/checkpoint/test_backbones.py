@@ -280,3 +280,13 @@ def test_folded_batch_norms_are_announced(save, caplog):
             state[name] = torch.full_like(state[name], trivial[kind])
     load_backbone_weights(TimmBackbone(), save(state, "folded.pth"))
     assert "batch norms whose statistics are folded" in caplog.text
+
+
+def test_the_mobiles_weights_are_loaded(shared_data, caplog):
+    path = shared_data("weights", "mobilenetv2_imagenet.pth")
+    with caplog.at_level(logging.INFO):
+        backbone = TimmBackbone(global_feature="pool")
+        load_backbone_weights(backbone, str(path))
+    state = timm_mobilenetv2(torch.load(path, weights_only=True))
+    assert all(torch.equal(v, state[n]) for n, v in tensors_of(backbone.network).items())
+    assert "Left at their random start: nothing." in caplog.text

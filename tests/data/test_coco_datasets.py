@@ -92,3 +92,13 @@ def test_other_classes_than_known_are_explained(write_damaged):
     MetadataCatalog.get("mine").set(thing_classes=["disc", "square", "triangle", "star"])
     with pytest.raises(UserError, match="position 0 the file has 'blob'"):
         load_images("mine")
+
+
+def test_records_of_real_data_are_those_of_detectron2(shared_data):
+    root = shared_data("coco_mini")
+    paths = root / "annotations" / "instances_train2017.json", root / "train2017"
+    records = load_coco_json(*paths, "mine")
+    assert without_areas(records) == as_detectron2_reads(*paths)
+    for key in ("thing_classes", "thing_dataset_id_to_contiguous_id"):
+        expected = MetadataCatalog.get("read_by_detectron2").get(key)
+        assert MetadataCatalog.get("mine").get(key) == expected

@@ -182,3 +182,14 @@ def test_bad_results_make_no_archive(status, gt, results, tmp_path, fails):
     results[0]["segmentations"][0]["counts"] = "0123"
     fails(r"frame 0: .*do not fill", status, gt, results, "--zip", str(tmp_path / "a.zip"))
     assert not (tmp_path / "a.zip").exists()
+
+
+def test_real_annotations_as_predictions_are_perfect(run, shared_data):
+    content = json.loads(shared_data("davis_vis", "valid", "instances.json").read_text())
+    keys = ("video_id", "category_id", "segmentations")
+    results = [
+        {**{key: track[key] for key in keys}, "score": 1 / track["id"]}
+        for track in content["annotations"]
+    ]
+    metrics = run(content, results)
+    assert [value for value in metrics.values() if value is not None] == pytest.approx([100] * 8)

@@ -181,3 +181,17 @@ def test_windows_wrote_the_file(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
     ((record,), _) = load_records(tmp_path / "a.json", "root")
     assert record["file_names"] == ["root/v/0.jpg", "root/v/5.jpg", "root/v/10.jpg"]
+
+
+def test_real_videos(shared_data):
+    root = shared_data("davis_vis", "train")
+    records, classes = load_records(root / "instances.json", root / "JPEGImages")
+    content = json.loads((root / "instances.json").read_text())
+    assert classes == {entry["id"]: entry["name"] for entry in content["categories"]}
+    assert sum(len(r["tracks"]) for r in records) == len(content["annotations"])
+    areas = {a["id"]: a["areas"] for a in content["annotations"]}
+    for record in records:
+        for track in record["tracks"]:
+            masks = track["segmentations"]
+            found = [None if rle is None else int(mask_util.area(rle)) for rle in masks]
+            assert found == areas[track["id"]]

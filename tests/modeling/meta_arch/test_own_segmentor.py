@@ -1,11 +1,15 @@
 """The network of docs/architecture.md: one of a user's own, at stride 4 and at stride 8."""
 
+import json
+import logging
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_files import compressed, custom_dataset
 from config_files import default_config
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -13,8 +17,11 @@ from model_inputs import clip_input, image_input
 from pycocotools import mask as mask_util
 from torch import nn
 
+from mobileinst_core import demo
+from mobileinst_d2.engine import Trainer, setup_cfg
 from mobileinst_d2.export import ExportedModel, export_model
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
+from mobileinst_d2.utils.classes import save_class_names
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -139,3 +146,48 @@ def test_it_is_exported_with_its_stride(cfg, tmp_path):
     stream = StreamingPredictor(deployed, exported)
     for time in range(FRAMES):
         assert_right(stream.step(frame(time)[:, :, ::-1]), time)
+
+
+@pytest.fixture
+def files(cfg, tmp_path):
+    """A config file with weights, and a data set of one video."""
+    frames = tmp_path / "JPEGImages" / "video"
+    frames.mkdir(parents=True)
+    names = [f"video/{time}.png" for time in range(FRAMES)]
+    for time, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / "JPEGImages" / name), frame(time)[:, :, ::-1])
+    annotations = []
+    for number, name in enumerate(("red", "green"), 1):
+        rles = [compressed(truth(name, t)) for t in range(FRAMES)]
+        ids = {"id": number, "video_id": 1, "category_id": number}
+        annotations.append({**ids, "segmentations": rles})
+    video = {"id": 1, "height": HEIGHT, "width": WIDTH, "length": FRAMES, "file_names": names}
+    categories = [{"id": n, "name": name} for n, name in enumerate(COLORS, 1)]
+    content = {"videos": [video], "annotations": annotations, "categories": categories}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+
+    save_class_names(tmp_path, list(COLORS), [1, 2, 3])
+    torch.save({"model": build(cfg).state_dict()}, tmp_path / "model.pth")
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    cfg.OUTPUT_DIR = str(tmp_path / "output")
+    name = f"colors_{ColorSegmentor.stride}"
+    cfg.DATASETS.CUSTOM = [custom_dataset(tmp_path, name)]
+    cfg.DATASETS.TEST = (name,)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    return tmp_path
+
+
+def test_it_is_evaluated_and_shown(files, monkeypatch):
+    cfg = setup_cfg(files / "config.yaml")
+    assert Trainer.test(cfg, build(cfg))["segm"]["AP"] > 95
+
+    monkeypatch.setattr(demo, "set_up_logging", lambda: None)
+    monkeypatch.setattr(logging.getLogger("mobileinst_d2"), "propagate", True)
+    arguments = ["--config-file", str(files / "config.yaml")]
+    arguments += ["--video-input", str(files / "JPEGImages" / "video")]
+    arguments += ["--output", str(files / "out.mp4"), "--save-json", str(files / "out.json")]
+    assert demo.main(arguments) == 0
+    assert cv2.VideoCapture(str(files / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    tracks = json.loads((files / "out.json").read_text())
+    assert sorted(track["category_id"] for track in tracks) == [1, 2]
