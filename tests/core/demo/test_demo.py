@@ -68,7 +68,7 @@ def test_a_window_opens_beside_files_only_if_told(run, fake, video, window, tmp_
 def test_key_frames_are_marked_on_request(run, fake, images, tmp_path, written):
     assert run("--video-input", images, "--mark-keyframes", "--output", tmp_path / "o.mp4") == 0
     label = "#5 class 1 .90"
-    assert written == [label, "key frame", label, label]
+    assert written == ["key frame", label, label, label]
 
 
 def test_masks_are_named_like_their_frames(run, fake, images, video, tmp_path):
