@@ -87,8 +87,9 @@ def _is_bad(value: torch.Tensor) -> bool:
 class _Accumulation:
     """Runs a batch in parts, one after the other, and updates the weights with their sum.
 
-    Losses and gradients are those of the whole batch where no batch norm sees the parts, all parts
-    are padded to one size, and no image has more objects than queries.
+    Losses and gradients are those of the whole batch where no batch norm sees the parts and all
+    parts are padded to one size. Queries passed by "identity" from a frame of more objects than
+    queries are the exception.
     """
 
     # Parts of each batch.

@@ -9,7 +9,7 @@ from mobileinst_d2.structures import pad_to_size
 
 from .layers import bilinear_resize
 
-__all__ = ["BoxTargets", "FrameTargets", "prepare_box_targets", "prepare_targets"]
+__all__ = ["BoxTargets", "FrameTargets", "prepare_box_targets", "prepare_targets", "visible"]
 
 
 class FrameTargets(NamedTuple):
@@ -119,12 +119,17 @@ def prepare_box_targets(
     return BoxTargets(*(x.to(device) for x in targets))
 
 
+def visible(frame: Instances) -> torch.Tensor:
+    """Which objects (N,) a frame shows, bool: all where it has no ``gt_ids`` that are -1."""
+    if frame.has("gt_ids"):
+        return frame.gt_ids != -1
+    return torch.ones_like(frame.gt_classes, dtype=torch.bool)
+
+
 def _visible_objects(frame: Instances) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Classes (M,), rows (M,) and masks (M, H, W) bool of the objects that a frame shows."""
     labels = frame.gt_classes
-    rows = torch.arange(len(frame), device=labels.device)
-    if frame.has("gt_ids"):
-        rows = rows[frame.gt_ids != -1]
+    rows = torch.arange(len(frame), device=labels.device)[visible(frame)]
     if len(rows) == 0:
         empty = torch.zeros((0, *frame.image_size), dtype=torch.bool, device=labels.device)
         return rows, rows, empty

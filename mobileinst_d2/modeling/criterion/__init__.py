@@ -2,7 +2,7 @@
 
 from .fastinst import FastInstCriterion, PixelProposals, QueryOutputs
 from .mobileinst import MobileInstCriterion, PassedOutputs
-from .set_criterion import SetCriterion
+from .set_criterion import SetCriterion, count_for_loss
 from .sparseinst import SparseInstCriterion
 from .yolact import YOLACTCriterion
 
@@ -15,4 +15,5 @@ __all__ = [
     "SetCriterion",
     "SparseInstCriterion",
     "YOLACTCriterion",
+    "count_for_loss",
 ]

@@ -11,7 +11,14 @@ from ..layers import bilinear_resize
 from ..losses import dice_loss, focal_loss, mask_bce_loss, paired_iou
 from ..targets import FrameTargets
 
-__all__ = ["Assignment", "SetCriterion", "gather_masks", "normalizers", "shares_of_batch"]
+__all__ = [
+    "Assignment",
+    "SetCriterion",
+    "count_for_loss",
+    "gather_masks",
+    "normalizers",
+    "shares_of_batch",
+]
 
 Assignment = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -155,6 +162,19 @@ def normalizers(targets: list[FrameTargets], logits: torch.Tensor) -> list[float
     """
     num_objects = sum(len(target.labels) for target in targets)
     return shares_of_batch((num_objects, len(logits)), logits.device)
+
+
+def count_for_loss(name: str, num_objects: Sequence[int], num_queries: int) -> int:
+    """What a loss is divided by, before the batch is run: objects, or matches where it is a mean.
+
+    Args:
+        name: of a loss of :class:`SetCriterion`.
+        num_objects: per frame, those that can be matched.
+        num_queries: of a frame, which has no more matches.
+    """
+    if name.endswith(("_mask", "_obj")):
+        return sum(min(count, num_queries) for count in num_objects)
+    return sum(num_objects)
 
 
 def shares_of_batch(counts: Sequence[float], device: torch.device) -> list[float]:

@@ -102,6 +102,7 @@ class DualTransformerInstanceDecoder(nn.Module):
         self.local_pool = local_pool
         self.local_pool_size = local_pool_size
 
+        self.num_queries = num_queries
         self.queries = nn.Embedding(num_queries, hidden_dim)
         self.query_position = nn.Embedding(num_queries, hidden_dim)
         self.global_projection = (

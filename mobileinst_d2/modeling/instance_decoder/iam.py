@@ -74,6 +74,7 @@ class IAMDecoder(nn.Module):
         for what, number in (("num_queries", num_queries), ("num_convs", num_convs)):
             if number < 1:
                 raise ValueError(f"{what} is {number}, at least 1")
+        self.num_queries = num_queries
         self.activation = activation
         self.groups = groups
         self.convs = conv3x3_stack(in_channels, dim, num_convs, norm="")

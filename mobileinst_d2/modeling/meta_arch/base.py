@@ -16,7 +16,7 @@ from mobileinst_d2.structures import is_clip, pad_images, per_frame
 from ..deploy import ExportGraph, build_export_graphs
 from ..layers import bilinear_resize
 from ..postprocessing import build_postprocessing, mask_product, predict_instances
-from ..targets import FrameTargets, prepare_targets
+from ..targets import FrameTargets, prepare_targets, visible
 
 __all__ = ["InstanceSegmentor", "VideoSegmentor"]
 
@@ -198,7 +198,7 @@ class InstanceSegmentor(nn.Module, ABC):
     def count_objects(batched_inputs: list[dict]) -> list[int]:
         """How many objects are visible in each image, frames of clips in order."""
         frames = [x for item in batched_inputs for x in per_frame(item, "instances")]
-        return [int((x.gt_ids != -1).sum()) if x.has("gt_ids") else len(x) for x in frames]
+        return [int(visible(x).sum()) for x in frames]
 
     def upsample_mask_logits(self, mask_logits: torch.Tensor) -> torch.Tensor:
         """(B, N, h, w) to the resolution of the probabilities, by ``mask_upsampling``."""

@@ -1,5 +1,6 @@
 """MobileInst: image and video instance segmentation on the mobile (AAAI 2024)."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -8,12 +9,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
-from mobileinst_d2.structures import is_clip, per_frame
+from mobileinst_d2.structures import per_frame
 
-from ..criterion import MobileInstCriterion, PassedOutputs
+from ..criterion import MobileInstCriterion, PassedOutputs, count_for_loss
 from ..instance_decoder import DualTransformerInstanceDecoder
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
 from ..postprocessing import instance_scores, mask_product
+from ..targets import visible
 from .base import VideoSegmentor
 
 __all__ = ["MobileInst"]
@@ -96,12 +98,17 @@ class MobileInst(VideoSegmentor):
         return self.criterion({name: outputs[name] for name in names}, targets, passed)
 
     def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
-        """The number of objects; of passed queries, those in all frames of a clip but the first."""
-        if not name.startswith("loss_passed"):
-            return super().loss_normalizer(name, batched_inputs)
-        clips = filter(is_clip, batched_inputs)
-        later = [{"image": item["image"][1:], "instances": item["instances"][1:]} for item in clips]
-        return super().loss_normalizer(name, later)
+        """The number of objects or of matches, see :func:`count_for_loss`.
+
+        Of passed queries, those in all frames of a clip but the first. With "identity" a match must
+        show in both frames; which objects of a crowded first one are matched is not known before.
+        """
+        shown = [[visible(x) for x in per_frame(item, "instances")] for item in batched_inputs]
+        if name.startswith("loss_passed"):
+            both = name == "loss_passed_mask" and self.criterion.passing_match == "identity"
+            shown = [[b & a if both else b for a, b in pairwise(clip)] for clip in shown]
+        counts = [int(x.sum()) for clip in shown for x in clip]
+        return count_for_loss(name, counts, self.instance_decoder.num_queries)
 
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Kernels, scores and mask features, see :class:`VideoSegmentor`."""

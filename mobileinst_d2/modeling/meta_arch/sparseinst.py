@@ -10,7 +10,7 @@ from detectron2.structures import ImageList
 from torch import nn
 
 from ..backbone import build_feature_backbone
-from ..criterion import SparseInstCriterion
+from ..criterion import SparseInstCriterion, count_for_loss
 from ..instance_decoder import IAMDecoder
 from ..layers import CoordinateChannels, init_conv
 from ..mask_decoder import InstanceContextEncoder, MaskBranch
@@ -106,6 +106,11 @@ class SparseInst(VideoSegmentor):
         targets = self.prepare_targets(batched_inputs, images, mask_size)
         names = ("class_logits", "objectness_logits", "mask_logits")
         return self.criterion({name: outputs[name] for name in names}, targets)
+
+    def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
+        """The number of objects or of matches, see :func:`count_for_loss`."""
+        counts = self.count_objects(batched_inputs)
+        return count_for_loss(name, counts, self.instance_decoder.num_queries)
 
     def forward_keyframe(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Kernels, scores and mask features, see :class:`VideoSegmentor`."""

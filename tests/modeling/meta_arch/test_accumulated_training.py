@@ -7,30 +7,42 @@ import torch
 from detectron2.utils.events import EventStorage
 from model_inputs import clip_input, freeze_statistics, image_input, rectangles
 from small_fastinst import build_small_fastinst
+from small_sparseinst import build_small_sparseinst
 from tiny_models import FEW_LAYERS, build_tiny_model
 from tiny_yolact import build_tiny_yolact
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine.train_step import build_train_step, split_batch
 
-A, B, C = rectangles(96, 128, 3)
+MANY = A, B, C, *_ = rectangles(96, 128, 25)
 BATCHES = {
     "images": lambda: [image_input(objects=n, seed=n) for n in (1, 4, 0, 2)],
     "no objects": lambda: [image_input(objects=0, seed=n) for n in range(3)],
-    "more objects than queries": lambda: [image_input(objects=n, seed=n) for n in (21, 1)],
+    "more objects than queries": lambda: [image_input(objects=n, seed=n) for n in (25, 1, 3)],
     "clips": lambda: [
         clip_input([[A, B], [B, None]]),
         clip_input([[A, None, C], [A, B, C]], seed=4),
         clip_input([[A], [None]], seed=5),
     ],
+    "a crowd comes": lambda: [
+        clip_input([[A, *[None] * 24], [A, *MANY[1:]]]),
+        clip_input([[A, B, None], [None, B, C]], seed=4),
+        clip_input([[A, B], [A, B]], seed=5),
+    ],
 }
 # How to build a system, in how many parts its batches run, and which batches.
 SYSTEMS = {
-    "mobileinst": (
-        functools.partial(build_tiny_model, **FEW_LAYERS),
-        3,
-        ["images", "no objects", "clips"],
-    ),
+    **{
+        f"mobileinst, {passing}": (
+            functools.partial(
+                build_tiny_model, MODEL__MOBILEINST__QUERY_PASSING=passing, **FEW_LAYERS
+            ),
+            3,
+            [*BATCHES],
+        )
+        for passing in ("shared", "identity", "own")
+    },
+    "sparseinst": (build_small_sparseinst, 3, [*BATCHES]),
     "fastinst": (
         functools.partial(build_small_fastinst, MODEL__BACKBONE__NAME="TopFormer"),
         2,
