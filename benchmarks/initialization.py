@@ -15,20 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import torch
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import detection_utils
-from detectron2.modeling import build_model
-from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 from torch import nn
 
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
 from mobileinst_d2 import add_mobileinst_config
 from mobileinst_d2.modeling.layers import MultiHeadAttention
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import detection_utils
+from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "mobileinst"
 NUM_FRAMES = 4

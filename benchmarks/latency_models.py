@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.runtime.runners import ExportError
 from mobileinst_d2.export.model import ExportedModel, read_config
 from mobileinst_d2.modeling.postprocessing import mask_product
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
 _SEED = 0
 _GRAPH = "image"

@@ -25,14 +25,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import cv2
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from reporting import describe_machine
 from tabulate import tabulate
 
@@ -51,6 +46,9 @@ from mobileinst_d2.data.datasets import (
 )
 from mobileinst_d2.data.mappers.targets import decode_masks, make_clip_instances
 from mobileinst_d2.engine import ConfigError, setup_cfg
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "configs" / "mobileinst" / "mobileinst_topformer-b_ytvis19.yaml"

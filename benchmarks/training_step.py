@@ -17,17 +17,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import torch
-from detectron2.modeling import build_model
-from detectron2.structures import BitMasks, Boxes, Instances
 from reporting import describe_machine, markdown_table
 
 from mobileinst_core.arguments import whole_number
 from mobileinst_core.command import command
 from mobileinst_d2.engine import setup_cfg
+
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Boxes, Instances
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "configs" / "mobileinst" / "mobileinst_mobilenetv4-s_128_dw_coco.yaml"

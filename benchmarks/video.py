@@ -16,12 +16,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from processes import in_new_process
 from reporting import describe_machine
 from tabulate import tabulate
@@ -47,6 +42,9 @@ from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
 from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 MIB = 2**20
 CLIP_LENGTHS = (1, 3, 6)

@@ -12,11 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from tabulate import tabulate
 
 from mobileinst_core.command import command
@@ -29,6 +24,9 @@ from mobileinst_d2.analysis import (
     measure_cost,
 )
 from mobileinst_d2.engine.setup import setup_cfg
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
 ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "mobileinst" / "ablations"
 ON_CPU = ("MODEL.DEVICE", "cpu")

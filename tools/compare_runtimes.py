@@ -15,11 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
-from detectron2.config import CfgNode
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -33,6 +28,9 @@ from mobileinst_d2.engine import ConfigError, load_predictor, setup_cfg_of_model
 from mobileinst_d2.evaluation import YTVISEvaluator
 from mobileinst_d2.export import RUNNERS, ExportedModel
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
+
+from detectron2.config import CfgNode
+from detectron2.utils.logger import setup_logger
 
 HEADERS = ("model", "runtime", "precision", "input", "T", "same tracks", "same live frames")
 HEADERS += ("IoU mean", "IoU min", "scores differ by", "AP PyTorch", "AP")

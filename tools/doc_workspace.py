@@ -10,18 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mobileinst_d2  # noqa: F401  (first, as it silences what PyTorch says of Detectron2)
-
-# isort: split
 import cv2
 import numpy as np
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from pycocotools import mask as mask_util
 
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.writers import VideoWriter
 from mobileinst_core.ytvis.classes import THING_CLASSES
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
+from mobileinst_d2.data.datasets.classes import COCO_CLASSES
 
 __all__ = ["make_workspace"]
 
@@ -81,13 +78,12 @@ def _write(path: Path, content: dict | list) -> None:
 
 def _make_coco(shapes: Path, folder: Path) -> None:
     """COCO 2017 with the shapes as its first classes."""
-    things = [x for x in COCO_CATEGORIES if x["isthing"]]
-    ids = [x["id"] for x in things]
+    ids = list(COCO_CLASSES)
     for split, name in (("train", "train2017"), ("val", "val2017")):
         content = _read(shapes / split / "coco.json")
         for annotation in content["annotations"]:
             annotation["category_id"] = ids[annotation["category_id"] - 1]
-        content["categories"] = [{"id": x["id"], "name": x["name"]} for x in things]
+        content["categories"] = [{"id": i, "name": x} for i, x in COCO_CLASSES.items()]
         _write(folder / "annotations" / f"instances_{name}.json", content)
         shutil.copytree(shapes / split / "JPEGImages", folder / name)
 

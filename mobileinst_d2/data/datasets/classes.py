@@ -13,9 +13,10 @@ from .builtin import register_builtin_datasets
 from .coco import load_images
 from .registration import keep_records
 
-__all__ = ["corresponding_classes", "dataset_class_names", "plain_class_names"]
+__all__ = ["COCO_CLASSES", "corresponding_classes", "dataset_class_names", "plain_class_names"]
 
-_COCO = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
+# Category IDs of COCO and their names.
+COCO_CLASSES = {item["id"]: item["name"] for item in COCO_CATEGORIES if item["isthing"]}
 
 
 def dataset_class_names(dataset_name: str) -> list[str]:
@@ -56,10 +57,10 @@ def corresponding_classes(source: Sequence[str], target: Sequence[str]) -> dict[
         left out.
     """
     source, target = plain_class_names(source), plain_class_names(target)
-    if source == plain_class_names(_COCO.values()):
+    if source == plain_class_names(COCO_CLASSES.values()):
         for dataset, names in THING_CLASSES.items():
             if target == plain_class_names(names):
-                positions = {category_id: index for index, category_id in enumerate(_COCO)}
+                positions = {category_id: index for index, category_id in enumerate(COCO_CLASSES)}
                 id_map = COCO_ID_MAPS[dataset]
                 return {positions[coco_id]: new_id - 1 for coco_id, new_id in id_map.items()}
     return {i: target.index(name) for i, name in enumerate(source) if name in target}
