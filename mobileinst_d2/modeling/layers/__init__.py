@@ -1,6 +1,5 @@
 """Building blocks. They import PyTorch and Detectron2's layers; no config, no registry."""
 
-from .attention import DecoderLayer, FeedForward, MultiHeadAttention, mlp
 from .conv_norm import (
     BATCH_NORMS,
     NORMS,
@@ -14,12 +13,29 @@ from .conv_norm import (
     inverted_residuals,
     xavier_conv,
 )
-from .conv_transformer import ConvTransformer, DropPath, SemanticInjection, attend_by_head
 from .deform_conv import DeformableConv2d
-from .pooling import AveragePool, BinAveragePool, bilinear_resize
-from .position import CoordinateChannels, ResizedPosition, SinePosition, sine_position
 from .pyramid_pooling import PyramidPooling
-from .size_constant import SizeConstant, fix_size_constants
+from .spatial import (
+    AveragePool,
+    BinAveragePool,
+    CoordinateChannels,
+    ResizedPosition,
+    SinePosition,
+    SizeConstant,
+    bilinear_resize,
+    fix_size_constants,
+    sine_position,
+)
+from .transformer import (
+    ConvTransformer,
+    DecoderLayer,
+    DropPath,
+    FeedForward,
+    MultiHeadAttention,
+    SemanticInjection,
+    attend_by_head,
+    mlp,
+)
 
 __all__ = [
     "BATCH_NORMS",

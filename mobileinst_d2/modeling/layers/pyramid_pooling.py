@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .conv_norm import ConvNorm
-from .pooling import BinAveragePool, bilinear_resize
+from .spatial import BinAveragePool, bilinear_resize
 
 __all__ = ["PyramidPooling"]
 

@@ -2,8 +2,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from mobileinst_d2.modeling.layers import CoordinateChannels, sine_position
+from mobileinst_d2.modeling.layers import (
+    AveragePool,
+    BinAveragePool,
+    CoordinateChannels,
+    sine_position,
+)
 
 
 def naive_sine_position(height, width, dim):
@@ -33,3 +39,20 @@ def test_coordinate_channels_run_from_corner_to_corner():
     x, y = coordinates[1]
     torch.testing.assert_close(x[2], torch.tensor([-1, -1 / 3, 1 / 3, 1]))
     torch.testing.assert_close(y[:, 1], torch.tensor([-1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((8, 12), (2, 3)), ((8, 12), (8, 1)), ((9, 7), (5, 4)), ((8, 7), (2, 4))]
+)
+def test_average_pooling_equals_pytorchs(shape, size):
+    x = torch.randn(2, 3, *shape)
+    torch.testing.assert_close(AveragePool()(x, size), F.adaptive_avg_pool2d(x, size))
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (12, 6), (20, 28), (19, 7)])
+def test_pooling_with_matrices_equals_pytorchs(bins, shape):
+    x = torch.randn(2, 3, *shape)
+    torch.testing.assert_close(
+        BinAveragePool(bins)(x), F.adaptive_avg_pool2d(x, bins), atol=1e-6, rtol=1e-5
+    )
