@@ -8,10 +8,9 @@ from .build import (
 )
 from .feature_pyramid import FeaturePyramid
 from .fpn_ppm import FPNPPMMaskDecoder, InstanceContextEncoder
-from .mask_branch import MaskBranch
 from .ppm_fpn import PPMFPN
 from .protonet import NUM_PROTOTYPES, Protonet
-from .semantic_enhanced import SemanticEnhancedMaskDecoder
+from .semantic_enhanced import MaskBranch, SemanticEnhancedMaskDecoder
 
 __all__ = [
     "MASK_DECODER_REGISTRY",

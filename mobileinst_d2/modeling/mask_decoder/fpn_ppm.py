@@ -12,8 +12,7 @@ from mobileinst_core.options import check_option
 
 from ..layers import NORMS, ConvNorm, PyramidPooling, bilinear_resize
 from .build import MASK_DECODER_REGISTRY, MaskDecoderOutput, feature_channels, separable_levels
-from .mask_branch import MaskBranch
-from .semantic_enhanced import PyramidRound
+from .semantic_enhanced import MaskBranch, PyramidRound
 
 __all__ = ["FPNPPM", "FPNPPMMaskDecoder", "InstanceContextEncoder"]
 
