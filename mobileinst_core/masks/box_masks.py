@@ -11,7 +11,6 @@ Some systems resize the logits themselves and take the sigmoid at the end. The m
 ``R L C`` is above the logit of the threshold then.
 """
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -24,7 +23,7 @@ from mobileinst_core.scratch import Scratch
 
 from .crop_rle import encode_crop
 from .crops import MaskCrop, MaskCrops
-from .resize import bilinear_resize, resize_rows, sigmoid
+from .resize import bilinear_resize, logit, resize_rows, sigmoid
 
 __all__ = ["BoxMasks", "PastedMasks", "foreground_boxes"]
 
@@ -84,12 +83,12 @@ class BoxMasks:
             resize_logits: take the sigmoid at the original size, as Mask2Former does.
         """
         self._resizes_logits = resize_logits
-        self._threshold = _logit(threshold) if resize_logits else threshold
+        self._threshold = logit(threshold) if resize_logits else threshold
         self._stride = stride
         self._upsampling = upsampling
         self._logits = logits = np.ascontiguousarray(mask_logits, np.float32)
         self._not_finite = _not_finite(logits)
-        lowest = _logit(threshold - _TOLERANCE)
+        lowest = logit(threshold - _TOLERANCE)
         if resize_logits:
             finite = np.delete(logits, self._not_finite, axis=0)
             lowest = self._threshold - _TOLERANCE * float(np.abs(finite).max(initial=1))
@@ -257,13 +256,6 @@ def _not_finite(logits: np.ndarray) -> list[int]:
     """Numbers of the masks that hold what is no number."""
     is_finite = np.isfinite(logits)
     return [] if is_finite.all() else np.flatnonzero(~is_finite.all((1, 2))).tolist()
-
-
-def _logit(probability: float) -> float:
-    """Of which a probability is the sigmoid, with those of 0 and 1 for what is beyond."""
-    if probability <= 0 or probability >= 1:
-        return math.copysign(math.inf, probability - 0.5)
-    return math.log(probability) - math.log1p(-probability)
 
 
 def _enlarged(first: int, end: int, factor: int, length: int) -> tuple[int, int]:

@@ -1,8 +1,17 @@
 """Bilinear resizing with half-pixel centres, as ``torch.nn.functional.interpolate`` does it."""
 
+import math
+
 import numpy as np
 
-__all__ = ["bilinear_resize", "resize_rows", "sigmoid"]
+__all__ = ["bilinear_resize", "logit", "resize_rows", "sigmoid"]
+
+
+def logit(probability: float) -> float:
+    """Of which a probability is the sigmoid, with those of 0 and 1 for what is beyond."""
+    if probability <= 0 or probability >= 1:
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability) - math.log1p(-probability)
 
 
 def sigmoid(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

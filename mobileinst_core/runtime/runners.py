@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from mobileinst_core.errors import UserError
 
 __all__ = ["PACKAGES", "RUNNERS", "ExportError", "GraphRunner", "require_runtime"]
 

@@ -14,25 +14,20 @@ __all__ = ["TRACKING_MODES", "build_tracker", "scale_hysteresis"]
 TRACKING_MODES = ("prev", "ema")
 
 
-def build_tracker(
-    mode: str = "prev", *, ema_momentum: float = 0.3, update_threshold: float = 0.4
-) -> Tracker:
+def build_tracker(mode: str) -> Tracker:
     """Make a tracker that has seen nothing.
 
     Args:
         mode: "prev" compares a key frame with the one before, "ema" with a moving average.
-        ema_momentum: see :class:`MovingAverage`; for "ema".
-        update_threshold: likewise.
 
     Returns:
         The tracker.
 
     Raises:
-        ValueError: if an argument is unknown or out of range.
+        ConfigError: if the mode is unknown.
     """
     check_option("mode", mode, TRACKING_MODES)
-    memory = MovingAverage(momentum=ema_momentum, update_threshold=update_threshold)
-    return memory if mode == "ema" else PreviousKeyframe()
+    return MovingAverage() if mode == "ema" else PreviousKeyframe()
 
 
 def scale_hysteresis(streaming: Mapping[str, Any], score_on: float) -> dict[str, Any]:

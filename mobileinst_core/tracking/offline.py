@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mobileinst_core.masks.resize import logit, sigmoid
 from mobileinst_core.options import check_option
 from mobileinst_core.postprocessing import LABEL_RULES, PostProcessing
 
@@ -175,10 +176,8 @@ class VideoTracks:
             return
         self._track_scores.add(frame)
         tracks = self._tracks_to_keep(frame)
-        threshold = self.postprocessing.mask_threshold
-        with np.errstate(divide="ignore"):
-            logit = np.log(threshold) - np.log1p(-np.float64(threshold))
-        self._kept.add(tracks, frame.mask_logits[tracks], float(logit) - _LOGIT_MARGIN)
+        lowest = logit(self.postprocessing.mask_threshold) - _LOGIT_MARGIN
+        self._kept.add(tracks, frame.mask_logits[tracks], lowest)
         self._network = frame.network
 
     def result(self, image_size: tuple[int, int], output_size: tuple[int, int]) -> dict:
@@ -313,7 +312,7 @@ class _TrackScores:
         if self.pool == "max":
             return self.pooled
         mean = self.pooled / self.frames
-        return 1 / (1 + np.exp(-mean)) if self.pool == "logit_mean" else mean
+        return sigmoid(mean) if self.pool == "logit_mean" else mean
 
     def quality(self) -> np.ndarray:
         """(N,), the mean mask score over the frames that show the track."""

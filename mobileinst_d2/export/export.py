@@ -92,9 +92,9 @@ def export_model(
         quantizer = Quantizer(
             *([fit_image(frame, size, **fit) for frame in part] for part in (calibration, held_out))
         )
+    precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
     with _whole_folder(Path(output_dir)) as folder:
-        exported = _export_graphs(runtime, modules, folder, quantizer, half_weights)
-        precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
+        exported = _export_graphs(runtime, modules, folder, quantizer, precision)
         if quantizer:
             image_input["dtype"] = quantizer.image_dtype
         manifest = build_manifest(cfg, model, runtime, image_input, exported, quantizer, precision)
@@ -238,7 +238,7 @@ def _export_graphs(
     modules: Mapping[str, nn.Module],
     folder: Path,
     quantizer: Quantizer | None,
-    half_weights: bool,
+    precision: str,
 ) -> dict[str, dict]:
     """Write graphs, run them, compare them; their entries in the manifest.
 
@@ -255,7 +255,7 @@ def _export_graphs(
         example, path = module.example_input(), folder / f"{name}{writer.suffix}"
         names = [module.input_name], module.output_names
         graphs[name] = export_module(
-            runtime, module, example, path, *names, half_weights=half_weights
+            runtime, module, example, path, *names, half_weights=precision == "fp16"
         )
         if quantizer:
             quantizer(folder, graphs[name])
@@ -265,7 +265,6 @@ def _export_graphs(
         outputs = modules["reuse"].output_names
         part = writer.share(folder, graphs["keyframe"], "reuse", outputs)
         graphs["reuse"], graphs["keyframe"] = part
-    precision = "int8" if quantizer else "fp16" if half_weights else "fp32"
     accepted: dict[str, np.ndarray] = {}
     # That of key frames is the first, so that what it gives was judged with its instances.
     for name, graph in graphs.items():

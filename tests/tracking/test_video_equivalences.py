@@ -10,7 +10,8 @@ from pycocotools import mask as mask_util
 from tiny_models import moving_video, noise_image, tiny_config
 
 from mobileinst_core.tracking.association import Tracker
-from mobileinst_core.tracking.build import build_tracker
+from mobileinst_core.tracking.moving_average import MovingAverage
+from mobileinst_core.tracking.previous import PreviousKeyframe
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 of_both = pytest.mark.parametrize(("clip_len", "mode"), [(1, "ema"), (3, "prev")])
@@ -18,7 +19,7 @@ of_both = pytest.mark.parametrize(("clip_len", "mode"), [(1, "ema"), (3, "prev")
 
 def tracker_of(mode: str) -> Tracker:
     """All key frames change the reference, whatever the scores of the random network."""
-    return build_tracker(mode, update_threshold=0.0)
+    return MovingAverage(update_threshold=0.0) if mode == "ema" else PreviousKeyframe()
 
 
 def model_predictor(

@@ -58,9 +58,8 @@ def corresponding_classes(source: Sequence[str], target: Sequence[str]) -> dict[
     """
     source, target = plain_class_names(source), plain_class_names(target)
     if source == plain_class_names(COCO_CLASSES.values()):
-        for dataset, names in THING_CLASSES.items():
-            if target == plain_class_names(names):
+        for dataset, id_map in COCO_ID_MAPS.items():
+            if target == plain_class_names(THING_CLASSES[dataset]):
                 positions = {category_id: index for index, category_id in enumerate(COCO_CLASSES)}
-                id_map = COCO_ID_MAPS[dataset]
                 return {positions[coco_id]: new_id - 1 for coco_id, new_id in id_map.items()}
     return {i: target.index(name) for i, name in enumerate(source) if name in target}

@@ -33,6 +33,7 @@ class Writer(NamedTuple):
         share: makes a smaller graph of one that was written, on the same weights; takes the folder,
             the graph, the name of the new one and those of its outputs. Gives the new graph and
             the other one, whose files may have become others.
+        tune: makes the files of a graph faster, in place; None = nothing is to be done.
     """
 
     write: Callable[..., Written]

@@ -162,13 +162,17 @@ def test_the_moving_average_is_over_confident_key_frames(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "mean"}, r"mode is 'mean', choose one of \['prev', 'ema'\]"),
-        ({"ema_momentum": 0.0}, r"momentum is 0\.0"),
-        ({"ema_momentum": 1.1}, r"momentum is 1\.1"),
+        ({"momentum": 0.0}, r"momentum is 0\.0"),
+        ({"momentum": 1.1}, r"momentum is 1\.1"),
         ({"update_threshold": -0.1}, r"update_threshold is -0\.1"),
         ({"update_threshold": 1.1}, r"update_threshold is 1\.1"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        build_tracker(**options)
+        MovingAverage(**options)
+
+
+def test_an_unknown_mode_is_named():
+    with pytest.raises(ValueError, match=r"mode is 'mean', choose one of \['prev', 'ema'\]"):
+        build_tracker("mean")
