@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from reporting import describe_machine
+
 from mobileinst_core.demo import network_threads
 from mobileinst_core.runtime.model import ExportedModel
 from mobileinst_core.tracking.frames import tracked_frames
@@ -148,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, Path(folder))
+    print(f"Medians of {args.rounds} rounds; {describe_machine()}\n")
     for stage, milliseconds in found["cpu_ms"].items():
         print(f"{stage:18} {milliseconds:6.1f} ms of CPU per frame")
     print(f"in one loop        {found['loop_fps']:6.1f} frames per second")

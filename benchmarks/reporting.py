@@ -1,6 +1,8 @@
 """What a measurement was made on, median times of calls, and tables."""
 
 import argparse
+import contextlib
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -8,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
 from mobileinst_core.arguments import whole_number
@@ -48,7 +49,10 @@ def add_counts(
 
 
 def describe_machine() -> str:
-    """Processor, number of its cores that this process may use, and versions, in one line."""
+    """Processor, number of its cores that this process may use, and versions, in one line.
+
+    PyTorch is told if it is installed, and not imported.
+    """
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -57,10 +61,10 @@ def describe_machine() -> str:
         processor = names[0].partition(":")[2].strip() if names else processor
     available = getattr(os, "sched_getaffinity", None)
     cores = len(available(0)) if available else os.cpu_count()
-    return (
-        f"{processor}, cores: {cores}, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
+    found = [processor, f"cores: {cores}", platform.system(), f"Python {platform.python_version()}"]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found.append(f"torch {importlib.metadata.version('torch')}")
+    return ", ".join(found)
 
 
 def median_seconds(

@@ -112,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.here:
         json.dump(measure(args), sys.stdout)
         return 0
+    from reporting import describe_machine  # what it imports is not to be measured
+
     runs = []
     for _ in range(args.repeats):
         here = [sys.executable, str(Path(__file__).resolve()), "--here", *argv]
@@ -121,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs.append(json.loads(done.stdout))
     best = {key: min(run[key] for run in runs) for key in runs[0] if key != "heavy"}
     best["heavy"] = runs[0]["heavy"]
+    print(f"Least of {args.repeats} processes; {describe_machine()}\n")
     print(f"imports                 {best['import_seconds']:.2f} s of CPU")
     print(f"ready for a first frame {best['ready_seconds']:.2f} s of CPU")
     print(f"a frame                 {1000 * best['frame_seconds']:.1f} ms of CPU")

@@ -4,7 +4,6 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mobileinst_core.ytvis.classes import THING_CLASSES
-from mobileinst_core.ytvis.classes import THING_CLASSES
 from mobileinst_d2.data.datasets.classes import corresponding_classes, dataset_class_names
 
 
