@@ -25,7 +25,7 @@ _MIN_SIDE = 64
 
 def is_clip(item: dict) -> bool:
     """Whether a mapped record is of a clip, with lists over the frames, and not of an image."""
-    return not isinstance(item["image"], torch.Tensor)
+    return isinstance(item["image"], Sequence)
 
 
 def per_frame(item: dict, key: str) -> list:

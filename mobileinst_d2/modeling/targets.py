@@ -115,7 +115,9 @@ def prepare_box_targets(
     # Sides are whole pixels; a limit that should be one may be a little more by rounding.
     keep = (heights > min_size[0] * height - 1e-3) & (widths > min_size[1] * width - 1e-3)
     keep &= (heights > 0) & (widths > 0)
-    targets = BoxTargets(instances.gt_classes[keep], boxes[keep] / scale, masks[keep], crowds)
+    targets = BoxTargets(
+        instances.gt_classes[keep].long(), boxes[keep] / scale, masks[keep], crowds
+    )
     return BoxTargets(*(x.to(device) for x in targets))
 
 

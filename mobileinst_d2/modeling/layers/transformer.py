@@ -71,7 +71,7 @@ class MultiHeadAttention(nn.Module):
         # Scaled before the product, which half precision might not hold.
         logits = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)  # b, heads, n, m
         if bias is not None:
-            logits = logits + bias[:, None]
+            logits = logits + bias[:, None].to(logits.dtype)
         out = logits.softmax(dim=3) @ v  # b, heads, n, d
         return self.out_proj(out.transpose(1, 2).flatten(2))
 

@@ -14,6 +14,7 @@ from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_d2.structures import is_clip, pad_images, per_frame
 
 from ..deploy import ExportGraph, build_export_graphs
+from ..inputs import check_ground_truth, check_images
 from ..layers import bilinear_resize
 from ..postprocessing import build_postprocessing, mask_product, predict_instances
 from ..targets import FrameTargets, prepare_targets, visible
@@ -59,6 +60,7 @@ class InstanceSegmentor(nn.Module, ABC):
         mask_upsampling: int = 1,
         postprocessing: PostProcessing | None = None,
         fixed_size: Size | None = None,
+        num_classes: int | None = None,
     ) -> None:
         """Set up what all systems share.
 
@@ -70,6 +72,7 @@ class InstanceSegmentor(nn.Module, ABC):
             mask_upsampling: see the class.
             postprocessing: see the class; None = the default thresholds.
             fixed_size: see the class.
+            num_classes: what labels in training are checked against; None = they are not.
 
         Raises:
             ValueError: if a side of ``fixed_size`` is no multiple of ``size_divisibility``.
@@ -84,6 +87,7 @@ class InstanceSegmentor(nn.Module, ABC):
         self.size_divisibility = size_divisibility
         self.postprocessing = PostProcessing() if postprocessing is None else postprocessing
         self.fixed_size = fixed_size
+        self._num_classes = num_classes
         mean = torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1)
         std = torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
@@ -97,6 +101,7 @@ class InstanceSegmentor(nn.Module, ABC):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "postprocessing": build_postprocessing(cfg),
             "fixed_size": tuple(cfg.INPUT.FIXED_SIZE_TEST) or None,
+            "num_classes": cfg.MODEL.NUM_CLASSES,
         }
 
     @abstractmethod
@@ -143,13 +148,16 @@ class InstanceSegmentor(nn.Module, ABC):
             an empty list.
 
         Raises:
-            ValueError: if a video is given in evaluation, an image is larger than the fixed size,
-                or there is nothing to train on.
+            ValueError: if a video is given in evaluation, an image is no tensor (3, H, W) or larger
+                than the fixed size, there is nothing to train on, or the ground truth does not
+                belong to the images or to the network's classes.
         """
         if not batched_inputs and not self.training:
             return []
         if self.training:
-            return self.forward_training(self.preprocess_image(batched_inputs), batched_inputs)
+            images = self.preprocess_image(batched_inputs)
+            check_ground_truth(batched_inputs, self._num_classes)
+            return self.forward_training(images, batched_inputs)
         for item in batched_inputs:
             if is_clip(item):
                 raise ValueError(
@@ -271,10 +279,13 @@ class InstanceSegmentor(nn.Module, ABC):
     def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
         if not frames:
             raise ValueError("the batch has no image: give at least one, or a clip with a frame")
-        return self._stack(frames)
+        check_images(frames)
+        # In the precision of the parameters, whatever a mapper or frames come in.
+        dtype = self.pixel_mean.dtype
+        return self._stack([x.to(self.device).to(dtype) for x in frames])
 
     def _stack(self, frames: Sequence[torch.Tensor]) -> ImageList:
-        normalised = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in frames]
+        normalised = [(x - self.pixel_mean) / self.pixel_std for x in frames]
         fixed_size = None if self.training else self.fixed_size
         return pad_images(normalised, self.size_divisibility, fixed_size)
 
@@ -356,4 +367,4 @@ class VideoSegmentor(InstanceSegmentor):
 
 def _original_size(item: dict) -> Size:
     height, width = item["image"].shape[-2:]
-    return item.get("height", height), item.get("width", width)
+    return int(item.get("height", height)), int(item.get("width", width))

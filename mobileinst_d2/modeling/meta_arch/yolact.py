@@ -9,6 +9,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import nn
 
+from mobileinst_d2.structures import per_frame
+
 from ..anchors import AnchorGrid, decode_boxes
 from ..backbone import build_feature_backbone
 from ..criterion import YOLACTCriterion
@@ -154,7 +156,7 @@ class YOLACT(InstanceSegmentor):
     def loss_normalizer(self, name: str, batched_inputs: list[dict]) -> int:
         """The number of images, or of positive anchors once a batch has been run."""
         if name == "loss_sem":
-            return len(batched_inputs)
+            return len(self.count_objects(batched_inputs))
         return self.criterion.count_positives(self._anchors, self._targets(batched_inputs))
 
     def raw_outputs(self, images: torch.Tensor) -> Outputs:
@@ -208,14 +210,13 @@ class YOLACT(InstanceSegmentor):
         min_size = (self.min_box_size / height, self.min_box_size / width)
         return [
             prepare_box_targets(
-                item["instances"], item.get("crowd_boxes"), min_size=min_size, device=self.device
+                instances, item.get("crowd_boxes"), min_size=min_size, device=self.device
             )
             for item in batched_inputs
+            for instances in per_frame(item, "instances")
         ]
 
     def _stack(self, frames: Sequence[torch.Tensor]) -> ImageList:
-        stretched = torch.cat(
-            [bilinear_resize(x.to(self.device)[None].float(), self.input_size) for x in frames]
-        )
+        stretched = torch.cat([bilinear_resize(x[None], self.input_size) for x in frames])
         normalised = (stretched - self.pixel_mean) / self.pixel_std
         return ImageList(normalised, [self.input_size] * len(frames))
