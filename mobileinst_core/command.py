@@ -17,6 +17,7 @@ __all__ = [
     "command",
     "ending_well",
     "finish_undisturbed",
+    "needed_packages",
     "tidy_up_on_termination",
 ]
 
@@ -54,6 +55,19 @@ def command(main: Callable[_P, int | None]) -> Callable[_P, int]:
             return INTERRUPTED
 
     return run
+
+
+@contextlib.contextmanager
+def needed_packages() -> Iterator[None]:
+    """Let the imports inside end the command with one sentence if a package is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = error.name.split(".")[0]
+        sys.exit(
+            f"error: this command needs the package {package}, which is not installed: "
+            f"pip install {package}"
+        )
 
 
 class Ended(KeyboardInterrupt):

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from tabulate import tabulate
 
@@ -24,7 +23,7 @@ from mobileinst_core.coco.videos import (
     images_as_videos,
     is_video_file,
 )
-from mobileinst_core.command import command
+from mobileinst_core.command import command, needed_packages
 from mobileinst_core.errors import UserError, naming
 from mobileinst_core.files import read_json
 from mobileinst_core.video.images import write_image
@@ -32,8 +31,8 @@ from mobileinst_core.ytvis.diagnosis import Diagnosis, VideoErrors, diagnose
 from mobileinst_core.ytvis.results import load_ground_truth, load_results
 from mobileinst_core.ytvis.viewer import DataViewer
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+with needed_packages():
+    from matplotlib.figure import Figure
 
 # Curves of classes in one image; the mean of all is always there.
 MAX_CURVES = 12
@@ -81,7 +80,8 @@ def compare(args: argparse.Namespace) -> tuple[Diagnosis, np.ndarray | None]:
 
 def write_curves(found: Diagnosis, folder: Path) -> None:
     """Draw and write precision over recall."""
-    figure, axes = plt.subplots(1, len(found.precision), figsize=(11, 4.5), squeeze=False)
+    figure = Figure(figsize=(11, 4.5))
+    axes = figure.subplots(1, len(found.precision), squeeze=False)
     rows = []
     for axis, (iou, precision) in zip(axes[0], found.precision.items(), strict=True):
         known = np.flatnonzero(~np.isnan(precision).all(0))
@@ -110,7 +110,8 @@ def write_confusion(found: Diagnosis, folder: Path) -> None:
     kept = np.flatnonzero(found.confusion.sum(0) + found.confusion.sum(1))
     matrix = found.confusion[np.ix_(kept, kept)]
     size = 3 + 0.45 * len(kept)
-    figure, axis = plt.subplots(figsize=(size, size))
+    figure = Figure(figsize=(size, size))
+    axis = figure.subplots()
     shares = matrix / matrix.sum(1, keepdims=True).clip(1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
@@ -131,10 +132,9 @@ def write_videos(found: Diagnosis, folder: Path) -> None:
     print(tabulate(rows[:10], headers=VideoErrors._fields))
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:

@@ -17,8 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from mobileinst_core.command import needed_packages
+
+with needed_packages():
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
 
 PACKAGES = ("mobileinst_d2", "mobileinst_core")
 # Modules that stand for themselves; other modules beside the folders are small helpers.

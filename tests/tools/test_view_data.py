@@ -2,6 +2,9 @@
 
 import csv
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import analyze_results
 import cv2
@@ -103,6 +106,14 @@ def test_perfect_results_have_no_errors(files, tmp_path, capsys):
     for name in ("precision_recall.png", "confusion.png"):
         assert cv2.imread(str(output / name)) is not None
     assert not (output / "worst.jpg").exists()
+
+
+@pytest.mark.parametrize("tool", ["analyze_results", "draw_packages"])
+def test_a_missing_package_is_named(tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    path = Path(analyze_results.__file__).with_name(f"{tool}.py")
+    with pytest.raises(SystemExit, match=r"^error: .* needs .*: pip install matplotlib$"):
+        runpy.run_path(str(path))
 
 
 def test_the_worst_are_drawn_first(files, tmp_path):
