@@ -13,7 +13,7 @@ from torch import nn
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.runtime.runners import ExportError
 from mobileinst_d2.export.model import ExportedModel, read_config
-from mobileinst_d2.modeling.postprocessing import mask_product
+from mobileinst_d2.modeling.layers import mask_product
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model

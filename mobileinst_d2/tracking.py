@@ -15,7 +15,8 @@ from mobileinst_core.tracking.keyframes import FramePrediction, VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker
 
-from .modeling.postprocessing import build_postprocessing, mask_product
+from .modeling.layers import mask_product
+from .modeling.postprocessing import build_postprocessing
 from .structures import to_array, to_instances
 from .utils.evaluation_resizing import build_frame_preparation
 

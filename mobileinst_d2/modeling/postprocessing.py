@@ -12,30 +12,9 @@ from ..structures import to_array, to_instances
 __all__ = [
     "build_postprocessing",
     "build_prototype_postprocessing",
-    "instance_scores",
-    "mask_product",
     "predict_instances",
     "predict_prototype_masks",
 ]
-
-
-def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-    """Mask logits ``M = K . X_mask`` (paper, eq. 1).
-
-    Kernels (B, N, D) and mask features (B, D, h, w) to (B, N, h, w).
-    """
-    return (kernels @ mask_features.flatten(2)).unflatten(2, mask_features.shape[-2:])
-
-
-def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor) -> torch.Tensor:
-    """``sqrt(class probability * objectness)`` (SparseInst, section 3.3).
-
-    Logits (..., N, K) of classes and (..., N) of objectness to (..., N, K) in [0, 1].
-    """
-    # The root of a product of sigmoids. Written with exponentials, small scores keep their digits
-    # in other runtimes, whose sigmoids are off by 1e-8: the root of that is 1e-4.
-    classes, objectness = 1 + (-class_logits).exp(), 1 + (-objectness_logits).exp()
-    return (classes * objectness[..., None]).rsqrt()
 
 
 def build_postprocessing(cfg: CfgNode) -> PostProcessing:

@@ -8,8 +8,14 @@ from torch import nn
 
 from mobileinst_core.options import check_option
 
-from ..layers import DecoderLayer, FeedForward, MultiHeadAttention, ResizedPosition, mlp
-from ..postprocessing import mask_product
+from ..layers import (
+    DecoderLayer,
+    FeedForward,
+    MultiHeadAttention,
+    ResizedPosition,
+    mask_product,
+    mlp,
+)
 from .activation_queries import ActivationQueries, QueryProposals
 
 __all__ = ["DecoderState", "DualPathDecoder", "DualPathOutput", "HeadPredictions"]

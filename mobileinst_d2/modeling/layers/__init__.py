@@ -11,6 +11,7 @@ from .conv_norm import (
     conv3x3_stack,
     init_conv,
     inverted_residuals,
+    mask_product,
     xavier_conv,
 )
 from .deform_conv import DeformableConv2d
@@ -65,6 +66,7 @@ __all__ = [
     "fix_size_constants",
     "init_conv",
     "inverted_residuals",
+    "mask_product",
     "mlp",
     "sine_position",
     "xavier_conv",

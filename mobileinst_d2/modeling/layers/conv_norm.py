@@ -1,4 +1,4 @@
-"""Normalisations by name, and convolution blocks that several networks share."""
+"""Normalisations by name, and convolutions that several networks share."""
 
 import itertools
 import math
@@ -21,6 +21,7 @@ __all__ = [
     "conv3x3_stack",
     "init_conv",
     "inverted_residuals",
+    "mask_product",
     "xavier_conv",
 ]
 
@@ -253,3 +254,11 @@ def inverted_residuals(
         )
         in_channels = out_channels
     return layers
+
+
+def mask_product(kernels: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+    """Mask logits ``M = K . X_mask`` (paper, eq. 1).
+
+    Kernels (B, N, D) and mask features (B, D, h, w) to (B, N, h, w).
+    """
+    return (kernels @ mask_features.flatten(2)).unflatten(2, mask_features.shape[-2:])

@@ -15,11 +15,11 @@ from mobileinst_d2.structures import is_clip, pad_images, per_frame
 
 from ..deploy import ExportGraph, build_export_graphs
 from ..inputs import check_ground_truth, check_images
-from ..layers import bilinear_resize
-from ..postprocessing import build_postprocessing, mask_product, predict_instances
+from ..layers import bilinear_resize, mask_product
+from ..postprocessing import build_postprocessing, predict_instances
 from ..targets import FrameTargets, prepare_targets, visible
 
-__all__ = ["InstanceSegmentor", "VideoSegmentor"]
+__all__ = ["InstanceSegmentor", "VideoSegmentor", "instance_scores"]
 
 Outputs = dict[str, torch.Tensor]
 Size = tuple[int, int]
@@ -363,6 +363,17 @@ class VideoSegmentor(InstanceSegmentor):
     def _require_eval(self) -> None:
         if self.training:
             raise RuntimeError("the model is in training mode: call model.eval() to predict videos")
+
+
+def instance_scores(class_logits: torch.Tensor, objectness_logits: torch.Tensor) -> torch.Tensor:
+    """``sqrt(class probability * objectness)`` (SparseInst, section 3.3).
+
+    Logits (..., N, K) of classes and (..., N) of objectness to (..., N, K) in [0, 1].
+    """
+    # The root of a product of sigmoids. Written with exponentials, small scores keep their digits
+    # in other runtimes, whose sigmoids are off by 1e-8: the root of that is 1e-4.
+    classes, objectness = 1 + (-class_logits).exp(), 1 + (-objectness_logits).exp()
+    return (classes * objectness[..., None]).rsqrt()
 
 
 def _original_size(item: dict) -> Size:

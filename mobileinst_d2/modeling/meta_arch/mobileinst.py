@@ -13,10 +13,10 @@ from mobileinst_d2.structures import per_frame
 
 from ..criterion import MobileInstCriterion, PassedOutputs, count_for_loss
 from ..instance_decoder import DualTransformerInstanceDecoder
+from ..layers import mask_product
 from ..mask_decoder import MaskDecoderOutput, build_mask_decoder
-from ..postprocessing import instance_scores, mask_product
 from ..targets import visible
-from .base import VideoSegmentor
+from .base import VideoSegmentor, instance_scores
 
 __all__ = ["MobileInst"]
 

@@ -12,10 +12,9 @@ from torch import nn
 from ..backbone import build_feature_backbone
 from ..criterion import SparseInstCriterion, count_for_loss
 from ..instance_decoder import IAMDecoder
-from ..layers import CoordinateChannels, init_conv
+from ..layers import CoordinateChannels, init_conv, mask_product
 from ..mask_decoder import InstanceContextEncoder, MaskBranch
-from ..postprocessing import instance_scores, mask_product
-from .base import VideoSegmentor
+from .base import VideoSegmentor, instance_scores
 
 __all__ = ["SparseInst"]
 

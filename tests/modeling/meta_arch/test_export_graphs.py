@@ -5,7 +5,7 @@ from small_repvit import SMALL_REPVIT
 from tiny_models import build_tiny_model, noise_image
 from torch import nn
 
-from mobileinst_d2.modeling.postprocessing import mask_product
+from mobileinst_d2.modeling.layers import mask_product
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning"

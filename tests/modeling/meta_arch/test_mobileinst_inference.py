@@ -5,6 +5,8 @@ from model_inputs import clip_input
 from tiny_models import FEW_LAYERS, build_lively_model, build_tiny_model, noise_image
 from torch import nn
 
+from mobileinst_d2.modeling.meta_arch.base import instance_scores
+
 
 def predict(model: nn.Module, *inputs: dict):
     with torch.no_grad():
@@ -157,3 +159,11 @@ def test_every_parameter_is_initialised(downsample):
     assert torch.utils.deterministic.fill_uninitialized_memory
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         assert tensor.isfinite().all(), name
+
+
+def test_small_scores_keep_their_digits_and_extreme_ones_are_numbers():
+    class_logits = torch.tensor([[[-40.0, -20.0, 3.0], [-500.0, 500.0, 0.0]]])
+    objectness_logits = torch.tensor([[-30.0, 500.0]])
+    wide = class_logits.double().sigmoid() * objectness_logits.double().sigmoid()[..., None]
+    scores = instance_scores(class_logits, objectness_logits)
+    torch.testing.assert_close(scores.double(), wide.sqrt(), rtol=1e-5, atol=1e-20)

@@ -13,10 +13,9 @@ from tiny_models import FEW_LAYERS, build_tiny_model
 from torch import nn
 
 from mobileinst_d2.modeling.instance_decoder import InstancePredictions
-from mobileinst_d2.modeling.layers import bilinear_resize
+from mobileinst_d2.modeling.layers import bilinear_resize, mask_product
 from mobileinst_d2.modeling.losses import paired_dice
 from mobileinst_d2.modeling.mask_decoder import MaskDecoderOutput
-from mobileinst_d2.modeling.postprocessing import mask_product
 
 SIZE = (64, 64)
 # Where A and B are, in frames 0, 1 and 2.
