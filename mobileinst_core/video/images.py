@@ -1,4 +1,10 @@
-"""Reading, listing and writing of images, and the errors that images and videos share."""
+"""Reading, listing and writing of images, and the errors that images and videos share.
+
+Images are turned upright once, and have eight bits per channel by one rule: sixteen bits become
+eight by their upper half. For numbers whose range the file does not tell there is no right way to
+eight bits, so such files are refused: floating-point and signed pixels, 32 bits, and images of
+sixteen bits in which only the lower twelve or fewer are used.
+"""
 
 import errno
 import logging
@@ -6,14 +12,13 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mobileinst_core.errors import UserError
-
-from .pixels import UPRIGHT, decode, upright_size
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -38,6 +43,25 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # decodes unless told to.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_UPRIGHT = 1
+# How an image is to be turned for each value of its orientation tag.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXCHANGE_SIDES = (5, 6, 7, 8)
+# Pillow turns these itself while it decodes them.
+_TURNED_BY_PILLOW = "TIFF"
+# In files of these formats Pillow's mode "I" means 16 bits without a sign.
+_UNSIGNED_16_BITS = ("PNG", "PPM")
+_SAMPLE_FORMAT_TAG, _SIGNED = 339, 2
+# An image of 16 bits without a larger value uses at most 12 of them.
+_LARGEST_OF_12_BITS = 4095
 
 
 class VideoIOError(UserError):
@@ -108,7 +132,7 @@ def read_image(
     """Read an image file, turned as its orientation tag says, with 8 bits per channel.
 
     Training, evaluation, demo and tools all read images with this function. Of 16 bits the upper 8
-    are taken; see `pixels` for what is refused.
+    are taken; the head of this file says what is refused.
 
     Args:
         path: an image file.
@@ -127,7 +151,7 @@ def read_image(
     """
     try:
         with open(path, "rb") as file, Image.open(file) as image:
-            rgb, orientation = decode(image)
+            rgb, orientation = _decode(image)
     except FileNotFoundError as error:
         raise ImageReadError(f"there is no image file {path}.") from error
     except UnidentifiedImageError as error:
@@ -152,9 +176,97 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """
     try:
         with open(path, "rb") as file, Image.open(file) as image:
-            return upright_size(image)
+            return _upright_size(image)
     except (UnidentifiedImageError, *_READ_ERRORS) as error:
         raise ImageReadError(f"cannot read the image {path}: {error}") from error
+
+
+class _Pixels(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        rgb: (H, W, 3) uint8, as the image is to be displayed.
+        orientation: its tag, 1 to 8; 1 = it was stored upright.
+    """
+
+    rgb: np.ndarray
+    orientation: int
+
+
+def _decode(image: Image.Image) -> _Pixels:
+    """Decode an image that was opened only.
+
+    Raises:
+        ValueError: the range of the pixels is not known; the message says what they are.
+    """
+    # Before anything decodes the image, as the orientation of a PNG file does.
+    has_16_bits = image.mode.startswith("I") or ";16" in str(image.tile)
+    orientation = _orientation_of(image)
+    _refuse_unknown_range(image)
+    image.load()
+    if orientation == _UPRIGHT or image.format == _TURNED_BY_PILLOW:
+        turned = image
+    else:
+        turned = image.transpose(_TURNS[orientation])
+    rgb = _upper_bits(turned) if has_16_bits else np.asarray(turned.convert("RGB"))
+    return _Pixels(rgb, orientation)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an opened image as it is displayed, if possible from its header alone."""
+    exchange = _orientation_of(image) in _EXCHANGE_SIDES
+    if image.format == _TURNED_BY_PILLOW:
+        # Versions of Pillow differ in when they exchange the sides.
+        image.load()
+        exchange = False
+    width, height = image.size
+    return (width, height) if exchange else (height, width)
+
+
+def _orientation_of(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    # Pillow raises various types for various damages; without the tag the image is upright.
+    except Exception:
+        return _UPRIGHT
+    return orientation if orientation in _TURNS else _UPRIGHT
+
+
+def _refuse_unknown_range(image: Image.Image) -> None:
+    kind = None
+    if image.mode.startswith("F"):
+        kind = "floating-point numbers"
+    elif image.mode == "I" and image.format not in _UNSIGNED_16_BITS:
+        kind = "numbers with a sign or of 32 bits"
+    elif _SIGNED in _as_tuple(getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT_TAG)):
+        kind = "numbers with a sign"
+    if kind:
+        raise ValueError(
+            f"its pixels are {kind}, of which the file does not tell the range; save it with 8 or "
+            "16 bits per channel, without a sign"
+        )
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of a decoded image that has 16 bits in its file."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        largest = int(values.max())
+        rgb = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    else:
+        # Of colours, Pillow has kept the upper eight bits.
+        rgb = np.asarray(image.convert("RGB"))
+        largest = int(rgb.max()) << 8 | int(rgb.any()) * 255
+    if 0 < largest <= _LARGEST_OF_12_BITS:
+        raise ValueError(
+            f"its pixels have 16 bits but no value above {largest}, so that at most 12 bits of "
+            "them are used, and the file does not say how many; save it with 8 bits per channel"
+        )
+    return rgb
+
+
+def _as_tuple(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _check_swapped(
@@ -171,7 +283,7 @@ def _check_swapped(
     )
     if found[::-1] != size:
         raise ImageSizeError(f"{message} Check the annotation file and the image folder.")
-    if orientation != UPRIGHT:
+    if orientation != _UPRIGHT:
         raise ImageSizeError(
             f"{message} It has an orientation tag ({orientation}), by which it is turned when it "
             "is displayed; the annotations seem to be of the pixels as they are stored. Remove the "
