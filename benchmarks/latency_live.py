@@ -15,8 +15,8 @@ from video_work import moving_picture
 
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.runtime.model import ExportedModel
+from mobileinst_core.tracking.association import PreviousKeyframe
 from mobileinst_core.tracking.keyframes import VideoNetwork
-from mobileinst_core.tracking.previous import PreviousKeyframe
 from mobileinst_core.video.readers import VideoReader
 
 _QUERIES, _CLASSES, _KERNEL = 100, 80, 128

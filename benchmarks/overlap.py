@@ -25,7 +25,7 @@ from reporting import describe_machine
 
 from mobileinst_core.demo import network_threads
 from mobileinst_core.runtime.model import ExportedModel
-from mobileinst_core.tracking.frames import tracked_frames
+from mobileinst_core.tracking.online import tracked_frames
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.readers import VideoReader
 from mobileinst_core.video.writers import VideoWriter

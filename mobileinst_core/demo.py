@@ -25,9 +25,8 @@ from mobileinst_core.demo_arguments import VIDEO_OPTIONS, get_parser
 from mobileinst_core.detections import Detections
 from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
-from mobileinst_core.tracking.frames import tracked_frames
 from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
-from mobileinst_core.tracking.online import OnlineTracker
+from mobileinst_core.tracking.online import OnlineTracker, tracked_frames
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.id_maps import IdMapWriter

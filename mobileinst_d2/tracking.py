@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import Instances
 from torch import nn
 
-from mobileinst_core.tracking.build import build_tracker
+from mobileinst_core.tracking.association import build_tracker
 from mobileinst_core.tracking.keyframes import FramePrediction, VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker

@@ -10,10 +10,10 @@ import numpy as np
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 from mobileinst_core.prototype_masks import PrototypePostProcessing
-from mobileinst_core.tracking.build import build_tracker, scale_hysteresis
+from mobileinst_core.tracking.association import build_tracker
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
-from mobileinst_core.tracking.online import OnlineTracker
+from mobileinst_core.tracking.online import OnlineTracker, scale_hysteresis
 from mobileinst_core.video.preparation import FramePreparation
 
 from .fit import fit_image
@@ -203,7 +203,7 @@ class ExportedModel:
 
         Args:
             score_on: score from which tracks are shown, see
-                :func:`~mobileinst_core.tracking.build.scale_hysteresis`; None = as exported.
+                :func:`~mobileinst_core.tracking.online.scale_hysteresis`; None = as exported.
 
         Returns:
             A tracker that takes frames (H, W, 3) in BGR of any size.

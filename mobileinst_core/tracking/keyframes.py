@@ -12,8 +12,7 @@ from mobileinst_core.errors import ConfigError
 from mobileinst_core.masks.box_masks import BoxMasks
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 
-from .association import Tracker
-from .previous import PreviousKeyframe
+from .association import PreviousKeyframe, Tracker
 
 __all__ = ["FramePrediction", "KeyframeRunner", "VideoNetwork"]
 

@@ -11,9 +11,8 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from mobileinst_core.detections import Detections
-from mobileinst_core.tracking.build import scale_hysteresis
 from mobileinst_core.tracking.offline import OfflineTracker
-from mobileinst_core.tracking.online import OnlineTracker
+from mobileinst_core.tracking.online import OnlineTracker, scale_hysteresis
 from mobileinst_d2.checkpoint import CheckpointError, TrainingCheckpointer
 from mobileinst_d2.modeling.meta_arch import VideoSegmentor
 from mobileinst_d2.structures import to_detections
@@ -79,7 +78,7 @@ class Predictor:
 
         Args:
             score_on: score from which tracks are shown, see
-                :func:`~mobileinst_core.tracking.build.scale_hysteresis`; None = that of the
+                :func:`~mobileinst_core.tracking.online.scale_hysteresis`; None = that of the
                 config.
 
         Returns:

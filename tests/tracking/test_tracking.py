@@ -10,8 +10,7 @@ from scripted_network import FRAME_SIZE, ScriptedNetwork, frame_of, video_of
 from tiny_models import build_lively_model, build_tiny_model, noise_image, tiny_config
 from torch import nn
 
-from mobileinst_core.tracking.moving_average import MovingAverage
-from mobileinst_core.tracking.previous import PreviousKeyframe
+from mobileinst_core.tracking.association import MovingAverage, PreviousKeyframe
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
 
 

@@ -9,9 +9,7 @@ from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 from tiny_models import moving_video, noise_image, tiny_config
 
-from mobileinst_core.tracking.association import Tracker
-from mobileinst_core.tracking.moving_average import MovingAverage
-from mobileinst_core.tracking.previous import PreviousKeyframe
+from mobileinst_core.tracking.association import MovingAverage, PreviousKeyframe, Tracker
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 
 of_both = pytest.mark.parametrize(("clip_len", "mode"), [(1, "ema"), (3, "prev")])

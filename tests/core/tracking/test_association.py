@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from mobileinst_core.tracking.association import associate, normalize
-from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
-from mobileinst_core.tracking.moving_average import MovingAverage
-from mobileinst_core.tracking.previous import PreviousKeyframe
+from mobileinst_core.tracking.association import (
+    TRACKING_MODES,
+    MovingAverage,
+    PreviousKeyframe,
+    associate,
+    build_tracker,
+    normalize,
+)
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from scripted_network import ScriptedNetwork
 from scripted_stream import picture, script, tracker_of
 
 from mobileinst_core.detections import Detections
-from mobileinst_core.tracking.build import TRACKING_MODES, build_tracker
-from mobileinst_core.tracking.moving_average import MovingAverage
+from mobileinst_core.tracking.association import TRACKING_MODES, MovingAverage, build_tracker
 from mobileinst_core.tracking.online import OnlineTracker
 
 
