@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -26,14 +27,13 @@ from mobileinst_core.detections import Detections
 from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
 from mobileinst_core.tracking.offline import OfflineTracker, VideoTracks
-from mobileinst_core.tracking.online import OnlineTracker, tracked_frames
+from mobileinst_core.tracking.online import OnlineTracker, TrackedFrame, tracked_frames
 from mobileinst_core.video import file_args
 from mobileinst_core.video.drawing import TrackVisualizer
 from mobileinst_core.video.id_maps import IdMapWriter
 from mobileinst_core.video.images import ImageReadError, prepare_output, read_image, write_image
-from mobileinst_core.video.outputs import TrackOutputs
+from mobileinst_core.video.pipeline import StageTimer
 from mobileinst_core.video.readers import VideoReader
-from mobileinst_core.video.stage_timer import StageTimer
 from mobileinst_core.video.window import Window
 from mobileinst_core.video.writers import VideoWriter
 from mobileinst_core.ytvis.results_file import VideoResultsFile
@@ -286,6 +286,73 @@ def check_outputs(
     for path in (target, args.save_json):
         if path:
             prepare_output(path, overwrite=args.overwrite)
+
+
+@dataclass
+class TrackOutputs:
+    """What is made of the tracked frames of a video, to look at and as files; None is left out.
+
+    Frames that the reader skipped keep their place: a video shows the frame before until the
+    time of the next, results show nothing, and there is no map of identities.
+
+    Attributes:
+        visualizer: draws the frames; needed for a window and for a video.
+        window: shows them.
+        video: takes them.
+        maps: takes the identities per pixel.
+        results: takes the predictions, for the results of the whole video.
+        mark_keyframes: write on key frames that they are.
+        num_shown: instances in all frames so far.
+    """
+
+    visualizer: TrackVisualizer | None = None
+    window: Window | None = None
+    video: VideoWriter | None = None
+    maps: IdMapWriter | None = None
+    results: VideoResultsFile | None = None
+    mark_keyframes: bool = False
+    num_shown: int = 0
+    _position: int = 0
+
+    def write(self, tracked: TrackedFrame, timer: StageTimer) -> bool:
+        """Put out one frame.
+
+        Args:
+            tracked: the frame and what is tracked on it.
+            timer: measures the stages "collect", "draw" and "write".
+
+        Returns:
+            False when the user asked to stop.
+
+        Raises:
+            VideoIOError: a file cannot be written.
+        """
+        frame, detections = tracked.frame, tracked.detections
+        self.num_shown += len(detections)
+        self._position = frame.position
+        if self.results:
+            with timer.measure("collect"):
+                self.results.fill(frame.position - 1)
+                self.results.add(tracked.prediction, tracked.image_size)
+        if self.visualizer:
+            with timer.measure("draw"):
+                is_marked = self.mark_keyframes and tracked.prediction.is_keyframe
+                drawn = self.visualizer.draw_instance_predictions(
+                    frame.pixels, detections, mark="key frame" if is_marked else None
+                )
+        with timer.measure("write"):
+            if self.maps:
+                self.maps.write(frame.name, detections)
+            if self.video:
+                self.video.write(drawn, frame.time)
+            return self.window is None or self.window.show(drawn)
+
+    def finish(self, reader: VideoReader) -> None:
+        """Account for frames that the reader, which is at its end, skipped there."""
+        if self.results:
+            self.results.fill(reader.position)
+        if self.video and reader.position > self._position:
+            self.video.hold(reader.position / reader.fps)
 
 
 def track(

@@ -1,10 +1,11 @@
-"""Iterators in threads: those that wait for their consumer, and those that do not."""
+"""Iterators in threads, and medians of stages on a clock that the test moves."""
 
 import threading
 
 import pytest
 
-from mobileinst_core.video.pipeline import AheadIterator
+from mobileinst_core.video import pipeline
+from mobileinst_core.video.pipeline import AheadIterator, StageTimer
 
 
 def test_items_that_nobody_took_are_dropped_and_counted():
@@ -94,3 +95,34 @@ def test_errors_of_a_stage_come_out_of_the_pipeline_behind_what_was_done(error):
         with pytest.raises(type(error)) as caught:
             next(second)
     assert caught.value is error
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(pipeline, "time", clock)
+    return clock
+
+
+def test_stages_are_summed_within_a_frame_and_their_medians_taken_over_frames(clock):
+    timer = StageTimer()
+    for number in range(3):
+        timer.start_frame({"read": 1.0, "network": 10.0 * (number + 1)})
+        for _ in range(2):
+            with timer.measure("draw"):
+                clock.now += 2.0
+        if number == 2:
+            with timer.measure("write"):
+                clock.now += 5.0
+        clock.now += 100.0  # belongs to no stage
+    assert timer.medians() == {"read": 1, "network": 20, "draw": 4, "write": 0, "total": 25}
+    assert timer.medians(without=["draw", "write"])["total"] == 21
+    table = timer.table()
+    assert "network      20000.0" in table
+    assert "0.0 without drawing and writing (medians of 3 frames)" in table
