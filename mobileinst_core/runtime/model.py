@@ -14,9 +14,8 @@ from mobileinst_core.tracking.association import build_tracker
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker, scale_hysteresis
-from mobileinst_core.video.preparation import FramePreparation
+from mobileinst_core.video.preparation import FramePreparation, fit_image
 
-from .fit import fit_image
 from .manifest import Manifest, read_manifest
 from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
 from .thresholds import override_thresholds

@@ -13,7 +13,6 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from mobileinst_core.runtime.fit import fit_image
 from mobileinst_core.runtime.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -23,6 +22,7 @@ from mobileinst_core.runtime.manifest import (
     write_manifest,
 )
 from mobileinst_core.runtime.runners import ExportError
+from mobileinst_core.video.preparation import fit_image
 
 from ..utils.classes import category_ids, class_names
 from .model import read_thresholds
