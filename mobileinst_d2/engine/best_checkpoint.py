@@ -9,8 +9,17 @@ from torch import nn
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.checkpoint import TrainingCheckpointer, read_checkpoint
+from mobileinst_d2.data.datasets.classes import dataset_class_names
 
-__all__ = ["BestCheckpointer", "EarlyStop", "WeightsCheckpointer", "build_best_checkpointer"]
+from .evaluators import known_metrics
+
+__all__ = [
+    "BestCheckpointer",
+    "EarlyStop",
+    "WeightsCheckpointer",
+    "build_best_checkpointer",
+    "check_metric",
+]
 
 _PREFIX = "model_best"
 
@@ -41,6 +50,24 @@ def build_best_checkpointer(cfg: CfgNode, model: nn.Module) -> list[HookBase]:
         return []
     writer = WeightsCheckpointer(model, cfg.OUTPUT_DIR)
     return [BestCheckpointer(cfg.TEST.EVAL_PERIOD, writer, metric, patience=patience)]
+
+
+def check_metric(cfg: CfgNode) -> None:
+    """Make sure that TEST.BEST_METRIC is among the `known_metrics`.
+
+    Raises:
+        ConfigError: if it is not, or see there.
+    """
+    metric, known = cfg.TEST.BEST_METRIC, dict(known_metrics(cfg))
+    names = [start + name for start, metrics in known.items() for name in metrics]
+    # A class whose name occurs twice has its ID behind it.
+    classes = [x for dataset in cfg.DATASETS.TEST for x in dataset_class_names(dataset)]
+    of_class = tuple(f"{start}AP-{name}" for start in known for name in classes)
+    if metric and names and metric not in names and not metric.startswith(of_class):
+        raise ConfigError(
+            f"TEST.BEST_METRIC {metric!r} is none of the metrics of DATASETS.TEST, which are "
+            f"{', '.join(names)}, and AP-<class> of each class"
+        )
 
 
 class EarlyStop(BaseException):
@@ -108,7 +135,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
             value, iteration = self.trainer.storage.latest().get(self._val_metric, (None, -1))
             if iteration != self.trainer.storage.iter:
                 self._logger.warning(
-                    "TEST.BEST_METRIC %r is not among the metrics of the evaluation: %s.",
+                    "TEST.BEST_METRIC %r is not among the metrics of the evaluation: %s. The "
+                    "training goes on; with another name, --resume keeps the best from there on.",
                     self._val_metric,
                     ", ".join(
                         name

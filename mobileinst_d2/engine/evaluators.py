@@ -19,7 +19,13 @@ from mobileinst_d2.tracking import VideoPredictor
 
 from .setup import ConfigError
 
-__all__ = ["build_evaluator", "build_predictor", "evaluation_context", "folder_of_results"]
+__all__ = [
+    "build_evaluator",
+    "build_predictor",
+    "evaluation_context",
+    "folder_of_results",
+    "known_metrics",
+]
 
 EVALUATORS = {"coco": COCOInstanceEvaluator, "ytvis": YTVISEvaluator}
 
@@ -41,6 +47,32 @@ def build_evaluator(
     Raises:
         ConfigError: if the metadata ask for an unknown evaluator, or for none.
     """
+    kind = _kind(dataset_name)
+    if output_folder is None:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        output_folder = folder_of_results(cfg, folder, dataset_name)
+    options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
+    return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
+
+
+def known_metrics(cfg: CfgNode) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the evaluators of `build_evaluator` give, as metrics.json has it.
+
+    Yields:
+        The beginning of the names, such as "segm/", and those behind it that are not of a class.
+
+    Raises:
+        ConfigError: if a data set of DATASETS.TEST has no evaluator.
+    """
+    for name in cfg.DATASETS.TEST:
+        kind = _kind(name)
+        for task in _coco_tasks(cfg) if kind == "coco" else ("segm",):
+            start = f"{name}/{task}/" if len(cfg.DATASETS.TEST) > 1 else f"{task}/"
+            yield start, EVALUATORS[kind].METRICS
+
+
+def _kind(dataset_name: str) -> str:
+    """Key of `EVALUATORS` that the metadata of a data set ask for."""
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     kind = "ytvis" if is_video_dataset(dataset_name) else kind
     if kind not in EVALUATORS:
@@ -49,11 +81,7 @@ def build_evaluator(
             f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
             "register_ytvis_instances, or list it in DATASETS.CUSTOM."
         )
-    if output_folder is None:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        output_folder = folder_of_results(cfg, folder, dataset_name)
-    options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
-    return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
+    return kind
 
 
 def build_predictor(

@@ -35,7 +35,7 @@ from mobileinst_d2.data.datasets import drop_records
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.utils.classes import save_class_names
 
-from .best_checkpoint import EarlyStop, build_best_checkpointer
+from .best_checkpoint import EarlyStop, build_best_checkpointer, check_metric
 from .compilation import compile_network
 from .evaluators import build_evaluator, build_predictor, evaluation_context, folder_of_results
 from .hooks import (
@@ -69,8 +69,7 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build all parts of a training, for the full config."""
-        # DefaultTrainer's constructor cannot be told which step, checkpointer and
-        # DistributedDataParallel options to use, so its parts are put together here.
+        # DefaultTrainer's parts, as its constructor can be told of no other step or checkpointer.
         TrainerBase.__init__(self)
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -80,6 +79,9 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
         for name in cfg.DATASETS.TEST:
             self.build_predictor(cfg, model, name)  # its errors are to come before the training
+        ours = (Trainer.build_evaluator.__func__, Trainer.test.__func__)
+        if (self.build_evaluator.__func__, self.test.__func__) == ours:
+            check_metric(cfg)  # what others give is not known before
         if cfg.MODEL.COMPILE:
             compile_network(model)
         optimizer = self.build_optimizer(cfg, model)

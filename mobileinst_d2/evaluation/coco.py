@@ -40,9 +40,6 @@ __all__ = ["COCOInstanceEvaluator"]
 
 logger = logging.getLogger(__name__)
 
-# The first of what COCOeval summarizes.
-_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-
 
 class COCOInstanceEvaluator(DatasetEvaluator):
     """Mask AP, box AP or both, by pycocotools, or by faster-coco-eval if that is installed.
@@ -56,6 +53,9 @@ class COCOInstanceEvaluator(DatasetEvaluator):
     tools read. Areas are those of the masks: pycocotools alone, given this file, would take them
     from the boxes, as for every file that Detectron2 writes.
     """
+
+    # The first of what COCOeval summarizes.
+    METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         logger.info("%s of '%s':\n%s", task, self._dataset_name, report.getvalue().rstrip())
         metrics = {
             name: float(value) * 100 if value >= 0 else float("nan")
-            for name, value in zip(_METRICS, evaluation.stats, strict=False)
+            for name, value in zip(self.METRICS, evaluation.stats, strict=False)
         }
         logger.info("Evaluation results for %s:\n%s", task, create_small_table(metrics))
         names = [category["name"] for category in self._truth["categories"]]

@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 
 from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.evaluate import evaluate_ytvis
+from mobileinst_core.ytvis.metric import METRICS
 from mobileinst_core.ytvis.results import load_ground_truth, result_entries
 from mobileinst_core.ytvis.submission import SERVERS, write_submission
 
@@ -30,6 +31,8 @@ class YTVISEvaluator(DatasetEvaluator):
     category ids of the data set. Without annotations nothing more can be done here, and the
     metrics are empty.
     """
+
+    METRICS = METRICS
 
     def __init__(
         self, dataset_name: str, output_dir: str | None = None, distributed: bool = True
