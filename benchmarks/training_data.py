@@ -44,7 +44,7 @@ from mobileinst_d2.data.datasets import (
     make_moving_shapes,
     register_ytvis_instances,
 )
-from mobileinst_d2.data.mappers.targets import decode_masks, make_clip_instances
+from mobileinst_d2.data.mappers.samples import decode_masks, make_clip_instances
 from mobileinst_d2.engine import ConfigError, setup_cfg
 
 from detectron2.config import CfgNode

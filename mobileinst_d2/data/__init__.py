@@ -4,8 +4,7 @@ from . import datasets
 from .build import build_test_loader, build_train_loader
 from .checks import check_num_classes
 from .datasets import register_builtin_datasets, register_custom_datasets
-from .lazy_frames import LazyFrames
-from .mappers import ClipMapper, ImageMapper, PseudoClipMapper
+from .mappers import ClipMapper, ImageMapper, LazyFrames, PseudoClipMapper
 
 __all__ = [
     "ClipMapper",

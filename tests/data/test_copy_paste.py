@@ -7,7 +7,7 @@ from annotation_files import custom_dataset
 
 from mobileinst_d2.data import build_train_loader, register_custom_datasets
 from mobileinst_d2.data.mappers.copy_paste import CopyPasteMapper, paste_objects
-from mobileinst_d2.data.mappers.targets import make_clip_instances, make_instances
+from mobileinst_d2.data.mappers.samples import make_clip_instances, make_instances
 
 
 def square(size, top, left, side):

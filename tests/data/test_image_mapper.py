@@ -16,7 +16,7 @@ from detectron2.structures import BitMasks, BoxMode
 from mobileinst_core.errors import ConfigError
 from mobileinst_core.video.images import ImageReadError, ImageSizeError
 from mobileinst_d2.data import ImageMapper
-from mobileinst_d2.data.reading import BadRecordError
+from mobileinst_d2.data.mappers.samples import BadRecordError
 
 HEIGHT, WIDTH = 30, 40
 box_mask = boxes_in((HEIGHT, WIDTH))

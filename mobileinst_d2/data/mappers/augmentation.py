@@ -15,8 +15,7 @@ from mobileinst_core.errors import ConfigError
 
 from ...utils.evaluation_resizing import build_test_augmentations
 from ...utils.resize_transform import ResizeShortestEdge, ResizeTransform
-from ..reading import to_tensor
-from .targets import transform_masks
+from .samples import to_tensor, transform_masks
 
 __all__ = [
     "ClipAugmentation",

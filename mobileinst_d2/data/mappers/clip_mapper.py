@@ -11,10 +11,9 @@ from detectron2.data import transforms as T
 from mobileinst_core.masks.packed import visible
 from mobileinst_core.video.images import read_image
 
-from ..lazy_frames import LazyFrames
-from ..reading import BadRecordError, BadRecords
 from .augmentation import ClipAugmentation, build_augmentations
-from .targets import decode_masks, make_clip_instances
+from .lazy_frames import LazyFrames
+from .samples import BadRecordError, BadRecords, decode_masks, make_clip_instances
 
 __all__ = ["ClipMapper", "ClipSampler", "visible_frames"]
 

@@ -9,7 +9,7 @@ from detectron2.structures import Instances
 
 from mobileinst_d2.structures import is_clip, per_frame
 
-from .targets import make_clip_instances, make_instances
+from .samples import make_clip_instances, make_instances
 
 __all__ = ["CopyPasteMapper", "paste_objects"]
 

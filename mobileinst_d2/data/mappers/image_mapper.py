@@ -8,11 +8,12 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import read_image
 
-from ..reading import BadRecords, to_tensor
 from .augmentation import build_augmentations
-from .targets import (
+from .samples import (
+    BadRecords,
     decode_annotations,
     make_instances,
+    to_tensor,
     transform_crowd_boxes,
     transform_masks,
 )

@@ -9,9 +9,8 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import read_image
 
-from ..reading import BadRecords
 from .augmentation import ClipAugmentation, build_augmentations
-from .targets import decode_annotations, make_clip_instances
+from .samples import BadRecords, decode_annotations, make_clip_instances
 
 __all__ = ["PseudoClipMapper"]
 

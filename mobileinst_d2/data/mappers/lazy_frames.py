@@ -8,7 +8,7 @@ from detectron2.data import transforms as T
 
 from mobileinst_core.video.images import ImageReadError, read_image
 
-from .reading import to_tensor
+from .samples import to_tensor
 
 __all__ = ["LazyFrames"]
 
