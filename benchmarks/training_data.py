@@ -36,7 +36,6 @@ from mobileinst_core.command import command
 from mobileinst_core.files import write_json
 from mobileinst_core.video.images import read_image
 from mobileinst_d2.data import ClipMapper, build_train_loader
-from mobileinst_d2.data.build import ClipDataset
 from mobileinst_d2.data.datasets import (
     is_registered,
     is_video_dataset,
@@ -45,6 +44,7 @@ from mobileinst_d2.data.datasets import (
     register_ytvis_instances,
 )
 from mobileinst_d2.data.mappers.samples import decode_masks, make_clip_instances
+from mobileinst_d2.data.stream import ClipDataset
 from mobileinst_d2.engine import ConfigError, setup_cfg
 
 from detectron2.config import CfgNode

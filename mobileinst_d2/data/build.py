@@ -6,13 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch.utils.data
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetFromList,
-    build_detection_test_loader,
-)
+from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.detection_utils import check_metadata_consistency
 from detectron2.data.samplers import (
@@ -31,8 +27,7 @@ from .datasets.coco import load_images
 from .datasets.pseudo_clips import is_pseudo_clips
 from .mappers import ClipMapper, CopyPasteMapper, ImageMapper, PseudoClipMapper
 from .mappers.clip_mapper import visible_frames
-from .samplers import RatioSampler
-from .stream import ResumableLoader
+from .stream import ClipDataset, RatioSampler, ResumableLoader
 
 __all__ = [
     "build_test_loader",
@@ -119,31 +114,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> torch.utils.data.DataL
     return build_detection_test_loader(
         dataset=load_videos(dataset_name), mapper=ClipMapper(cfg, is_train=False), num_workers=0
     )
-
-
-class ClipDataset(torch.utils.data.Dataset):
-    """Map-style data set of the annotated frames of videos.
-
-    The records are held once, serialised, so that loader processes share their memory; an element
-    is the record of a video with the number of its ``reference_frame``.
-    """
-
-    def __init__(self, records: list[dict]) -> None:
-        """Build the index of video records, each with at least one annotated frame."""
-        pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
-        self._records = DatasetFromList(records, copy=False)
-        self._index = np.array(pairs, dtype=np.int32)  # (N, 2): position of the video, frame number
-        sizes = _sizes(records)
-        # (height, width) of every element, in pixels.
-        self.sizes = [sizes[i] for i, _ in pairs]
-        _logger.info("Training on %d frames of %d videos", len(self), len(records))
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, position: int) -> dict:
-        video, frame = self._index[position].tolist()
-        return {**self._records[video], "reference_frame": frame}
 
 
 class _Part(NamedTuple):

@@ -19,12 +19,16 @@ from detectron2.utils import comm
 from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-__all__ = ["ResumableLoader", "derive_seed"]
+from .mappers.clip_mapper import visible_frames
+
+__all__ = ["ClipDataset", "RatioSampler", "ResumableLoader", "derive_seed"]
 
 logger = logging.getLogger(__name__)
 
 # Records in a row that a mapper may refuse before the data set is taken for unusable.
 MAX_REFUSALS = 20
+# Draws of a set that `RatioSampler` makes at once.
+_CHUNK = 1024
 
 
 def derive_seed(seed: int, *position: int) -> int:
@@ -38,6 +42,71 @@ def derive_seed(seed: int, *position: int) -> int:
         A seed in [0, 2^32).
     """
     return int(np.random.SeedSequence([seed, *position]).generate_state(1)[0])
+
+
+class ClipDataset(Dataset):
+    """Map-style data set of the annotated frames of videos.
+
+    The records are held once, serialised, so that loader processes share their memory; an element
+    is the record of a video with the number of its ``reference_frame``.
+    """
+
+    def __init__(self, records: list[dict]) -> None:
+        """Build the index of video records, each with at least one annotated frame."""
+        pairs = [(i, t) for i, record in enumerate(records) for t in visible_frames(record)]
+        self._records = DatasetFromList(records, copy=False)
+        self._index = np.array(pairs, dtype=np.int32)  # (N, 2): position of the video, frame number
+        # (height, width) of every element, in pixels.
+        self.sizes = [(records[i]["height"], records[i]["width"]) for i, _ in pairs]
+        logger.info("Training on %d frames of %d videos", len(self), len(records))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, position: int) -> dict:
+        video, frame = self._index[position].tolist()
+        return {**self._records[video], "reference_frame": frame}
+
+
+class RatioSampler(Sampler):
+    """Endless indices into concatenated data sets, a given share from each.
+
+    Each draw chooses a set at random, and takes the next record of that set in an order shuffled
+    again whenever the set is through. Like Detectron2's samplers each process gets every
+    world-size-th draw of the same order, which is a function of the seed alone.
+    """
+
+    def __init__(self, sizes: Sequence[int], ratio: Sequence[float], *, seed: int) -> None:
+        """Keep the settings.
+
+        Args:
+            sizes: number of records of each set, in the order of concatenation.
+            ratio: share of each set, positive; need not sum to 1.
+            seed: non-negative seed, the same in all processes.
+        """
+        self._sizes = list(sizes)
+        self._ratio = torch.tensor(list(ratio), dtype=torch.float64)
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(self._all(), comm.get_rank(), None, comm.get_world_size())
+
+    def _all(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed)
+        starts = itertools.accumulate(self._sizes[:-1], initial=0)
+        streams = [
+            self._shuffled(start, size, number)
+            for number, (start, size) in enumerate(zip(starts, self._sizes, strict=True))
+        ]
+        while True:
+            chosen = torch.multinomial(self._ratio, _CHUNK, replacement=True, generator=generator)
+            for number in chosen.tolist():
+                yield next(streams[number])
+
+    def _shuffled(self, start: int, size: int, number: int) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, number))
+        while True:
+            yield from (torch.randperm(size, generator=generator) + start).tolist()
 
 
 @contextlib.contextmanager

@@ -172,9 +172,9 @@ def test_processes_share_the_order_of_one(cfg, monkeypatch):
     cfg.DATASETS.RATIO = (1.0, 2.0)
     make_sampler = build_train_loader(cfg).make_sampler
     together = list(itertools.islice(iter(make_sampler(7)), 60))
-    monkeypatch.setattr("mobileinst_d2.data.samplers.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("mobileinst_d2.data.stream.comm.get_world_size", lambda: 2)
     for rank in (0, 1):
-        monkeypatch.setattr("mobileinst_d2.data.samplers.comm.get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr("mobileinst_d2.data.stream.comm.get_rank", lambda rank=rank: rank)
         assert list(itertools.islice(iter(make_sampler(7)), 30)) == together[rank::2]
 
 
