@@ -200,6 +200,8 @@ def _decode(image: Image.Image) -> _Pixels:
         ValueError: the range of the pixels is not known; the message says what they are.
     """
     # Before anything decodes the image, as the orientation of a PNG file does.
+    if image.format == "PPM" and image.mode == "RGB":
+        _take_upper_bits_of_ppm(image)
     has_16_bits = image.mode.startswith("I") or ";16" in str(image.tile)
     orientation = _orientation_of(image)
     _refuse_unknown_range(image)
@@ -245,6 +247,15 @@ def _refuse_unknown_range(image: Image.Image) -> None:
             f"its pixels are {kind}, of which the file does not tell the range; save it with 8 or "
             "16 bits per channel, without a sign"
         )
+
+
+def _take_upper_bits_of_ppm(image: Image.Image) -> None:
+    """Have colours of 16 bits decoded as those of other formats; Pillow would round them."""
+    codec, extents, offset, args = image.tile[0]
+    if args == ("RGB", 65535):
+        if codec == "ppm_plain":
+            raise ValueError("its colours of 16 bits are written as text; save it as a binary PPM")
+        image.tile = [("raw", extents, offset, "RGB;16B")]
 
 
 def _upper_bits(image: Image.Image) -> np.ndarray:

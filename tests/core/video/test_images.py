@@ -127,7 +127,8 @@ def test_annotations_of_stored_pixels_are_told_from_transposed_frames(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("suffix", "channels"), [(".png", 1), (".tif", 1), (".pgm", 1), (".png", 3), (".tif", 3)]
+    ("suffix", "channels"),
+    [(".png", 1), (".tif", 1), (".pgm", 1), (".png", 3), (".tif", 3), (".ppm", 3)],
 )
 def test_of_16_bits_the_upper_8_are_read(tmp_path, suffix, channels):
     values = np.array([[0, 255, 256, 4096], [25700, 32768, 65279, 65535]], np.uint16)
@@ -138,11 +139,26 @@ def test_of_16_bits_the_upper_8_are_read(tmp_path, suffix, channels):
     assert np.array_equal(read_image(path), expected)
 
 
+@pytest.mark.parametrize("kind", [b"P5", b"P6"])
+def test_the_largest_value_of_a_ppm_is_white(tmp_path, kind):
+    path = tmp_path / "a.ppm"
+    pixels = np.array([0, 500, 1000], ">u2").repeat(3 if kind == b"P6" else 1)
+    path.write_bytes(kind + b" 3 1 1000\n" + pixels.tobytes())
+    assert read_image(path)[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
+def test_colours_of_16_bits_as_text_are_refused(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P3 1 1 65535\n255 40000 65535")
+    with pytest.raises(ImageReadError, match=r"a.ppm: .*16 bits.*text; save it as a binary PPM"):
+        read_image(tmp_path / "a.ppm")
+
+
 @pytest.mark.parametrize(
     ("suffix", "pixels", "message"),
     [
         (".png", np.full((4, 5), 4095, np.uint16), "at most 12 bits.*save it with 8 bits"),
         (".tif", np.full((4, 5, 3), 4095, np.uint16), "at most 12 bits.*save it with 8 bits"),
+        (".ppm", np.full((4, 5, 3), 4095, np.uint16), "at most 12 bits.*save it with 8 bits"),
         (".tif", np.zeros((4, 5), np.float32), "floating-point"),
         (".tif", np.zeros((4, 5, 3), np.float32), "floating-point"),
         (".tif", np.zeros((4, 5), np.int8), "with a sign"),
