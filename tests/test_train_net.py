@@ -9,6 +9,7 @@ from annotation_files import custom_dataset
 from detectron2.engine import default_argument_parser
 from small_network import SIZE, build_small_network, small_config
 
+from mobileinst_core.errors import UserError
 from mobileinst_core.ytvis.moving_shapes import SHAPE_CLASSES, make_moving_shapes
 from mobileinst_d2.commands import train
 from mobileinst_d2.engine import add_exported_arguments
@@ -106,6 +107,18 @@ def test_train_then_evaluate(config, tmp_path):
     results = main(output / "config.yaml", "--eval-only", *arguments)
     logged = next(row for row in reversed(metrics) if "segm/AP" in row)
     assert results["segm"]["AP"] == pytest.approx(logged["segm/AP"], nan_ok=True)
+
+
+def test_neither_evaluation_nor_a_false_start_replaces_the_config_of_a_training(config, tmp_path):
+    main(config, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
+    written = (tmp_path / "output/config.yaml").read_text()
+    main(config, "--eval-only", "--resume", "TEST.TRACKING.CLIP_LEN", 2)
+    assert (tmp_path / "output/config.yaml").read_text() == written
+    with pytest.raises(UserError, match=r"model_final.pth"):
+        main(config, "--resume", "MODEL.MOBILEINST.INSTANCE_DECODER.NUM_QUERIES", 7)
+    assert (tmp_path / "output/config.yaml").read_text() == written
+    main(config, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()", "SEED", 4711)
+    assert "SEED: 4711" in (tmp_path / "output/config.yaml").read_text()
 
 
 def test_images_and_several_test_sets(config, tmp_path):

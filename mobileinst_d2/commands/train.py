@@ -3,7 +3,8 @@
 import argparse
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -40,13 +41,34 @@ mobileinst/mobileinst_topformer-b_coco.yaml.
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Build the frozen config, the output directory and the loggers."""
+    """Build the frozen config."""
     cfg = setup_cfg_of_model(args)
     cfg.freeze()
     if args.config_file:
         args.config_file = find_config_file(args.config_file)  # Detectron2 logs its content
-    set_up_run(cfg, args)
     return cfg
+
+
+@contextmanager
+def config_of_training_kept(folder: str, *, always: bool) -> Iterator[None]:
+    """A context that leaves the ``config.yaml`` of an earlier training in a folder as it was.
+
+    A training goes on from it, and a demo shows what it says: it is not that of an evaluation, nor
+    of a training that did not start.
+
+    Args:
+        folder: OUTPUT_DIR.
+        always: and not only where the context ends by an exception.
+    """
+    path = Path(folder, "config.yaml")
+    before = path.read_bytes() if comm.is_main_process() and path.is_file() else None
+    is_started = False
+    try:
+        yield
+        is_started = True
+    finally:
+        if before is not None and (always or not is_started):
+            path.write_bytes(before)
 
 
 def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
@@ -63,10 +85,12 @@ def evaluate(cfg: CfgNode, args: argparse.Namespace) -> OrderedDict:
 def main(args: argparse.Namespace) -> OrderedDict | None:
     """Run one process of the job; returns the metrics if there are any."""
     cfg = setup(args)
-    if args.eval_only:
-        return evaluate(cfg, args)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
+    with config_of_training_kept(cfg.OUTPUT_DIR, always=args.eval_only):
+        set_up_run(cfg, args)
+        if args.eval_only:
+            return evaluate(cfg, args)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 
 
