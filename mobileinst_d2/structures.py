@@ -1,6 +1,6 @@
 """Mapped records, their batches, and the arrays of mobileinst_core as tensors of Detectron2."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from mobileinst_core.detections import Detections
 
 __all__ = [
+    "check_images",
     "is_clip",
     "pad_images",
     "pad_to_size",
@@ -31,6 +32,27 @@ def is_clip(item: dict) -> bool:
 def per_frame(item: dict, key: str) -> list:
     """What a mapped record has under a key for each frame of a clip, or for the one image."""
     return item[key] if is_clip(item) else [item[key]]
+
+
+def check_images(images: Iterable[torch.Tensor]) -> None:
+    """Make sure that images are tensors (3, H, W).
+
+    A grey one would be normalised to three channels, and of (H, W, 3) a side be taken for them.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    for image in images:
+        if not isinstance(image, torch.Tensor):
+            found = type(image).__name__
+        elif image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+            found = f"one of shape {tuple(image.shape)}"
+        else:
+            continue
+        raise ValueError(
+            f"an 'image' is a tensor (3, H, W) with pixels in [0, 255], got {found}; a mapper "
+            "gives torch.as_tensor(array.transpose(2, 0, 1).copy()) of an array (H, W, 3)"
+        )
 
 
 def pad_to_size(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -1,15 +1,23 @@
-"""Ground truth in the form that matcher and criterion read."""
+"""Ground truth: its checks, and the form that matcher and criterion read."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
-from mobileinst_d2.structures import pad_to_size
+from mobileinst_d2.structures import pad_to_size, per_frame
 
 from .layers import bilinear_resize
 
-__all__ = ["BoxTargets", "FrameTargets", "prepare_box_targets", "prepare_targets", "visible"]
+__all__ = [
+    "BoxTargets",
+    "FrameTargets",
+    "check_ground_truth",
+    "prepare_box_targets",
+    "prepare_targets",
+    "visible",
+]
 
 
 class FrameTargets(NamedTuple):
@@ -41,6 +49,31 @@ class BoxTargets(NamedTuple):
     boxes: torch.Tensor
     masks: torch.Tensor
     crowd_boxes: torch.Tensor
+
+
+def check_ground_truth(batched_inputs: Iterable[dict], num_classes: int | None) -> None:
+    """Make sure that images have ground truth of their own size, and classes of the network.
+
+    Masks of another size would be trained where they do not lie; a class out of range is an error
+    in the middle of a GPU's kernels, and one below 0 counts from the last.
+
+    Args:
+        batched_inputs: what the model is given in training.
+        num_classes: of the network; None = they are not checked.
+
+    Raises:
+        ValueError: if they have none, or other ones.
+    """
+    for item in batched_inputs:
+        where = _name(item)
+        if "instances" not in item:
+            raise ValueError(
+                f"{where} has no 'instances' to train on: a mapper for training gives them, also "
+                "where an image shows no object"
+            )
+        frames = zip(per_frame(item, "image"), per_frame(item, "instances"), strict=True)
+        for image, instances in frames:
+            _check_frame(image, instances, num_classes, where)
 
 
 def prepare_targets(
@@ -146,3 +179,41 @@ def _bit_masks(frame: Instances) -> torch.Tensor:
     if isinstance(masks, BitMasks):
         masks = masks.tensor
     return masks.to(frame.gt_classes.device)
+
+
+def _check_frame(
+    image: torch.Tensor, instances: Instances, num_classes: int | None, where: str
+) -> None:
+    size, of_truth = tuple(image.shape[-2:]), tuple(instances.image_size)
+    if len(instances) == 0:
+        return
+    if not instances.has("gt_masks"):
+        raise ValueError(
+            f"the instances of {where} have no 'gt_masks': Detectron2's mapper gives them with "
+            "MODEL.MASK_ON True"
+        )
+    masks = instances.gt_masks
+    if isinstance(masks, BitMasks | torch.Tensor):
+        tensor = masks.tensor if isinstance(masks, BitMasks) else masks
+        of_truth = tuple(tensor.shape[-2:]) if of_truth == size else of_truth
+    if of_truth != size:
+        raise ValueError(
+            f"{where} has {size[0]}x{size[1]} pixels, but its ground truth is of "
+            f"{of_truth[0]}x{of_truth[1]}: a mapper resizes, crops and flips both"
+        )
+    if num_classes is None:
+        return
+    low, high = instances.gt_classes.aminmax()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{where} has an object of class {int(low if low < 0 else high)}, but the network's "
+            f"classes are 0 to {num_classes - 1}: set MODEL.NUM_CLASSES, or correct 'gt_classes', "
+            "which are no category ids"
+        )
+
+
+def _name(item: dict) -> str:
+    for key in ("file_name", "image_id", "video_id"):
+        if key in item:
+            return f"{key} {item[key]!r}"
+    return "an image of the batch"

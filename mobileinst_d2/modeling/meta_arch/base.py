@@ -11,13 +11,12 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from mobileinst_core.postprocessing import PostProcessing
-from mobileinst_d2.structures import is_clip, pad_images, per_frame
+from mobileinst_d2.structures import check_images, is_clip, pad_images, per_frame
 
 from ..deploy import ExportGraph, build_export_graphs
-from ..inputs import check_ground_truth, check_images
 from ..layers import bilinear_resize, mask_product
 from ..postprocessing import build_postprocessing, predict_instances
-from ..targets import FrameTargets, prepare_targets, visible
+from ..targets import FrameTargets, check_ground_truth, prepare_targets, visible
 
 __all__ = ["InstanceSegmentor", "VideoSegmentor", "instance_scores"]
 
