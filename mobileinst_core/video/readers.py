@@ -11,10 +11,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .frame_source import SourceFrame
 from .images import VideoIOError
 from .pipeline import AheadIterator
-from .sources import open_source
+from .sources import SourceFrame, open_source
 
 __all__ = ["VideoFrame", "VideoReader"]
 

@@ -10,8 +10,8 @@ from mobileinst_core.files import replacing
 from mobileinst_core.masks.rle import to_rles
 from mobileinst_core.tracking.keyframes import FramePrediction
 from mobileinst_core.tracking.offline import VideoTracks
-from mobileinst_core.video.cameras import StreamLostError
 from mobileinst_core.video.images import DiskFullError, write_error
+from mobileinst_core.video.sources import StreamLostError
 
 __all__ = ["VideoResultsFile"]
 

@@ -7,8 +7,8 @@ import pytest
 from pycocotools import mask as mask_util
 
 from mobileinst_core.tracking.offline import ChosenTrack
-from mobileinst_core.video.cameras import StreamLostError
 from mobileinst_core.video.images import DiskFullError, VideoIOError
+from mobileinst_core.video.sources import StreamLostError
 from mobileinst_core.ytvis.results_file import VideoResultsFile
 
 MASK = mask_util.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
