@@ -166,7 +166,12 @@ class MovingAverage:
         return {"reference": self._reference, "is_set": self._is_set}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """See :class:`Tracker`."""
+        """See :class:`Tracker`; ValueError if it is the state of another one."""
+        if ("reference" in state) != ("is_set" in state):
+            raise ValueError(
+                "this state is of association with the previous key frame, not with a moving "
+                "average: both streams need the same TEST.TRACKING.MODE"
+            )
         self._reference, self._is_set = state.get("reference"), state.get("is_set")
 
 

@@ -129,8 +129,14 @@ class KeyframeRunner:
         Args:
             state: what :meth:`state_dict` of a runner with the same network and kind of tracker
                 gave.
+
+        Raises:
+            ValueError: if it is of another kind of tracker, or in the middle of a clip without its
+                kernels; nothing has changed then.
         """
         prefix = "tracker."
+        if int(state["since_keyframe"]) and not {"kernels", "scores"} <= state.keys():
+            raise ValueError("this is no state of a stream: it lacks the kernels of its key frame")
         self.tracker.load_state_dict(
             {k.removeprefix(prefix): x for k, x in state.items() if k.startswith(prefix)}
         )
@@ -150,6 +156,9 @@ class KeyframeRunner:
 
         Returns:
             One entry per frame.
+
+        Raises:
+            ValueError: if a key frame has not as many queries, channels and classes as the last.
         """
         before = self.state_dict()
         try:
@@ -188,6 +197,12 @@ class KeyframeRunner:
 
     def _associate(self, kernels: np.ndarray, scores: np.ndarray) -> None:
         """Take up the outputs of one key frame, in the order of the tracks."""
+        for now, before in ((kernels, self._kernels), (scores, self._scores)):
+            if before is not None and now.shape != before.shape:
+                raise ValueError(
+                    f"the key frame has outputs {now.shape}, the one before had {before.shape}: it "
+                    "is of another network, as a loaded state may be; reset() starts a new video"
+                )
         order = self.tracker.associate(kernels, scores)
         self._kernels, self._scores = kernels[order], scores[order]
 

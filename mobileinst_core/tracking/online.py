@@ -172,15 +172,16 @@ class OnlineTracker:
             state: what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: if it is not the state of a stream.
+            ValueError: if it is not the state of a stream, or of another kind of association;
+                nothing has changed then. That it is of another network shows at the next key frame.
         """
         if missing := _ALWAYS_IN_STATE - state.keys():
             raise ValueError(f"this is no state of a stream: it lacks {', '.join(sorted(missing))}")
+        self.runner.load_state_dict(state)
         prefix = "tracks."
         self.tracks.load_state_dict(
             {k.removeprefix(prefix): x for k, x in state.items() if k.startswith(prefix)}
         )
-        self.runner.load_state_dict(state)
         self.frame_index = int(state["frame_index"])
         self._thumbnail = state.get("thumbnail")
         self._forget_last_step()
