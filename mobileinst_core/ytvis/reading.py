@@ -25,6 +25,8 @@ __all__ = ["PROGRESS_DELAY", "collection_paused", "read_tracks_json"]
 # Seconds after which a progress bar appears.
 PROGRESS_DELAY = 5
 _KEY = b'"counts"'
+# With these it may be written in another way, and have a number that is taken for that of a list.
+_ESCAPED_LETTERS = (rb"\u006", rb"\u007")
 # What follows the text of the key: with a colon it is a key, and has a value that begins so.
 _VALUE = re.compile(rb"(?:[ \t\r\n]*:[ \t\r\n]*(.))?", re.DOTALL)
 # Characters of lists that are read together: few enough for the processor's cache.
@@ -70,7 +72,7 @@ def collection_paused() -> Iterator[None]:
 def _with_arrays(data: bytes, name: str) -> Any:
     """The content of a JSON file with arrays; None if only the JSON parser can tell."""
     spans = _find_lists(data)
-    if not spans:
+    if not spans or any(letter in data for letter in _ESCAPED_LETTERS):
         return None
     pieces: list[bytes] = []
     arrays: list[np.ndarray] = []

@@ -124,6 +124,17 @@ def test_the_word_in_other_places(tmp_path):
     assert arrays_in(found) == 3
 
 
+@pytest.mark.parametrize("key", [r"\u0063ounts", r"coun\u0074\u0073"])
+@pytest.mark.parametrize("counts", ["0", "[2400]", '"text"'])
+def test_an_escaped_key_is_the_same_key(tmp_path, key, counts):
+    """Its 0 was taken for the number of a list that is elsewhere."""
+    content = content_of([{"size": SIZE, "#": "#"}, None, None])
+    content["info"] = {"counts": [7, 3, 2390]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content).replace('"#": "#"', f'"{key}": {counts}'))
+    assert plain(read_tracks_json(path)) == read_json(path)
+
+
 def test_results_are_read_as_well(tmp_path):
     entries = [{"video_id": 1, "segmentations": [{"size": SIZE, "counts": [7, 3, 2390]}, None]}]
     path = tmp_path / "results.json"
