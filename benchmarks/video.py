@@ -41,7 +41,7 @@ from mobileinst_d2.engine import (
 from mobileinst_d2.engine.predictor import load_predictor
 from mobileinst_d2.modeling import VideoSegmentor
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor, video_network
-from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+from mobileinst_d2.utils.resizing import build_frame_preparation
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_model

@@ -18,7 +18,7 @@ from mobileinst_core.tracking.online import OnlineTracker
 from .modeling.layers import mask_product
 from .modeling.postprocessing import build_postprocessing
 from .structures import to_array, to_instances
-from .utils.evaluation_resizing import build_frame_preparation
+from .utils.resizing import build_frame_preparation
 
 __all__ = ["StreamingPredictor", "VideoPredictor", "video_network"]
 

@@ -21,7 +21,7 @@ from mobileinst_d2.data.datasets import (
     load_videos,
 )
 from mobileinst_d2.data.mappers import ClipMapper, ImageMapper
-from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+from mobileinst_d2.utils.resizing import build_frame_preparation
 
 __all__ = ["calibration_frames", "split_frames"]
 

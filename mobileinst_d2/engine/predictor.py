@@ -18,7 +18,7 @@ from mobileinst_d2.modeling.meta_arch import VideoSegmentor
 from mobileinst_d2.structures import to_detections
 from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 from mobileinst_d2.utils.classes import category_ids, class_names
-from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+from mobileinst_d2.utils.resizing import build_frame_preparation
 
 from .setup import ConfigError, setup_cfg
 

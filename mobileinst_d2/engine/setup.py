@@ -16,7 +16,7 @@ from mobileinst_d2.config import add_mobileinst_config
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
 from mobileinst_d2.utils.config_keys import flatten
-from mobileinst_d2.utils.evaluation_resizing import fixed_test_size
+from mobileinst_d2.utils.resizing import fixed_test_size
 
 from .unused_keys import check_unused_keys
 

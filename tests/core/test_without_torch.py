@@ -12,7 +12,7 @@ from mobileinst_core.video.images import read_image
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.tracking import VideoPredictor
-from mobileinst_d2.utils.evaluation_resizing import build_frame_preparation
+from mobileinst_d2.utils.resizing import build_frame_preparation
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from PIL import Image
 
 from mobileinst_core.errors import ConfigError
 
-from ...utils.evaluation_resizing import build_test_augmentations
-from ...utils.resize_transform import ResizeShortestEdge, ResizeTransform
+from ...utils.resizing import ResizeShortestEdge, ResizeTransform, build_test_augmentations
 from .samples import to_tensor, transform_masks
 
 __all__ = [
