@@ -21,8 +21,7 @@ import numpy as np
 
 from mobileinst_core.scratch import Scratch
 
-from .crop_rle import encode_crop
-from .crops import MaskCrop, MaskCrops
+from .crops import MaskCrop, MaskCrops, encode_crop
 from .resize import bilinear_resize, logit, resize_rows, sigmoid
 
 __all__ = ["BoxMasks", "PastedMasks", "foreground_boxes"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mobileinst_core.masks.crop_rle import encode_around_foreground, encode_crop
+from mobileinst_core.masks.crops import encode_around_foreground, encode_crop
 
 SIZE = (7, 9)
 # top, left, height, width of a part of the mask
