@@ -72,7 +72,7 @@ def collection_paused() -> Iterator[None]:
 def _with_arrays(data: bytes, name: str) -> Any:
     """The content of a JSON file with arrays; None if only the JSON parser can tell."""
     spans = _find_lists(data)
-    if not spans or any(letter in data for letter in _ESCAPED_LETTERS):
+    if not spans or _has_escaped_letters(data):
         return None
     pieces: list[bytes] = []
     arrays: list[np.ndarray] = []
@@ -100,6 +100,11 @@ def _with_arrays(data: bytes, name: str) -> Any:
     except ValueError:
         return None
     return content if _put(arrays, content) else None
+
+
+def _has_escaped_letters(data: bytes) -> bool:
+    # A single character is found ten times as fast.
+    return b"\\" in data and any(letter in data for letter in _ESCAPED_LETTERS)
 
 
 def _find_lists(data: bytes) -> list[tuple[int, int]] | None:
