@@ -25,7 +25,7 @@ from pycocotools.cocoeval import COCOeval
 from reporting import add_counts, describe_machine, markdown_table, median_seconds
 
 from mobileinst_core.command import command
-from mobileinst_core.masks.crops import encode_around_foreground
+from mobileinst_core.masks.rle import encode_around_foreground
 from mobileinst_core.postprocessing import PostProcessing
 
 try:

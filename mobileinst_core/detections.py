@@ -1,13 +1,79 @@
-"""What is found in an image."""
+"""What is found in an image, with masks as the parts that hold their foreground."""
 
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
-from .masks.crops import MaskCrops
+__all__ = ["Detections", "MaskCrop", "MaskCrops"]
 
-__all__ = ["Detections"]
+
+class MaskCrop(NamedTuple):
+    """The part of a mask that holds all of its foreground.
+
+    Attributes:
+        top: its first row in the image.
+        left: its first column.
+        pixels: (h, w) bool; without a pixel if the mask is empty.
+    """
+
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray, top: int = 0, left: int = 0) -> "MaskCrop":
+        """Cut a mask, or a part of one from a row and column on, tightly."""
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+        return cls(top + y, left + x, mask[y : y + height, x : x + width])
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Tight around the mask: x0, y0, x1, y1."""
+        height, width = self.pixels.shape
+        return self.left, self.top, self.left + width, self.top + height
+
+
+class MaskCrops:
+    """Masks of an image of which only the crops are in memory.
+
+    Whole masks of a few objects would take most of the time between the network and the screen.
+    """
+
+    def __init__(self, crops: list[MaskCrop], size: tuple[int, int]) -> None:
+        """Take the crops of an image of a size (H, W)."""
+        self._crops = crops
+        self.size = tuple(size)
+
+    @classmethod
+    def of(cls, masks: np.ndarray) -> "MaskCrops":
+        """Cut masks (n, H, W) bool; memory is shared."""
+        return cls([MaskCrop.of(mask) for mask in masks], masks.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __iter__(self) -> Iterator[MaskCrop]:
+        return iter(self._crops)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "MaskCrops":
+        """Some of the masks, by numbers, by a slice or by booleans."""
+        numbers = np.arange(len(self._crops))[index].tolist()
+        return MaskCrops([self._crops[n] for n in numbers], self.size)
+
+    def full(self) -> np.ndarray:
+        """(n, H, W) bool, in memory of their own."""
+        # Most pixels are written once, here: zeros would be a second pass over all.
+        masks = np.empty((len(self), *self.size), dtype=bool)
+        for mask, (top, left, pixels) in zip(masks, self._crops, strict=True):
+            height, width = pixels.shape
+            rows = mask[top : top + height]
+            mask[:top] = mask[top + height :] = False
+            rows[:, :left] = rows[:, left + width :] = False
+            rows[:, left : left + width] = pixels
+        return masks
 
 
 class Detections:

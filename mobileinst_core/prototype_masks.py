@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .detections import Detections
+from .detections import Detections, MaskCrop, MaskCrops
 from .masks.box_masks import BoxMasks
-from .masks.crops import MaskCrop, MaskCrops
 from .postprocessing import check_thresholds, mask_product
 
 __all__ = ["CROP_PADDING", "PrototypePostProcessing", "fast_nms"]

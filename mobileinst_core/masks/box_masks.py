@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from mobileinst_core.detections import MaskCrop, MaskCrops
 from mobileinst_core.scratch import Scratch
 
-from .crops import MaskCrop, MaskCrops, encode_crop
 from .resize import bilinear_resize, logit, resize_rows, sigmoid
+from .rle import encode_crop
 
 __all__ = ["BoxMasks", "PastedMasks", "foreground_boxes"]
 

@@ -26,7 +26,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mobileinst_core.coco.records import load_ground_truth
 from mobileinst_core.errors import UserError
-from mobileinst_core.masks.crops import encode_around_foreground
+from mobileinst_core.masks.rle import encode_around_foreground
 from mobileinst_core.ytvis.evaluate import class_table
 from mobileinst_d2.data.datasets.registration import local_annotation_file
 

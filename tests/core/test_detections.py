@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mobileinst_core.detections import Detections
-from mobileinst_core.masks.crops import MaskCrops
+from mobileinst_core.detections import Detections, MaskCrops
 from mobileinst_core.masks.rle import encode_mask
 
 SIZE = (6, 9)

@@ -6,9 +6,28 @@ from annotation_files import compressed, run_lengths
 from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
-from mobileinst_core.masks.rle import MaskError, rle_area, to_rle, to_rles
+from mobileinst_core.masks.rle import (
+    MaskError,
+    encode_around_foreground,
+    encode_crop,
+    rle_area,
+    to_rle,
+    to_rles,
+)
 
 HEIGHT, WIDTH = 7, 9
+# top, left, height, width of a part of the mask
+PARTS = {
+    "inside": (2, 3, 4, 5),
+    "all": (0, 0, 7, 9),
+    "full height": (0, 2, 7, 4),
+    "full width": (3, 0, 2, 9),
+    "top left": (0, 0, 3, 2),
+    "bottom right": (4, 6, 3, 3),
+    "last column": (0, 8, 7, 1),
+    "last pixel": (6, 8, 1, 1),
+    "first pixel": (0, 0, 1, 1),
+}
 
 
 def random_mask(rng: np.random.Generator) -> np.ndarray:
@@ -122,3 +141,16 @@ def test_runs_of_negative_length_are_refused():
     # The runs 10, 20, 30, -3, 7 together fill the frame.
     with pytest.raises(MaskError, match="do not fill"):
         to_rle({"size": [8, 8], "counts": ":d0n0YOYO"}, 8, 8)
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_codes_of_crops_are_those_of_the_whole_masks(part, share):
+    top, left, height, width = part
+    for seed in range(20):
+        crop = np.random.default_rng(seed).random((width, height)) < share
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[top : top + height, left : left + width] = crop.T
+        expected = mask_util.encode(np.asfortranarray(mask))
+        assert encode_crop(top, left, crop, (HEIGHT, WIDTH)) == expected
+        assert encode_around_foreground(mask.astype(bool)) == expected
