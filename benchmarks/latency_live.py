@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from latency_work import Timing, time_call
-from video_work import moving_picture
+from video_work import moving_image
 
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.runtime.model import ExportedModel
@@ -152,21 +152,21 @@ def measure_live_stages(
     network = tracker.runner.network
     if isinstance(source, str):
         with VideoReader(source, end=frames + warm_up) as reader:
-            pictures = cycle(list(reader))
+            source_frames = cycle(list(reader))
     else:
-        pictures = moving_picture(source)
-        image = tracker.prepare(next(pictures))
+        source_frames = moving_image(source)
+        image = tracker.prepare(next(source_frames))
         network = object_masks(network, image, objects=tracker.max_instances)
     keyframe, reuse = _Clocked(network.keyframe), _Clocked(network.reuse)
     tracker.runner.network = network._replace(keyframe=keyframe, reuse=reuse)
     tracker.prepare = prepare = _Clocked(tracker.prepare)
     tracker.runner.tracker.associate = association = _Clocked(tracker.runner.tracker.associate)
     step = _Clocked(tracker.step)
-    for picture in islice(pictures, warm_up):
-        step(picture)
+    for frame in islice(source_frames, warm_up):
+        step(frame)
     clocks = (step, prepare, keyframe, reuse, association)
     before = [clock.seconds for clock in clocks]
-    shown = sum(len(step(picture)) for picture in islice(pictures, frames))
+    shown = sum(len(step(frame)) for frame in islice(source_frames, frames))
     seconds = [(x.seconds - start) / frames for x, start in zip(clocks, before, strict=True)]
     return LiveStages(
         prepare=seconds[1],

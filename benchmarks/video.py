@@ -27,7 +27,7 @@ from video_work import (
     measure_frames,
     measure_live,
     measure_whole_video,
-    moving_picture,
+    moving_image,
     shape_masks,
 )
 
@@ -87,7 +87,7 @@ class Bench:
         self.cfg.TEST.SCORE_THRESHOLD = 0.0
         self.cfg.TEST.STREAMING.SCORE_ON = self.cfg.TEST.STREAMING.SCORE_OFF = 0.0
         self.cfg.TEST.STREAMING.MAX_INSTANCES = cfg.TEST.DETECTIONS_PER_IMAGE
-        self.frames = moving_picture(size)
+        self.frames = moving_image(size)
         self.prepare = build_frame_preparation(cfg)
         if cfg.MODEL.WEIGHTS:
             self.model = load_predictor(cfg).model

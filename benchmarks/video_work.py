@@ -107,7 +107,7 @@ def shape_masks(network: VideoNetwork, image: np.ndarray) -> VideoNetwork:
     return network._replace(keyframe=keyframe)
 
 
-def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:
+def moving_image(size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Endless frames of an image that moves.
 
     Args:
@@ -118,9 +118,9 @@ def moving_picture(size: tuple[int, int]) -> Iterator[np.ndarray]:
     """
     height, width = size
     coarse = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for t in itertools.count():
-        yield np.roll(picture, [t * speed for speed in _SPEED], axis=(0, 1))
+        yield np.roll(image, [t * speed for speed in _SPEED], axis=(0, 1))
 
 
 def measure_whole_video(

@@ -83,7 +83,7 @@ def build_lively_model(seed: int = 0, **overrides: object) -> nn.Module:
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Smooth noise as a picture, (3, height, width) uint8."""
+    """Smooth noise as an image, (3, height, width) uint8."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 6, generator=generator)
     fine = torch.rand(1, 3, height, width, generator=generator)

@@ -235,11 +235,6 @@ class VideoTracks:
         for track, label, score in zip(*(x.tolist() for x in selection), strict=True):
             yield ChosenTrack(score, label, track, self._encode(track, image_size, output_size))
 
-    @property
-    def kept_bytes(self) -> int:
-        """How much is kept of the frames so far."""
-        return self._kept.num_bytes
-
     def _tracks_to_keep(self, frame: FramePrediction) -> np.ndarray:
         """The tracks of a frame that may still be reported, in ascending order."""
         best = frame.scores.max(axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 from mobileinst_core.detections import Detections
 from mobileinst_core.postprocessing import PostProcessing
 from mobileinst_core.video.pipeline import AheadIterator
+from mobileinst_core.video.preparation import check_frame
 from mobileinst_core.video.readers import VideoFrame, VideoReader
 
 from .association import Tracker
@@ -129,7 +130,7 @@ class OnlineTracker:
             ValueError: if the frame is not an (H, W, 3) uint8 array, for instance None, which is
                 what OpenCV reads at the end of a video.
         """
-        _check_frame(frame)
+        check_frame(frame)
         start = perf_counter()
         if image is None:
             image = self.prepare(frame)
@@ -314,13 +315,3 @@ def _bins(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """First rows of so many bins that cover an axis, and the ones after their last."""
     steps = np.arange(count + 1) * length
     return steps[:-1] // count, -(-steps[1:] // count)
-
-
-def _check_frame(frame: np.ndarray) -> None:
-    if not isinstance(frame, np.ndarray):
-        found = type(frame).__name__
-    elif frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype != np.uint8:
-        found = f"{frame.shape} {frame.dtype}"
-    else:
-        return
-    raise ValueError(f"a frame is an (H, W, 3) uint8 array, got {found}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from mobileinst_core.detections import Detections
 
+from .preparation import check_frame
 from .text import TextSize, draw_text, text_size
 
 __all__ = ["TrackVisualizer", "instance_color", "instance_colors", "label_texts"]
@@ -114,10 +115,7 @@ class TrackVisualizer:
         Raises:
             ValueError: the frame is no uint8 BGR image, or the masks have another size.
         """
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(
-                f"a frame is an (H, W, 3) uint8 array, not {frame.shape} {frame.dtype}."
-            )
+        check_frame(frame)
         canvas = np.array(frame, order="C")
         if len(detections):
             self._draw_instances(canvas, detections, mark)

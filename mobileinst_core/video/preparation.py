@@ -13,6 +13,7 @@ from .resize import resize_image
 
 __all__ = [
     "FramePreparation",
+    "check_frame",
     "fit_image",
     "pad_image",
     "size_by_shortest_edge",
@@ -46,7 +47,7 @@ class FramePreparation:
         Raises:
             ValueError: it is no such frame.
         """
-        _check_frame(frame)
+        check_frame(frame)
         return resize_image(
             frame, self._size(frame.shape[:2]), reverse_channels=self.channels == "RGB"
         )
@@ -61,7 +62,8 @@ class FramePreparation:
         return max(1, height), max(1, width)
 
 
-def _check_frame(frame: np.ndarray) -> None:
+def check_frame(frame: np.ndarray) -> None:
+    """ValueError if it is no (H, W, 3) uint8 image, such as None at the end of a video."""
     shape, kind = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or kind != np.uint8:
         raise ValueError(

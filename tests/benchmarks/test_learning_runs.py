@@ -1,4 +1,4 @@
-"""Named trainings are done once, and their table and picture show what was done."""
+"""Named trainings are done once, and their table and figure show what was done."""
 
 import json
 from pathlib import Path

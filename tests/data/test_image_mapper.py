@@ -178,7 +178,7 @@ def test_ssds_colours_turn_the_hue_in_training_only(record, cfg):
         image = in_rgb(record)["image"]
         random.seed(seed)
         assert torch.equal(in_bgr(record)["image"], image.flip(0))
-        # No other change of colours makes green and blue differ in a red picture.
+        # No other change of colours makes green and blue differ in a red image.
         turned.append(not torch.equal(image[1], image[2]))
     assert 2 < sum(turned) < 10
 

@@ -27,7 +27,7 @@ def needs(runtime):
 @pytest.mark.parametrize("runtime", [needs(runtime) for runtime in WRITERS])
 def test_every_graph_gives_what_pytorch_gives(exported, network, runtime):
     model = ExportedModel.load(exported(runtime))
-    # Not the picture that the export itself compares.
+    # Not the image that the export itself compares.
     image = noise_image(*SIZE, seed=3)[None].float()
     modules = network.export_graphs(SIZE)
     assert list(model.graphs) == ["keyframe", "reuse"]
@@ -132,10 +132,10 @@ def test_the_manifest_says_what_a_program_needs_to_know(exported):
     assert content["format_version"] == 4
     assert (content["runtime"], content["precision"]) == ("ncnn", "fp32")
     assert content["meta_architecture"] == "MobileInst"
-    picture = content["input"]
-    assert (picture["layout"], picture["shape"]) == ("NCHW", [1, 3, *SIZE])
-    assert (picture["channels"], picture["normalization"]) == (cfg.INPUT.FORMAT, "inside")
-    assert picture["pad_value"] == pytest.approx(cfg.MODEL.PIXEL_MEAN)
+    image_input = content["input"]
+    assert (image_input["layout"], image_input["shape"]) == ("NCHW", [1, 3, *SIZE])
+    assert (image_input["channels"], image_input["normalization"]) == (cfg.INPUT.FORMAT, "inside")
+    assert image_input["pad_value"] == pytest.approx(cfg.MODEL.PIXEL_MEAN)
     assert (content["mask_stride"], content["thresholds"]["mask"]) == (8, cfg.TEST.MASK_THRESHOLD)
     assert content["class_names"] == [f"class {i}" for i in range(4)]
     assert {"torch", "ncnn", "pnnx"} <= content["versions"].keys()

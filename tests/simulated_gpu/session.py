@@ -63,10 +63,10 @@ def train(folder: Path, kind: str, **options: object) -> float:
 
 
 def frames(count: int) -> list[np.ndarray]:
-    """A moving picture, (96, 160, 3) uint8."""
-    picture = np.random.default_rng(0).integers(0, 256, (14, 22, 3), np.uint8)
-    picture = picture.repeat(8, axis=0).repeat(8, axis=1)
-    return [np.ascontiguousarray(picture[n : n + 96, n : n + 160]) for n in range(count)]
+    """A moving image, (96, 160, 3) uint8."""
+    image = np.random.default_rng(0).integers(0, 256, (14, 22, 3), np.uint8)
+    image = image.repeat(8, axis=0).repeat(8, axis=1)
+    return [np.ascontiguousarray(image[n : n + 96, n : n + 160]) for n in range(count)]
 
 
 def predictions(device: str) -> dict:
@@ -90,7 +90,7 @@ def predictions(device: str) -> dict:
 
 
 def transfers_of_a_stream() -> dict:
-    """Bytes that go up and down in the steps of a stream, beside the picture itself."""
+    """Bytes that go up and down in the steps of a stream, beside the image itself."""
     cfg = tiny_config(MODEL__DEVICE="cuda")
     cfg.TEST.STREAMING.SCORE_ON = cfg.TEST.STREAMING.SCORE_OFF = 0.0
     stream = StreamingPredictor(cfg, build_lively_model().to("cuda"))

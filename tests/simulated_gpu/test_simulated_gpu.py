@@ -57,7 +57,7 @@ def test_no_mask_of_the_size_of_the_frame_moves(found):
     assert ups
     assert downs
     assert all(size[-2:] != [height, width] for size in ups + downs)
-    # The picture is prepared before it goes up; what comes down are small logits, never masks.
+    # The image is prepared before it goes up; what comes down are small logits, never masks.
     assert max(size[-1] for size in downs if len(size) == 3) <= width // 8
 
 

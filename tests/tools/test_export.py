@@ -76,7 +76,7 @@ def test_mistakes_are_told(trained, tmp_path, more, message, fails):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def calibration_sets(tmp_path):
     """Registered sets of ten images, and of two videos of five frames each."""
     names = []
     for number in range(10):
@@ -88,17 +88,17 @@ def pictures(tmp_path):
         {"video_id": i, "file_names": names[5 * i : 5 * i + 5], "length": 5, "tracks": [], **size}
         for i in range(2)
     ]
-    for name, records, kind in (("pictures", images, "coco"), ("films", videos, "ytvis")):
+    for name, records, kind in (("stills", images, "coco"), ("films", videos, "ytvis")):
         DatasetCatalog.register(name, lambda records=records: records)
         MetadataCatalog.get(name).evaluator_type = kind
     yield
-    for name in ("pictures", "films"):
+    for name in ("stills", "films"):
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
 
 
-@pytest.mark.parametrize("name", ["pictures", "films"])
-def test_calibration_images_are_spread_over_the_data_set(pictures, name):
+@pytest.mark.parametrize("name", ["stills", "films"])
+def test_calibration_images_are_spread_over_the_data_set(calibration_sets, name):
     cfg = small_config(INPUT__FIXED_SIZE_TEST=SIZE)
     frames = calibration_frames(cfg, name, 4)
     assert [int(frame[0, 0, 0]) for frame in frames] == [0, 30, 60, 90]
@@ -106,7 +106,7 @@ def test_calibration_images_are_spread_over_the_data_set(pictures, name):
     assert len(calibration_frames(cfg, name, 99)) == 10
 
 
-def test_calibration_takes_folders_and_videos(pictures, tmp_path):
+def test_calibration_takes_folders_and_videos(calibration_sets, tmp_path):
     cfg = small_config(INPUT__FIXED_SIZE_TEST=SIZE)
     frames = calibration_frames(cfg, str(tmp_path), 4)
     assert [int(frame[0, 0, 0]) for frame in frames] == [0, 30, 60, 90]
@@ -135,7 +135,7 @@ def test_images_are_held_out_and_bad_ones_are_told_of(caplog):
     assert [len(part) for part in split_frames([noise[0]])] == [1, 0]
 
 
-def test_int8_of_the_command(trained, tmp_path, monkeypatch, pictures):
+def test_int8_of_the_command(trained, tmp_path, monkeypatch, calibration_sets):
     # The small network exports in less time.
     class Predictor:
         model = build_small_network()

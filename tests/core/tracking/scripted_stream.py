@@ -14,7 +14,7 @@ def prepare(frame: np.ndarray) -> np.ndarray:
     return frame.transpose(2, 0, 1).copy()
 
 
-def picture(number: int, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
+def frame_of(number: int, size: tuple[int, int] = FRAME_SIZE) -> np.ndarray:
     """A frame that carries its number in its pixels."""
     return np.full((*size, 3), number, dtype=np.uint8)
 
@@ -36,4 +36,4 @@ def script(*tracks: Sequence[float]) -> ScriptedNetwork:
 
 
 def identities(tracker: OnlineTracker, length: int) -> list[list[int]]:
-    return [tracker.step(picture(t)).ids.tolist() for t in range(length)]
+    return [tracker.step(frame_of(t)).ids.tolist() for t in range(length)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scripted_network import ScriptedNetwork
-from scripted_stream import picture, script, tracker_of
+from scripted_stream import frame_of, script, tracker_of
 
 from mobileinst_core.detections import Detections
 from mobileinst_core.tracking.association import TRACKING_MODES, MovingAverage, build_tracker
@@ -63,17 +63,17 @@ def test_a_restored_stream_goes_on_as_if_it_had_never_stopped(mode, clip_len, st
 
     stream = new_stream()
     for t in range(stop):
-        stream.step(picture(t))
+        stream.step(frame_of(t))
     state = stream.state_dict()
     # The stream goes on before its state is saved: a state stays what it was.
-    expected = [(stream.step(picture(t)), stream.is_keyframe) for t in range(stop, 12)]
+    expected = [(stream.step(frame_of(t)), stream.is_keyframe) for t in range(stop, 12)]
     assert len({i for shown, _ in expected for i in shown.ids.tolist()}) > 3
 
     other = new_stream()
     other.load_state_dict(through_a_file(state))
     assert other.frame_index == stop - 1
     for t, (wanted, was_keyframe) in enumerate(expected, stop):
-        check_equal(other.step(picture(t)), wanted)
+        check_equal(other.step(frame_of(t)), wanted)
         assert other.is_keyframe == was_keyframe
     assert other.ids_alive() == stream.ids_alive()
     assert saved(other.state_dict()) == saved(stream.state_dict())
@@ -84,21 +84,21 @@ def test_the_past_of_a_tracker_is_forgotten_when_a_state_is_loaded():
     fresh, used = tracker_of(network, clip_len=3), tracker_of(network, clip_len=3)
     start = fresh.state_dict()
     for t in range(4):
-        used.step(picture(t))
+        used.step(frame_of(t))
     used.load_state_dict(start)
     assert (used.frame_index, used.is_keyframe, used.prediction) == (-1, False, None)
     assert used.timings == {}
-    check_equal(used.step(picture(4)), fresh.step(picture(4)))
+    check_equal(used.step(frame_of(4)), fresh.step(frame_of(4)))
     assert used.is_keyframe
 
 
 def test_what_is_no_state_is_refused_and_changes_nothing():
     network = script([0.9, 0.9], [0.8, 0.8])
     tracker = tracker_of(network)
-    tracker.step(picture(0))
+    tracker.step(frame_of(0))
     with pytest.raises(ValueError, match=r"it lacks frame_index, since_keyframe, tracks\.next_id"):
         tracker.load_state_dict({"model": np.zeros(3)})
-    assert tracker.step(picture(1)).periods.tolist() == [2, 2]
+    assert tracker.step(frame_of(1)).periods.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_identities_are_alive_until_they_cannot_come_back():
     assert tracker.ids_alive() == []
     alive = []
     for t in range(6):
-        tracker.step(picture(t))
+        tracker.step(frame_of(t))
         alive.append(tracker.ids_alive())
     assert alive == [[1, 2], [1, 2], [1, 2], [1], [1], [1, 3]]
 
@@ -165,7 +165,7 @@ def test_memory_is_flat_over_many_steps(mode):
 
     def run(frames: range) -> None:
         for t in frames:
-            stream.step(picture(t % numbers, (24, 32)))
+            stream.step(frame_of(t % numbers, (24, 32)))
             network.key_frames.clear()
             network.reused_frames.clear()
 

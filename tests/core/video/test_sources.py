@@ -88,8 +88,8 @@ def test_odd_sizes_are_read(tmp_path, size):
     with av.open(str(tmp_path / "a.mov"), "w") as container:
         stream = container.add_stream("png", rate=5)  # which holds any size, without a loss
         stream.width, stream.height, stream.pix_fmt = *size, "rgb24"
-        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(format="rgb24")
-        container.mux([*stream.encode(picture), *stream.encode(None)])
+        image = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(format="rgb24")
+        container.mux([*stream.encode(image), *stream.encode(None)])
     with VideoReader(tmp_path / "a.mov") as reader:
         assert (reader.width, reader.height) == size
         assert np.array_equal(list(reader), [frame])

@@ -10,7 +10,7 @@ import pytest
 from mobileinst_core.video.images import VideoIOError
 from mobileinst_core.video.window import Window
 
-PICTURE = np.zeros((4, 4, 3), np.uint8)
+FRAME = np.zeros((4, 4, 3), np.uint8)
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def screen(monkeypatch):
 def test_frames_go_on_until_a_stop_key(screen):
     with Window("demo") as window:
         screen.keys = [-1, ord("x"), 27]
-        assert [window.show(PICTURE) for _ in range(3)] == [True, True, False]
+        assert [window.show(FRAME) for _ in range(3)] == [True, True, False]
         screen.keys = [ord("q")]
-        assert not window.show(PICTURE)
+        assert not window.show(FRAME)
     assert screen.shown == 4
     assert screen.visible == 0.0
 
@@ -40,15 +40,15 @@ def test_frames_go_on_until_a_stop_key(screen):
 def test_waiting_ends_with_a_key(screen):
     window = Window("demo")
     screen.keys = [-1, -1, ord(" "), 27]
-    assert window.show(PICTURE, wait_for_key=True)
+    assert window.show(FRAME, wait_for_key=True)
     assert screen.keys == [27]
 
 
 def test_closing_the_window_stops(screen):
     window = Window("demo")
     screen.visible = 0.0
-    assert not window.show(PICTURE)
-    assert not window.show(PICTURE, wait_for_key=True)
+    assert not window.show(FRAME)
+    assert not window.show(FRAME, wait_for_key=True)
     window.close()
 
 
