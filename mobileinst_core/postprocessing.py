@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blas import SMALL_PRODUCT, one_blas_thread
+from .arrays import SMALL_PRODUCT, one_blas_thread
 from .detections import Detections
 from .errors import ConfigError
 from .masks.box_masks import BoxMasks

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from mobileinst_core.arrays import Scratch
 from mobileinst_core.detections import MaskCrop, MaskCrops
-from mobileinst_core.scratch import Scratch
 
 from .resize import bilinear_resize, logit, resize_rows, sigmoid
 from .rle import encode_crop

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mobileinst_core.blas import one_blas_thread
+from mobileinst_core.arrays import one_blas_thread
 from mobileinst_core.options import check_option
 
 from .assignment import linear_sum_assignment

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mobileinst_core.scratch import Scratch
+from mobileinst_core.arrays import Scratch
 
 __all__ = ["resize_image"]
 

@@ -3,7 +3,7 @@
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from mobileinst_core.blas import one_blas_thread
+from mobileinst_core.arrays import one_blas_thread
 from mobileinst_core.postprocessing import mask_product
 from mobileinst_core.tracking.association import associate
 

@@ -1,22 +1,26 @@
-"""One thread for the products of matrices after the network.
+"""Arithmetic beside the network: products in one thread, and memory that is used again.
 
-They take a millisecond, but the threads of OpenBLAS, NumPy's library for them, go on waiting busily
-for the next one: the demo had half its frames per second on two cores, which they took from the
-network, reading and drawing.
+Products of matrices after the network take a millisecond, but the threads of OpenBLAS, NumPy's
+library for them, go on waiting busily for the next one: the demo had half its frames per second on
+two cores, which they took from the network, reading and drawing. And where arrays are large, fresh
+pages take longer than the arithmetic.
 """
 
+import threading
 from collections.abc import Callable
 from functools import wraps
+from math import prod
 from typing import ParamSpec, TypeVar
 
-import numpy as np  # noqa: F401  (its library must be there to be found)
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["SMALL_PRODUCT", "one_blas_thread"]
+__all__ = ["SMALL_PRODUCT", "Scratch", "one_blas_thread"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
+# NumPy, which brings it, is imported above.
 _libraries = ThreadpoolController().select(user_api="blas").lib_controllers
 
 # Multiplications up to which a product reads its matrices as they stand; 0 = it always copies them
@@ -49,3 +53,18 @@ def one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Argume
                 library.set_num_threads(count)
 
     return limited
+
+
+class Scratch(threading.local):
+    """Arrays of each thread for what is done with before the next one of the name is taken."""
+
+    def __init__(self) -> None:
+        """Begin without memory."""
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+        """An array with the memory of the last one of this name, its values undefined."""
+        size = prod(shape) * np.dtype(dtype).itemsize
+        if name not in self._buffers or len(self._buffers[name]) < size:
+            self._buffers[name] = np.empty(size, np.uint8)
+        return self._buffers[name][:size].view(dtype).reshape(shape)
