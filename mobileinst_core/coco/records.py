@@ -6,6 +6,7 @@ from typing import Any
 
 from mobileinst_core.entries import Finding, naming_annotations, stop_at_error
 from mobileinst_core.files import read_json
+from mobileinst_core.masks.rle import CheckedRle, rle_area
 
 from .annotations import Annotation, CocoFile
 
@@ -55,6 +56,9 @@ def load_records(
         for annotation in file.annotations():
             category_id = labels[annotation.category_id]
             record = {"category_id": category_id, **_values(annotation)}
+            mask = record.get("segmentation")
+            if isinstance(mask, dict) and rle_area(mask):
+                record["segmentation"] = CheckedRle(mask)
             records[annotation.image.id]["annotations"].append(record)
             num_annotations += 1
     warnings.log()

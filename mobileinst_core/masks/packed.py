@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .rle import CheckedRle
+
 __all__ = ["PackedRles", "PackedRows", "visible"]
 
 # The characters of compressed texts are 64, as those of base64, of which four fill three bytes.
@@ -61,14 +63,14 @@ class PackedRles(_Frames):
         """In which frames there is a mask: (n,) bool."""
         return np.diff(self._ends, prepend=np.uint32(0)) > 0
 
-    def _item(self, frame: int) -> dict[str, Any] | None:
+    def _item(self, frame: int) -> CheckedRle | None:
         start, end = int(self._ends[frame - 1]) if frame else 0, int(self._ends[frame])
         if start == end:
             return None
         first = start // 4
         text = binascii.b2a_base64(self._data[3 * first : 3 * (end // 4 + 1)], newline=False)
         text = text[start - 4 * first : end - 4 * first].translate(_TO_CODE)
-        return {"size": list(self._size), "counts": text.decode("ascii")}
+        return CheckedRle(size=list(self._size), counts=text.decode("ascii"))
 
 
 class PackedRows(_Frames):

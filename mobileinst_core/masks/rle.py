@@ -16,6 +16,7 @@ from .run_lengths import MaskError, compressed_text, compressed_texts, read_runs
 
 __all__ = [
     "MIN_POLYGON_NUMBERS",
+    "CheckedRle",
     "MaskError",
     "check_polygons",
     "code_of",
@@ -33,6 +34,13 @@ MIN_POLYGON_NUMBERS = 6
 _MAX_COORDINATE = 1e6
 
 
+class CheckedRle(dict):
+    """An RLE from :func:`to_rles`, of at least one pixel, in records that are read again and again.
+
+    It is not checked once more. Whoever changes it makes an ordinary mapping of it first.
+    """
+
+
 def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
     """Bring the mask of one frame into one form; see :func:`to_rles`.
 
@@ -47,6 +55,8 @@ def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
     Raises:
         MaskError: the encoding is malformed, or made for another frame size.
     """
+    if isinstance(segmentation, CheckedRle) and segmentation["size"] == [height, width]:
+        return segmentation
     return to_rles([segmentation], height, width)[0]
 
 

@@ -7,6 +7,7 @@ from pycocotools import mask as mask_util
 
 from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import (
+    CheckedRle,
     MaskError,
     encode_around_foreground,
     encode_crop,
@@ -154,3 +155,12 @@ def test_codes_of_crops_are_those_of_the_whole_masks(part, share):
         expected = mask_util.encode(np.asfortranarray(mask))
         assert encode_crop(top, left, crop, (HEIGHT, WIDTH)) == expected
         assert encode_around_foreground(mask.astype(bool)) == expected
+
+
+def test_what_was_checked_is_not_checked_again_unless_it_is_of_another_size():
+    rle = CheckedRle(to_rle(compressed(random_mask(np.random.default_rng(0))), HEIGHT, WIDTH))
+    assert to_rle(rle, HEIGHT, WIDTH) is rle
+    with pytest.raises(MaskError, match="size"):
+        to_rle(rle, HEIGHT + 1, WIDTH)
+    with pytest.raises(MaskError):
+        to_rle({**rle, "counts": rle["counts"][:-1]}, HEIGHT, WIDTH)
