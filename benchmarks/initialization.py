@@ -10,6 +10,7 @@ From the root of the project; docs/learning.md has the table that --size 128 gav
 import argparse
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +20,12 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from mobileinst_core.command import command
 from mobileinst_core.ytvis.moving_shapes import make_moving_shapes
-from mobileinst_d2 import add_mobileinst_config
+from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.modeling.layers import MultiHeadAttention
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
@@ -35,13 +37,9 @@ PARTS = ("backbone", "mask_decoder", "instance_decoder.queries", "instance_decod
 PARTS += tuple(f"instance_decoder.{head}_head" for head in ("class", "objectness", "kernel"))
 
 
-def load_config(file: Path) -> CfgNode:
-    """Read a config of MobileInst for the CPU, with random weights."""
-    cfg = get_cfg()
-    add_mobileinst_config(cfg)
-    cfg.merge_from_file(str(file))
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
+def load_config(file: str | Path) -> CfgNode:
+    """Read a config of MobileInst, by its path or name, for the CPU."""
+    return setup_cfg(file, ["MODEL.DEVICE", "cpu"])
 
 
 def default_configs() -> list[Path]:
@@ -188,12 +186,13 @@ def report(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(tables)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("configs", nargs="*", type=Path, help="default: every network of the zoo")
+    parser.add_argument("configs", nargs="*", metavar="FILE", help="default: every network of the zoo")
     parser.add_argument("--size", type=int, default=256, help="side of the images (default: 256)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")
@@ -201,11 +200,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     clip = moving_shapes_clip(args.size)
     results = {}
     for file in args.configs or default_configs():
-        results[file.stem] = measure(load_config(file), clip, args.seed)
+        results[Path(file).stem] = measure(load_config(file), clip, args.seed)
     print(report(results))
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

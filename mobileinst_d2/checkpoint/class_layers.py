@@ -21,6 +21,7 @@ from mobileinst_d2.data.datasets.classes import (
 )
 from mobileinst_d2.utils.classes import METADATA_FILE, class_names_of_weights
 
+from .published import list_names
 from .reading import CheckpointError
 
 __all__ = ["adapt_class_layers", "match_classes"]
@@ -184,7 +185,7 @@ def _matching_rows(
     if recorded and plain_class_names(recorded) != plain_class_names(old):
         raise CheckpointError(
             f"MODEL.WARM_START_CLASSES is {source!r}, but {METADATA_FILE} next to {weights} says "
-            f"that it was trained on other classes: {', '.join(recorded[:5])}, ..."
+            f"that it was trained on other classes: {list_names(recorded)}."
         )
     sizes = {_num_classes(cfg, own[name], tensors[name], rows) for name, rows in layers.items()}
     if sizes != {len(old)}:

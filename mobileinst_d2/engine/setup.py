@@ -65,7 +65,7 @@ _DECIDED = {
     "TEST.STREAMING.CLASS_MARGIN": "0.1",
     "TEST.STREAMING.SMOOTHING": "0.8",
     "TEST.TRACKING.CHUNK": "8, or what a GPU has memory for",
-    "TEST.TRACKING.KEEP_TRACKS": "all",
+    "TEST.TRACKING.KEEP_TRACKS": "three for each that may be reported",
 }
 
 
