@@ -112,21 +112,21 @@ def test_what_is_no_state_is_refused_and_changes_nothing():
 )
 def test_the_state_of_another_network_is_refused_at_the_next_key_frame(other, shapes):
     stream = tracker_of(random_network(**other))
-    stream.step(picture(0))
+    stream.step(frame_of(0))
     mine = tracker_of(random_network())
     mine.load_state_dict(stream.state_dict())
     with pytest.raises(ValueError, match=shapes + ".*another network"):
-        mine.step(picture(1))
+        mine.step(frame_of(1))
     mine.reset()
-    mine.step(picture(1))
+    mine.step(frame_of(1))
 
 
 def test_the_state_of_another_association_is_refused_and_changes_nothing():
     network = random_network()
     other, mine = (tracker_of(network, tracker=build_tracker(mode)) for mode in ("prev", "ema"))
     for t in range(2):
-        other.step(picture(t))
-    mine.step(picture(3))
+        other.step(frame_of(t))
+    mine.step(frame_of(3))
     before = saved(mine.state_dict())
     with pytest.raises(ValueError, match=r"TEST\.TRACKING\.MODE"):
         mine.load_state_dict(other.state_dict())
@@ -135,12 +135,12 @@ def test_the_state_of_another_association_is_refused_and_changes_nothing():
 
 def test_a_state_within_a_clip_needs_its_kernels():
     stream = tracker_of(random_network(), clip_len=3)
-    stream.step(picture(0))
+    stream.step(frame_of(0))
     state = stream.state_dict()
     del state["kernels"]
     with pytest.raises(ValueError, match="lacks the kernels"):
         stream.load_state_dict(state)
-    stream.step(picture(1))
+    stream.step(frame_of(1))
 
 
 def test_identities_are_alive_until_they_cannot_come_back():
