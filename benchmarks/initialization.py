@@ -192,7 +192,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("configs", nargs="*", metavar="FILE", help="default: every network of the zoo")
+    parser.add_argument(
+        "configs", nargs="*", metavar="FILE", help="default: every network of the zoo"
+    )
     parser.add_argument("--size", type=int, default=256, help="side of the images (default: 256)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")

@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 
 from mobileinst_core.detections import Detections
+from mobileinst_core.masks.resize import bilinear_resize
 from mobileinst_core.postprocessing import PostProcessing, mask_product
 from mobileinst_core.prototype_masks import PrototypePostProcessing
 from mobileinst_core.tracking.association import build_tracker
 from mobileinst_core.tracking.keyframes import VideoNetwork
 from mobileinst_core.tracking.offline import OfflineTracker
 from mobileinst_core.tracking.online import OnlineTracker, scale_hysteresis
-from mobileinst_core.video.preparation import FramePreparation, fit_image
+from mobileinst_core.video.preparation import FramePreparation, pad_image
 
 from .manifest import Manifest, read_manifest
 from .runners import RUNNERS, ExportError, GraphRunner, require_runtime
 from .thresholds import override_thresholds
 
-__all__ = ["ExportedModel"]
+__all__ = ["ExportedModel", "fit_image"]
 
 # Runtimes that read the files of another.
 _ALSO_RUN_BY = {"onnx": ("openvino",), "openvino": ("onnx",)}
@@ -282,6 +283,39 @@ class ExportedModel:
             )
         if missing := [output for output in outputs if output not in graphs[name]["outputs"]]:
             raise ExportError(f"the graph {name!r} was exported without {', '.join(missing)}")
+
+
+def fit_image(
+    image: np.ndarray,
+    size: tuple[int, int],
+    *,
+    pad_value: Sequence[float],
+    stretch: bool,
+    dtype: type[np.generic] = np.float32,
+) -> np.ndarray:
+    """Put an image top left into a batch, or stretch it to the batch.
+
+    It is stretched bilinearly and without rounding, with PyTorch's places of pixels: OpenCV's, of
+    less digits, make a difference of a hundredth of a grey level.
+
+    Args:
+        image: (3, h, w), in [0, 255]; a tensor on the CPU will do.
+        size: (H, W) of the batch.
+        pad_value: of what the image does not fill, per channel.
+        stretch: whether the image is stretched.
+        dtype: what a graph takes; uint8 only has an effect if nothing has to be rounded.
+
+    Returns:
+        (1, 3, H, W), float32 or uint8.
+
+    Raises:
+        ValueError: the image is too large, and not stretched.
+    """
+    if not stretch:
+        is_integer = dtype == np.uint8 and getattr(image, "dtype", None) == np.uint8
+        return pad_image(image, size, pad_value, np.uint8 if is_integer else np.float32)
+    channels = np.asarray(image, np.float32)
+    return np.stack([bilinear_resize(channel, size) for channel in channels])[None]
 
 
 class _Graphs(Mapping[str, GraphRunner]):

@@ -21,8 +21,8 @@ from mobileinst_core.runtime.manifest import (
     read_manifest,
     write_manifest,
 )
+from mobileinst_core.runtime.model import fit_image
 from mobileinst_core.runtime.runners import ExportError
-from mobileinst_core.video.preparation import fit_image
 
 from ..utils.classes import category_ids, class_names
 from .model import read_thresholds
