@@ -64,9 +64,12 @@ class Predictor:
 
         Returns:
             ``instances``, best first, with masks of the image's size.
+
+        Raises:
+            ValueError: if it is none, for instance None, which OpenCV reads from a missing file.
         """
-        height, width = image.shape[:2]
         prepared = torch.from_numpy(self.prepare(image))
+        height, width = image.shape[:2]
         return self.model([{"image": prepared, "height": height, "width": width}])[0]
 
     def predict(self, image: np.ndarray) -> Detections:

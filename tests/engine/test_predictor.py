@@ -22,6 +22,12 @@ def test_the_weights_are_loaded_and_the_model_is_ready(tmp_path):
     assert torch.equal(found.scores, expected.scores)
 
 
+def test_what_is_no_image_is_refused():
+    predictor = Predictor(tiny_config(**FEW_LAYERS), build_lively_model(**FEW_LAYERS))
+    with pytest.raises(ValueError, match=r"must be an image in BGR.*got NoneType"):
+        predictor(None)  # what OpenCV reads from a missing file
+
+
 def test_an_image_is_prepared_as_in_evaluation():
     model, seen = build_lively_model(**FEW_LAYERS), []
     predictor = Predictor(

@@ -74,3 +74,10 @@ def test_the_folders_config_makes_the_same_model(model, folder):
     expected = CoreModel.load(folder).predict(image)
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert found.image_size == (50, 120)
+
+
+def test_another_size_than_that_of_the_training_is_warned_of(model, caplog):
+    model.export_graphs(SIZE)
+    assert not caplog.records
+    model.export_graphs((96, 64))
+    assert "96x64 pixels, but the network is made for MODEL.YOLACT.INPUT_SIZE 70x90" in caplog.text

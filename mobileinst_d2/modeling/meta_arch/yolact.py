@@ -1,5 +1,6 @@
 """YOLACT: real-time instance segmentation (ICCV 2019)."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from mobileinst_d2.structures import per_frame
 from ..anchors import AnchorGrid, decode_boxes
 from ..backbone import build_feature_backbone
 from ..criterion import YOLACTCriterion
+from ..deploy import ExportGraph
 from ..instance_decoder import AnchorHead
 from ..layers import bilinear_resize, xavier_conv
 from ..mask_decoder import NUM_PROTOTYPES, FeaturePyramid, Protonet
@@ -22,6 +24,8 @@ from ..targets import prepare_box_targets
 from .base import InstanceSegmentor, Outputs, Size
 
 __all__ = ["YOLACT"]
+
+logger = logging.getLogger(__name__)
 
 
 @META_ARCH_REGISTRY.register()
@@ -189,6 +193,21 @@ class YOLACT(InstanceSegmentor):
             predict_prototype_masks(self.postprocessing, image, output_size=output_size)
             for image, (_, output_size) in zip(images, sizes, strict=True)
         ]
+
+    def export_graphs(self, size: Size) -> dict[str, ExportGraph]:
+        """The graph ``image``, see :class:`InstanceSegmentor`, for any size.
+
+        A warning tells of another one than the network is trained at, whose boxes and prototypes
+        it has not learned.
+        """
+        if tuple(size) != self.input_size:
+            logger.warning(
+                "The graph takes %dx%d pixels, but the network is made for MODEL.YOLACT.INPUT_SIZE "
+                "%dx%d: it finds less at another size.",
+                *size,
+                *self.input_size,
+            )
+        return super().export_graphs(size)
 
     def _export_parts(self) -> dict[str, tuple[Callable, tuple[str, ...]]]:
         names = ("scores", "boxes", "coefficients", "prototypes")
