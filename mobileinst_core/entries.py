@@ -168,9 +168,12 @@ def is_finite(value: Any) -> bool:
     """Whether a value of a JSON file is a number that fits into a float."""
     if type(value) is float:
         return abs(value) <= sys.float_info.max
-    # Python's integers have no end.
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and abs(value) <= sys.float_info.max
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # Python's integers have no end
+        return False
 
 
 def are_finite(values: list) -> bool:

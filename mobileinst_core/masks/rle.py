@@ -107,8 +107,9 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | np.ndarray 
 
     Args:
         segmentation: a list of polygons ``[x0, y0, x1, y1, ...]`` in pixels, of which the mask is
-            the union; or ``{"size": [h, w], "counts": ...}`` with integers, text or bytes; or
-            something empty (``None``, ``[]``, ``{}``).
+            the union; or ``{"size": [h, w], "counts": ...}`` with integers, text or bytes; or the
+            pixels, an array (h, w), as Detectron2's records may have them; or something empty
+            (``None``, ``[]``, ``{}``).
         size: ``[height, width]`` of the mask in pixels.
 
     Returns:
@@ -117,11 +118,13 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | np.ndarray 
     Raises:
         MaskError: the encoding is malformed, or made for another frame size.
     """
+    if isinstance(segmentation, np.ndarray):
+        return _code_of_pixels(segmentation, size)
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        code = segmentation.get("counts")
-        if segmentation.get("size") != size or type(code) not in (str, np.ndarray):
+        code, found = segmentation.get("counts"), segmentation.get("size")
+        if type(found) is not list or found != size or type(code) not in (str, np.ndarray):
             # As few files have it.
             code = _code_of_rle(segmentation, size)
         return code if len(code) else None
@@ -195,6 +198,8 @@ def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int] | np.n
     if "size" not in rle or "counts" not in rle:
         raise MaskError(f"an RLE needs the keys 'size' and 'counts', not {list(rle)}")
     found, counts = rle["size"], rle["counts"]
+    if isinstance(found, np.ndarray):
+        found = found.tolist()
     if found != size and found != tuple(size):
         raise MaskError(f"a mask has size {found}, its frame has size {size} ([height, width])")
     if isinstance(counts, str | list | np.ndarray):
@@ -202,6 +207,14 @@ def _code_of_rle(rle: dict[str, Any], size: list[int]) -> str | list[int] | np.n
     if isinstance(counts, bytes):
         return counts.decode("latin-1")
     raise MaskError(f"'counts' of a mask must be text or integers, not {type(counts).__name__}")
+
+
+def _code_of_pixels(mask: np.ndarray, size: list[int]) -> str:
+    if list(mask.shape) != size:
+        raise MaskError(
+            f"a mask has shape {list(mask.shape)}, its frame has size {size} ([height, width])"
+        )
+    return encode_mask(mask != 0)["counts"]
 
 
 def check_polygons(polygons: Any) -> None:

@@ -46,6 +46,9 @@ def test_uncompressed_text_and_bytes_give_the_same_mask(seed):
         {"size": size, "counts": run_lengths(mask)},
         {"size": size, "counts": code["counts"].encode()},
         {"size": tuple(size), "counts": code["counts"]},
+        {"size": np.array(size), "counts": np.array(run_lengths(mask))},
+        mask,  # the pixels, as a record of Detectron2's may have them
+        mask.astype(bool),
     ):
         rle = to_rle(segmentation, HEIGHT, WIDTH)
         assert np.array_equal(mask_util.decode(rle), mask)
@@ -77,6 +80,7 @@ def test_polygons_without_an_inside_are_left_out():
         {"size": [HEIGHT, WIDTH], "counts": []},
         {"size": [HEIGHT, WIDTH], "counts": ""},
         compressed(np.zeros((HEIGHT, WIDTH))),
+        np.zeros((HEIGHT, WIDTH), bool),
     ],
 )
 def test_invisible(empty):
@@ -118,6 +122,7 @@ def test_empty_runs_inside_a_code_are_joined():
         ([[0, 0, 4, 0, 4, 1e12]], "beyond 1000000 pixels"),
         (["circle"], "flat list"),
         ("circle", "not str"),
+        (np.ones((WIDTH, HEIGHT), np.uint8), r"shape \[\d, \d\], its frame has size"),
     ],
 )
 def test_damaged_masks_are_refused(segmentation, message):
