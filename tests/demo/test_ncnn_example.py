@@ -249,7 +249,7 @@ def test_names_the_image_that_is_wrong(program, exported, tmp_path, image, messa
     assert message in done.stderr.decode()
 
 
-def test_takes_pictures_of_one_pixel_and_with_comments(program, exported, tmp_path):
+def test_takes_images_of_one_pixel_and_with_comments(program, exported, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.ppm").write_bytes(b"P6 # one\n1\n# pixel\n1 255\n\x01\x02\x03")
     done = run(program, exported, tmp_path / "in", tmp_path / "out")

@@ -64,7 +64,7 @@ def test_of_a_line_a_pixel_is_left(size, expected):
     "frame",
     [np.zeros((9, 8), np.uint8), np.zeros((9, 8, 4), np.uint8), np.zeros((9, 8, 3)), [[1, 2]]],
 )
-def test_what_is_no_picture_in_bgr_is_refused_by_name(frame):
+def test_what_is_no_image_in_bgr_is_refused_by_name(frame):
     kind = getattr(frame, "dtype", "list")
     with pytest.raises(ValueError, match=rf"\(H, W, 3\) of uint8, got {kind} of shape \("):
         FramePreparation(min_size=32)(frame)
