@@ -28,6 +28,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError
 from mobileinst_d2.evaluation.ytvis import evaluate_ytvis
 
 matplotlib.use("Agg")
@@ -298,6 +300,7 @@ def draw(runs: Sequence[Run], output: Path, path: Path) -> None:
     plt.close(figure)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what is asked for and report on all that is done."""
     parser = argparse.ArgumentParser(
@@ -330,10 +333,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 train(run, seed, output)
             except subprocess.CalledProcessError as error:
                 folder = output / run.name / f"seed{seed}"
-                raise SystemExit(f"error: {error}; its log is run.log in {folder}") from error
+                raise UserError(f"{error}; its log is run.log in {folder}") from error
     rows = summarize(list(runs.values()), output)
     if not rows:
-        raise SystemExit(f"error: nothing is done yet in {output}")
+        raise UserError(f"nothing is done yet in {output}")
     (output / "learning.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     table = format_table(rows)
     (output / "learning.md").write_text(table + "\n", encoding="utf-8")
@@ -342,4 +345,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

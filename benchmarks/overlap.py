@@ -23,7 +23,9 @@ from pathlib import Path
 
 from reporting import describe_machine
 
+from mobileinst_core.command import command
 from mobileinst_core.demo import network_threads
+from mobileinst_core.errors import UserError
 from mobileinst_core.runtime.model import ExportedModel
 from mobileinst_core.tracking.online import tracked_frames
 from mobileinst_core.video.drawing import TrackVisualizer
@@ -109,7 +111,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         ``cpu_ms`` per frame of each stage, and ``possible``, the ratio that the CPU times allow.
 
     Raises:
-        SystemExit: the two ways show different tracks.
+        UserError: the two ways show different tracks.
     """
     threads = network_threads()
     model = ExportedModel.load(args.model, opts=args.opts, num_threads=1)
@@ -121,7 +123,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         overlap = Run(args, demo_model, folder / "overlap.mp4")
         overlap_seconds = overlap.overlapping()
         if loop.shown != overlap.shown:
-            raise SystemExit("error: the two ways show different tracks")
+            raise UserError("the two ways show different tracks")
         count = len(loop.shown)
         cpu = {stage: 1000 * seconds / count for stage, seconds in loop.seconds.items()}
         rounds.append((count / loop_seconds, count / overlap_seconds, cpu))
@@ -138,14 +140,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
         argv: arguments after the program's name; by default those of the process.
-
-    Returns:
-        The exit status.
     """
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +159,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"possible           {found['possible']:6.2f}, with {found['cores']} free cores")
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import argparse
 import ast
 import itertools
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mobileinst_core.command import needed_packages
+from mobileinst_core.command import command, needed_packages
 
 with needed_packages():
     from matplotlib.figure import Figure
@@ -184,6 +185,7 @@ def _panel(
     return rank_parts(list(parts), edges), boxes, edges
 
 
+@command
 def main() -> None:
     """Write the image."""
     parser = argparse.ArgumentParser(
@@ -196,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from mobileinst_core.command import command
+from mobileinst_core.errors import UserError
 from mobileinst_core.video.contact_sheet import contact_sheet, sample_frames
 from mobileinst_core.video.images import write_image
 from mobileinst_core.video.readers import VideoReader
@@ -51,15 +53,15 @@ class Steps:
         print(f"\n=== [{self.step}/{self.num_steps}] {what}  ({minutes}:{seconds:02d} so far)")
         sys.stdout.flush()
 
-    def run(self, *command: str) -> None:
+    def run(self, *arguments: str) -> None:
         """Run a Python script of the project; stop the demo if it fails."""
-        print("$ python " + shlex.join(command), flush=True)
+        print("$ python " + shlex.join(arguments), flush=True)
         environment = {**ENVIRONMENT, **os.environ}
         code = subprocess.run(
-            [sys.executable, "-W", "ignore", *command], env=environment, check=False
+            [sys.executable, "-W", "ignore", *arguments], env=environment, check=False
         ).returncode
         if code:
-            raise SystemExit(f"error: `{shlex.join(command)}` ended with exit code {code}")
+            raise UserError(f"`{shlex.join(arguments)}` ended with exit code {code}")
 
 
 def make_show_video(path: Path) -> None:
@@ -88,6 +90,7 @@ def score(results: Path) -> dict[str, float | None]:
     return {name: None if math.isnan(metrics[name]) else metrics[name] for name in METRICS}
 
 
+@command
 def main() -> None:
     """Run the steps."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -148,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
