@@ -12,13 +12,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from torch.nn.parallel import DistributedDataParallel
 
 from mobileinst_d2.checkpoint import folded_norms, refit_norms
 from mobileinst_d2.data.stream import derive_seed
 from mobileinst_d2.modeling import InstanceSegmentor
 from mobileinst_d2.structures import per_frame
 from mobileinst_d2.visualization import draw_predictions, draw_truth
+
+from .train_step import unwrapped
 
 __all__ = [
     "DrawSamples",
@@ -56,9 +57,7 @@ class RefitFoldedNorms(HookBase):
 
     def before_train(self) -> None:
         """Refit the batch norms at the beginning of a training; a resumed one has been so."""
-        model = self.trainer.model
-        if isinstance(model, DistributedDataParallel):
-            model = model.module
+        model = unwrapped(self.trainer.model)
         layers = folded_norms(model)
         if self.trainer.start_iter > 0 or not layers:
             return
@@ -127,7 +126,7 @@ class DrawSamples(HookBase):
 
     @property
     def _model(self) -> torch.nn.Module:
-        return getattr(self.trainer.model, "module", self.trainer.model)
+        return unwrapped(self.trainer.model)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -165,7 +164,7 @@ class DrawSamples(HookBase):
 
 def build_draw_samples(cfg: CfgNode, model: torch.nn.Module) -> list[HookBase]:
     """The hook that VIS_PERIOD asks for, if it does and the network can be drawn; one or none."""
-    if cfg.VIS_PERIOD <= 0 or not isinstance(getattr(model, "module", model), InstanceSegmentor):
+    if cfg.VIS_PERIOD <= 0 or not isinstance(unwrapped(model), InstanceSegmentor):
         return []
     names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") or ()
     return [DrawSamples(cfg.VIS_PERIOD, names, cfg.INPUT.FORMAT)]

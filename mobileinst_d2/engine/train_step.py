@@ -17,7 +17,7 @@ from torch.nn.utils import get_total_norm
 from mobileinst_core.errors import ConfigError, NotFiniteError
 from mobileinst_d2.modeling import InstanceSegmentor
 
-__all__ = ["CheckedAMPTrainer", "CheckedTrainer", "build_train_step"]
+__all__ = ["CheckedAMPTrainer", "CheckedTrainer", "build_train_step", "unwrapped"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class _Accumulation:
         self, names: Sequence[str], parts: Sequence[list[dict]], number: int
     ) -> dict[str, float]:
         """Share of a part in each loss of the whole batch, which is a mean over its objects."""
-        model = getattr(self.model, "module", self.model)
+        model = unwrapped(self.model)
         if isinstance(model, InstanceSegmentor):
             rows = [[model.loss_normalizer(name, part) for part in parts] for name in names]
         else:  # Detectron2's own detectors
@@ -148,6 +148,11 @@ class _Accumulation:
     def update(self) -> None:
         """Update the weights."""
         self.optimizer.step()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, where it is wrapped for several processes."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def split_batch(batch: list[dict], num_parts: int) -> list[list[dict]]:
