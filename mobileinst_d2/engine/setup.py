@@ -92,6 +92,12 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     add_mobileinst_config(cfg)
     _merge_file(cfg, os.fspath(config_file))
     _merge_opts(cfg, list(opts))
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is no device: choose cpu, cuda or cuda:0"
+        ) from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning(
             "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE

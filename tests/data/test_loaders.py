@@ -217,9 +217,18 @@ def test_number_of_classes_of_detectron2s_own_detectors(cfg, architecture, key):
         check_num_classes(cfg)
 
 
-def test_an_unknown_dataset_is_named(cfg):
-    cfg.DATASETS.TRAIN = ("no_such_set",)
-    with pytest.raises(KeyError, match="no_such_set"):
+@pytest.mark.parametrize("key", ["TRAIN", "TEST"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_set", r"no data set 'no_such_set'\. Correct DATASETS.TRAIN or .*\.CUSTOM"),
+        ("ovis_trian", r"no data set 'ovis_trian'; the closest names are ovis_train, "),
+    ],
+)
+def test_an_unknown_dataset_is_named(cfg, key, name, message):
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), ()
+    cfg.DATASETS[key] = (name,)
+    with pytest.raises(ConfigError, match=message):
         check_num_classes(cfg)
-    with pytest.raises(KeyError, match="no_such_set"):
-        build_train_loader(cfg)
+    with pytest.raises(ConfigError, match=message):
+        build_train_loader(cfg) if key == "TRAIN" else build_test_loader(cfg, name)

@@ -57,6 +57,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["MODEL.NUM_CLASSES"], r"MODEL\.NUM_CLASSES has no value"),
         (["MODEL.NUM_CLASSES", "3", "--resume"], "--resume must come before"),
         (["MODEL.NUM_CLASSES=3"], "KEY VALUE"),
+        (["MODEL.DEVICE", "gpu"], r"MODEL\.DEVICE 'gpu' is no device: choose cpu, cuda"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
         (["MODEL.NUM_CLASSES", "three"], r"Type mismatch.*MODEL\.NUM_CLASSES"),
         (["SOLVER.BASE_LR", "1"], r"Type mismatch.*BASE_LR: write .* with a decimal point"),

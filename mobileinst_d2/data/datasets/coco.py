@@ -1,14 +1,15 @@
 """Registration and loading of COCO annotation files, whoever has registered them."""
 
+import difflib
 import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from mobileinst_core.coco.records import load_records
-from mobileinst_core.errors import UserError, naming
+from mobileinst_core.errors import ConfigError, UserError, naming
 
-from .builtin import module_of
+from .builtin import builtin_names, module_of
 from .registration import local_annotation_file, register_file, set_classes, take_records
 
 __all__ = ["load_coco_json", "load_images", "register_coco_json"]
@@ -82,7 +83,17 @@ def load_images(name: str) -> list[dict]:
 
     Returns:
         Records in Detectron2's standard format.
+
+    Raises:
+        ConfigError: if there is no such data set; the message has the closest names.
     """
+    if name not in DatasetCatalog:
+        known = [*DatasetCatalog.list(), *builtin_names()]
+        close = ", ".join(difflib.get_close_matches(name, dict.fromkeys(known)))
+        raise ConfigError(
+            f"There is no data set '{name}'{'; the closest names are ' if close else ''}{close}. "
+            "Correct DATASETS.TRAIN or DATASETS.TEST, or list its files in DATASETS.CUSTOM"
+        )
     records = take_records(name)
     if records is not None:
         return records
