@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import io
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -155,7 +154,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "masks, then RLEs": lambda: [encode_masks(predict, **image) for image in images],
         },
         args.repeats,
-        time.process_time,
     )
     truth = make_truth(generator, results, args)
     metrics = {"pycocotools": COCOeval}
@@ -169,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: lambda metric=metric: evaluate(metric, truth, results)
         for name, metric in metrics.items()
     }
-    seconds |= median_seconds(ways, args.repeats, time.process_time)
+    seconds |= median_seconds(ways, args.repeats)
     print(
         f"{args.images} images of {width}x{height}, {len(results) / args.images:.0f} results and "
         f"{args.objects} annotated objects each; medians of {args.repeats}; {describe_machine()}\n"

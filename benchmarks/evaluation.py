@@ -16,7 +16,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "evaluate_ytvis": lambda gt=gt: evaluate_ytvis(gt, results),
                 "plain loops": lambda gt=gt: evaluate_plainly(gt, results),
             }
-            own, plain = median_seconds(ways, args.repeats, time.process_time).values()
+            own, plain = median_seconds(ways, args.repeats).values()
             rows.append((name, f"{own:.2f}", f"{plain:.2f}", f"{plain / own:.1f}"))
     height, width = args.size
     print(

@@ -10,7 +10,6 @@ Example::
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def measure(size: tuple[int, int], fit: tuple[int, int], repeats: int) -> dict[s
         "pillow_seconds": by_pillow,
         "pad_seconds": lambda: pad_image(image, fit, (0.0, 0.0, 0.0)),
     }
-    seconds = median_seconds(calls, repeats, time.process_time)
+    seconds = median_seconds(calls, repeats)
     return {**seconds, "different": int(np.count_nonzero(image != by_pillow()))}
 
 

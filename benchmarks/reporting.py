@@ -67,17 +67,12 @@ def describe_machine() -> str:
     return ", ".join(found)
 
 
-def median_seconds(
-    calls: Mapping[str, Callable[[], object]],
-    repeats: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
-    """Time calls that take turns, as the load of a machine changes.
+def median_seconds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """The CPU time of calls that take turns, as the load of a machine changes.
 
     Args:
         calls: what to time, by name.
         repeats: rounds that count, after one that warms up.
-        clock: of wall-clock time, or ``time.process_time``.
 
     Returns:
         The median time of each in seconds.
@@ -85,9 +80,9 @@ def median_seconds(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
         for name, call in calls.items():
-            start = clock()
+            start = time.process_time()
             call()
-            seconds[name].append(clock() - start)
+            seconds[name].append(time.process_time() - start)
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 

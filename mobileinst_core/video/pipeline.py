@@ -122,6 +122,10 @@ class AheadIterator(Iterator[Item]):
                 self._changed.notify_all()
 
 
+# Stages that only serve to watch the results.
+_DRAWING = ("draw", "write")
+
+
 class StageTimer:
     """Collects the seconds of each stage for each frame, and shows their medians."""
 
@@ -171,19 +175,15 @@ class StageTimer:
         medians["total"] = statistics.median(sum(f[s] for s in stages) for f in self._frames)
         return medians
 
-    def table(self, drawing: Iterable[str] = ("draw", "write")) -> str:
-        """The medians as a table, with the frame rates that they mean.
-
-        Args:
-            drawing: stages that only serve to watch the results.
-        """
+    def table(self) -> str:
+        """The medians as a table, with the frame rates that they mean."""
         medians = self.medians()
         if not medians:
             return "no frame was timed"
         rows = [(stage, f"{1000 * seconds:.1f}") for stage, seconds in medians.items()]
         headers, align = ("stage", "median ms"), ("left", "right")
         table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
-        whole, undrawn = (1 / x["total"] for x in (medians, self.medians(without=drawing)))
+        whole, undrawn = (1 / x["total"] for x in (medians, self.medians(without=_DRAWING)))
         elapsed = self._last - self._first
         overlapped = f"{(self._count - 1) / elapsed:.1f}" if elapsed > 0 else "-"
         return (
