@@ -71,7 +71,9 @@ def load_records(
     return list(records.values()), file.categories
 
 
-def load_ground_truth(json_file: str | os.PathLike, *, with_masks: bool) -> dict[str, Any]:
+def load_ground_truth(
+    json_file: str | os.PathLike, *, with_masks: bool, content: Any = None
+) -> dict[str, Any]:
     """Read an annotation file for pycocotools, with all that it needs.
 
     Areas, boxes and ``iscrowd`` are computed where they are missing. If an id of an annotation is
@@ -81,6 +83,7 @@ def load_ground_truth(json_file: str | os.PathLike, *, with_masks: bool) -> dict
     Args:
         json_file: annotation file.
         with_masks: leave out the annotations without a mask, which no mask can match.
+        content: of the file, where it is known; None = it is read.
 
     Returns:
         ``images``, ``categories`` and ``annotations`` in COCO format, ready for
@@ -89,7 +92,8 @@ def load_ground_truth(json_file: str | os.PathLike, *, with_masks: bool) -> dict
     Raises:
         UserError: see `load_records`.
     """
-    content, warnings = read_json(json_file), _Warnings(json_file)
+    content = read_json(json_file) if content is None else content
+    warnings = _Warnings(json_file)
 
     def report(finding: Finding) -> None:
         if finding.in_metric or not finding.is_error:

@@ -239,6 +239,11 @@ def _log_class_counts(name: str, records: Sequence[dict]) -> None:
         if not annotation.get("iscrowd", 0)
     )
     classes = dataset_class_names(name)
+    if unknown := [label for label in counts if label not in range(len(classes))]:
+        raise ConfigError(
+            f"The data set '{name}' has objects with category_id {unknown[0]!r}; records have "
+            f"indices of the {len(classes)} classes in its metadata, from 0, no ids of a file"
+        )
     present = ", ".join(f"{classes[label]} {count}" for label, count in sorted(counts.items()))
     absent = [names for label, names in enumerate(classes) if label not in counts]
     more = f"; none of {', '.join(absent)}" if absent else ""

@@ -5,15 +5,23 @@ import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from mobileinst_core.errors import ConfigError
 
 from .datasets.catalog import is_registered, is_video_dataset, load_videos
 from .datasets.classes import dataset_class_names
 from .datasets.coco import load_images
+from .datasets.own_records import coco_content
 from .datasets.pseudo_clips import is_pseudo_clips
 
-__all__ = ["are_clips", "check_num_classes", "check_ratio", "check_test_data"]
+__all__ = [
+    "are_clips",
+    "check_num_classes",
+    "check_own_records",
+    "check_ratio",
+    "check_test_data",
+]
 
 
 def check_test_data(cfg: CfgNode) -> None:
@@ -34,6 +42,18 @@ def check_test_data(cfg: CfgNode) -> None:
                 f"The images of dataset '{name}' in DATASETS.TEST are missing: there is no "
                 f"{files[0]}. Correct its image root, or train without evaluation: DATASETS.TEST ()"
             )
+
+
+def check_own_records(cfg: CfgNode) -> None:
+    """Make sure that the data sets of ``DATASETS.TEST`` without a COCO file can be evaluated.
+
+    Raises:
+        ConfigError: see `coco_content`.
+    """
+    for name in cfg.DATASETS.TEST:
+        metadata = MetadataCatalog.get(name)
+        if metadata.get("evaluator_type") == "coco" and metadata.get("json_file") is None:
+            coco_content(name, load_images(name))
 
 
 def check_num_classes(cfg: CfgNode) -> None:

@@ -79,7 +79,8 @@ def _kind(dataset_name: str) -> str:
         raise ConfigError(
             f"The data set {dataset_name!r} has evaluator_type={kind!r} in its metadata; "
             f"known are {sorted(EVALUATORS)}. Register it with register_coco_instances or "
-            "register_ytvis_instances, or list it in DATASETS.CUSTOM."
+            "register_ytvis_instances, or list it in DATASETS.CUSTOM; for images that a function "
+            f"of your own gives, set MetadataCatalog.get({dataset_name!r}).evaluator_type = 'coco'."
         )
     return kind
 

@@ -30,7 +30,7 @@ from mobileinst_d2.checkpoint import (
     start_network,
 )
 from mobileinst_d2.data.build import build_test_loader, build_train_loader
-from mobileinst_d2.data.checks import check_num_classes, check_test_data
+from mobileinst_d2.data.checks import check_num_classes, check_own_records, check_test_data
 from mobileinst_d2.data.datasets import drop_records
 from mobileinst_d2.export import ExportedModel
 from mobileinst_d2.utils.classes import save_class_names
@@ -81,7 +81,8 @@ class Trainer(DefaultTrainer):
             self.build_predictor(cfg, model, name)  # its errors are to come before the training
         ours = (Trainer.build_evaluator.__func__, Trainer.test.__func__)
         if (self.build_evaluator.__func__, self.test.__func__) == ours:
-            check_metric(cfg)  # what others give is not known before
+            check_metric(cfg)  # what others give, and ask for, is not known before
+            check_own_records(cfg)
         if cfg.MODEL.COMPILE:
             compile_network(model)
         optimizer = self.build_optimizer(cfg, model)
@@ -240,11 +241,8 @@ class Trainer(DefaultTrainer):
 
         Detectron2's release 0.6 leaves "_trainer" out; its later source has it under this name.
         """
-        return {
-            **TrainerBase.state_dict(self),
-            "_trainer": self._trainer.state_dict(),
-            "seed": self.seed,
-        }
+        step = self._trainer.state_dict()
+        return {**TrainerBase.state_dict(self), "_trainer": step, "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, also one of Detectron2's own trainers, which may hold less.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets.coco import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
@@ -28,6 +27,8 @@ from mobileinst_core.coco.records import load_ground_truth
 from mobileinst_core.errors import UserError
 from mobileinst_core.masks.rle import encode_around_foreground
 from mobileinst_core.ytvis.evaluate import class_table
+from mobileinst_d2.data.datasets.coco import load_images
+from mobileinst_d2.data.datasets.own_records import coco_content
 from mobileinst_d2.data.datasets.registration import local_annotation_file
 
 try:
@@ -69,21 +70,22 @@ class COCOInstanceEvaluator(DatasetEvaluator):
 
         Args:
             dataset_name: a registered data set in COCO format, or in Detectron2's own format,
-                which is converted to ``output_dir``.
+                which is written to ``output_dir``, too.
             output_dir: folder for the results; None writes none.
             distributed: collect the predictions of all processes and evaluate in the main one;
                 otherwise each process evaluates its own.
             tasks: what to evaluate, "segm" and "bbox".
 
         Raises:
-            UserError: the annotation file is missing or malformed.
+            UserError: the annotation file, or a record, is missing or malformed.
         """
         self._dataset_name = dataset_name
         self._output_dir = output_dir
         self._distributed = distributed
         self._tasks = tuple(tasks)
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._truth = load_ground_truth(self._find_file(), with_masks="segm" in self._tasks)
+        path, content = self._find_truth()
+        self._truth = load_ground_truth(path, with_masks="segm" in self._tasks, content=content)
         id_map = self._metadata.get("thing_dataset_id_to_contiguous_id")
         if id_map is None:
             # As the loader does, number the categories by ascending id.
@@ -93,18 +95,19 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         self._category_ids = {label: category_id for category_id, label in id_map.items()}
         self._predictions: list[dict[str, Any]] = []
 
-    def _find_file(self) -> str:
-        """The annotation file, converted to COCO format if the data set has none."""
-        if self._metadata.get("json_file") is None:
-            if self._output_dir is None:
-                raise UserError(
-                    f"the data set '{self._dataset_name}' has no COCO file: an output folder is "
-                    "needed to convert it"
-                )
-            path = os.path.join(self._output_dir, f"{self._dataset_name}_coco_format.json")
-            self._metadata.json_file = path
-            convert_to_coco_json(self._dataset_name, path)
-        return local_annotation_file(self._metadata.json_file, self._dataset_name)
+    def _find_truth(self) -> tuple[str, dict[str, Any] | None]:
+        """The annotation file; of a data set without one what it would be, and its content."""
+        path = self._metadata.get("json_file")
+        if path is not None:
+            return local_annotation_file(path, self._dataset_name), None
+        content = coco_content(self._dataset_name, load_images(self._dataset_name))
+        path = f"{self._dataset_name}_coco_format.json"
+        if self._output_dir and comm.is_main_process():
+            PathManager.mkdirs(self._output_dir)
+            path = os.path.join(self._output_dir, path)
+            with PathManager.open(path, "w") as file:
+                file.write(json.dumps(content))
+        return path, content
 
     def reset(self) -> None:
         """Forget all predictions."""

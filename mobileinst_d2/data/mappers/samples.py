@@ -111,12 +111,13 @@ def decode_annotations(
             f"The record of {record['file_name']} has no annotations; it cannot be trained on"
         )
     annotations = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
-    if any("segmentation" not in a for a in annotations):
+    with_masks = [a for a in annotations if a.get("segmentation") is not None]
+    if len(with_masks) < len(annotations):
         log_first_n(
             logging.WARNING,
             f"Annotations without a mask are left out; the first is of {record['file_name']}.",
         )
-    annotations = [a for a in annotations if "segmentation" in a]
+    annotations = with_masks
     try:
         return annotations, decode_masks([a["segmentation"] for a in annotations], size)
     except ValueError as error:
