@@ -21,8 +21,8 @@ from detectron2.utils.events import EventWriter, JSONWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
 
-from mobileinst_core.errors import UserError
 from mobileinst_d2.checkpoint import (
     CheckpointError,
     TrainingCheckpointer,
@@ -46,7 +46,7 @@ from .hooks import (
     build_draw_samples,
 )
 from .optimizer import build_optimizer
-from .schedule import resolve_epochs
+from .schedule import build_schedule, check_numbers, resolve_epochs
 from .setup import ConfigError
 from .train_step import build_train_step
 from .writers import build_writers, write_null_for_nan
@@ -73,6 +73,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
+        check_numbers(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check_test_data(cfg)
         # On a CPU a step takes a fifth to a third less time in this order of the memory.
@@ -276,7 +277,7 @@ class Trainer(DefaultTrainer):
             ConfigError: if an option has a value that the network refuses, or the number of classes
                 is not that of the data.
         """
-        _check_num_classes(cfg)
+        check_num_classes(cfg)
         try:
             model = super().build_model(cfg)
         except (KeyError, ValueError) as error:
@@ -309,7 +310,7 @@ class Trainer(DefaultTrainer):
             ConfigError: see `build_model`.
             ExportError: if the folder cannot be used, or the runtime is not installed.
         """
-        _check_num_classes(cfg)
+        check_num_classes(cfg)
         drop_records(cfg.DATASETS.TRAIN)  # they were read for the classes, and are not needed
         if folder is not None:
             return ExportedModel(cfg, folder, runtime=runtime)
@@ -324,6 +325,11 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """Build the optimizer that SOLVER describes."""
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """Build the schedule of the learning rate that SOLVER describes."""
+        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
@@ -389,10 +395,3 @@ class Trainer(DefaultTrainer):
                 predictor = cls.build_predictor(cfg, model, name)
                 results[name] = super().test(one, predictor, [evaluator])
         return next(iter(results.values())) if len(results) == 1 else results
-
-
-def _check_num_classes(cfg: CfgNode) -> None:
-    try:
-        check_num_classes(cfg)
-    except (UserError, ValueError) as error:
-        raise ConfigError(str(error)) from error

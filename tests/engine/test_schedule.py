@@ -1,4 +1,4 @@
-"""A schedule in epochs becomes the same in iterations, whatever the data."""
+"""A schedule in epochs becomes the same in iterations; numbers that steer nothing are named."""
 
 import logging
 
@@ -6,6 +6,7 @@ import pytest
 import yaml
 from toy_training import ToyTrainer, make_cfg, run, same, weights
 
+from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine import setup_cfg
 from mobileinst_d2.engine.schedule import resolve_epochs
 
@@ -83,3 +84,25 @@ def test_impossible_schedules_are_named(tmp_path, opts, message):
     with pytest.raises(ValueError, match=message):
         resolve_epochs(cfg, Loader(12, 1))
     assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("SOLVER.MAX_ITER", 0), r"MAX_ITER is 0: choose a number above 0"),
+        (("SOLVER.CHECKPOINT_PERIOD", -1), r"CHECKPOINT_PERIOD is -1: choose a number above 0"),
+        (("SOLVER.BACKBONE_MULTIPLIER", -0.1), r"BACKBONE_MULTIPLIER is -0\.1: choose 0 or more"),
+        (("TEST.EVAL_PERIOD", -1), r"EVAL_PERIOD is -1: choose 0 or more"),
+        (("SOLVER.STEPS", (6, 3)), r"SOLVER\.STEPS is \(6, 3\): .* must ascend, above 0"),
+        (("SOLVER.REFERENCE_WORLD_SIZE", 3), r"IMS_PER_BATCH \(4\) must be a multiple of it"),
+        (
+            ("SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.0),
+            r"CLIP_VALUE is 0\.0: choose a number above 0",
+        ),
+        (("SOLVER.LR_SCHEDULER_NAME", "Poly"), r"LR_SCHEDULER_NAME 'Poly' .* no schedule of Det"),
+        (("SOLVER.WARMUP_METHOD", "slow"), r"WARMUP_METHOD 'slow' .* no schedule of Detectron2"),
+    ],
+)
+def test_numbers_that_steer_nothing_are_named(tmp_path, opts, message):
+    with pytest.raises(ConfigError, match=message):
+        ToyTrainer(make_cfg(tmp_path, *opts))
