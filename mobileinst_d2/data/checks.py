@@ -17,11 +17,37 @@ from .datasets.pseudo_clips import is_pseudo_clips
 
 __all__ = [
     "are_clips",
+    "check_input",
     "check_num_classes",
     "check_own_records",
     "check_ratio",
     "check_test_data",
 ]
+
+
+def check_input(cfg: CfgNode) -> None:
+    """Make sure that images can be read and resized as ``INPUT`` says, in training and evaluation.
+
+    Raises:
+        ConfigError: names the key and what to choose.
+    """
+    node = cfg.INPUT
+    if node.FORMAT not in ("RGB", "BGR"):
+        raise ConfigError(f"INPUT.FORMAT is {node.FORMAT!r}: choose 'RGB' or 'BGR'")
+    sizes = tuple(node.MIN_SIZE_TRAIN)
+    if not sizes or not all(isinstance(size, int) and size >= 0 for size in sizes):
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TRAIN is {sizes}: give short sides in pixels, such as (320, 640), or "
+            "(0,) for images as they are"
+        )
+    if node.MIN_SIZE_TEST < 0:
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TEST is {node.MIN_SIZE_TEST}: choose the short side in pixels, or 0 "
+            "for images as they are"
+        )
+    for key in ("MAX_SIZE_TRAIN", "MAX_SIZE_TEST"):
+        if node[key] < 1:
+            raise ConfigError(f"INPUT.{key} is {node[key]}: choose the longest side in pixels")
 
 
 def check_test_data(cfg: CfgNode) -> None:

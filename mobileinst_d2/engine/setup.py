@@ -13,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.config import add_mobileinst_config
+from mobileinst_d2.data.checks import check_input
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
 from mobileinst_d2.utils.config_keys import flatten
@@ -104,6 +105,7 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
         )
         cfg.MODEL.DEVICE = "cpu"
     check_unused_keys(cfg)
+    check_input(cfg)
     fixed_test_size(cfg)
     register_custom_datasets(cfg)
     register_builtin_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])

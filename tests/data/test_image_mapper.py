@@ -281,3 +281,26 @@ def test_half_of_the_images_are_cropped_as_detr_does_it(record, cfg):
     cfg.INPUT.CROP.SIZE = [0.9, 0.9]
     with pytest.raises(ValueError, match=r"INPUT\.CROP\.SIZE .* got \(0\.9, 0\.9\)"):
         ImageMapper(cfg, is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "message"),
+    [
+        ("circle", [1.0, 1.0], r"CROP\.TYPE is 'circle': choose one of relative_range, "),
+        ("relative_range", [5.0, 5.0], r"CROP\.SIZE must be shares .* got \(5\.0, 5\.0\)"),
+        ("relative", [0.0, 0.5], r"CROP\.SIZE must be shares .* above 0"),
+        ("absolute", [0.9, 0.9], r"CROP\.SIZE must be height and width of a crop in pixels"),
+        ("absolute_range", [600, 384], r"CROP\.SIZE must be the smallest and the largest"),
+        ("absolute", [100], r"CROP\.SIZE must be height and width .* got \(100,\)"),
+    ],
+)
+def test_crops_that_cannot_be_are_named(cfg, kind, size, message):
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, kind, size
+    with pytest.raises(ConfigError, match=message):
+        ImageMapper(cfg, is_train=True)
+
+
+def test_an_unknown_flip_is_named(cfg):
+    cfg.INPUT.RANDOM_FLIP = "both"
+    with pytest.raises(ConfigError, match=r"RANDOM_FLIP is 'both': choose none, horizontal or"):
+        ImageMapper(cfg, is_train=True)

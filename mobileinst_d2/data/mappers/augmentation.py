@@ -1,5 +1,6 @@
 """Augmentations from the config, the same for images and for clips."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,16 @@ _SAMPLE_STYLES = {"choice_by_clip": "choice", "range_by_clip": "range"}
 _FLIPS = {"flip_by_clip": "horizontal"}
 # Short sides to which DETR resizes an image before it crops.
 _DETR_SIZES = (400, 500, 600)
+_SHARES = "shares of height and width, above 0 and up to 1"
+_SIDES = "the smallest and the largest side of a crop in pixels, such as (384, 600)"
+# Kinds of crops, and what their size is.
+_CROPS = {
+    "relative_range": _SHARES,
+    "relative": _SHARES,
+    "absolute": "height and width of a crop in pixels",
+    "absolute_range": _SIDES,
+    "detr": _SIDES,
+}
 # Draws of the transforms after the first, if a crop has removed every object from every frame.
 _REDRAWS = 3
 
@@ -55,9 +66,9 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
         augmentations in the order in which to apply them.
 
     Raises:
-        ConfigError: if ``INPUT.MIN_SIZE_TRAIN`` does not fit ``INPUT.MIN_SIZE_TRAIN_SAMPLING``.
-        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, ``INPUT.ZOOM_OUT`` is below 1, or
-            ``INPUT.CROP.SIZE`` does not suit "detr".
+        ConfigError: if ``INPUT.MIN_SIZE_TRAIN`` does not fit ``INPUT.MIN_SIZE_TRAIN_SAMPLING``, or
+            ``INPUT.CROP.SIZE`` its type, or a flip or a crop is unknown.
+        ValueError: if ``INPUT.FIXED_SIZE_TEST`` is no size, or ``INPUT.ZOOM_OUT`` is below 1.
     """
     if not is_train:
         return build_test_augmentations(cfg)
@@ -66,7 +77,9 @@ def build_geometric_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmen
     style, flip = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING, cfg.INPUT.RANDOM_FLIP
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = style = _SAMPLE_STYLES.get(style, style)
     _check_sizes(cfg.INPUT.MIN_SIZE_TRAIN, style)
-    cfg.INPUT.RANDOM_FLIP = _FLIPS.get(flip, flip)
+    cfg.INPUT.RANDOM_FLIP = flip = _FLIPS.get(flip, flip)
+    if flip not in ("none", "horizontal", "vertical"):
+        raise ConfigError(f"INPUT.RANDOM_FLIP is {flip!r}: choose none, horizontal or vertical")
     augmentations = ResizeShortestEdge.replace_in(detection_utils.build_augmentation(cfg, is_train))
     if cfg.INPUT.CROP.ENABLED:
         augmentations.insert(0, _build_crop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
@@ -84,13 +97,21 @@ def _build_crop(kind: str, size: Sequence[float]) -> T.Augmentation:
     It is the one of DETR, SparseInst and FastInst. Sides of the crop are between the two numbers
     of ``size``, or the image's where that is smaller.
     """
+    if kind not in _CROPS:
+        raise ConfigError(f"INPUT.CROP.TYPE is {kind!r}: choose one of {', '.join(_CROPS)}")
+    low, high = (0, 1) if kind.startswith("relative") else (1, math.inf)
+    is_range = kind in ("detr", "absolute_range")
+    if (
+        len(size) != 2
+        or not all(low <= side <= high and side for side in size)
+        or (is_range and size[0] > size[1])
+    ):
+        raise ConfigError(
+            f"INPUT.CROP.SIZE must be {_CROPS[kind]}, where INPUT.CROP.TYPE is {kind!r}; "
+            f"got {tuple(size)}"
+        )
     if kind != "detr":
         return T.RandomCrop(kind, size)
-    if not 1 <= size[0] <= size[1]:
-        raise ValueError(
-            "INPUT.CROP.SIZE must be the smallest and the largest side of a crop in pixels, such "
-            f"as (384, 600), where INPUT.CROP.TYPE is 'detr'; got {tuple(size)}"
-        )
     resize = ResizeShortestEdge(_DETR_SIZES, sample_style="choice")
     return T.RandomApply(T.AugmentationList([resize, T.RandomCrop("absolute_range", size)]))
 
