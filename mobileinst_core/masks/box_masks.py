@@ -139,7 +139,7 @@ class BoxMasks:
             if crop.pixels.size == 0:
                 continue
             shown.append(place)
-            masks.append(_text_rle(crop, output_size) if encode else crop)
+            masks.append(encode_crop(*crop, output_size) if encode else crop)
             boxes.append(crop.box)
             quality.append(self._mean_probability(values, pixels) if with_quality else 1)
         return PastedMasks(
@@ -262,11 +262,6 @@ def _enlarged(first: int, end: int, factor: int, length: int) -> tuple[int, int]
     """The rows that depend on some of a map, on one of a length that is larger by a factor."""
     around = factor // 2
     return max(factor * first - around, 0), min(factor * end + around, length)
-
-
-def _text_rle(crop: MaskCrop, size: tuple[int, int]) -> dict[str, Any]:
-    rle = encode_crop(crop.top, crop.left, crop.pixels.T, size)
-    return {**rle, "counts": rle["counts"].decode("ascii")}
 
 
 def _enlarge(window: _Part, factor: int, rows: tuple[int, int], columns: tuple[int, int]) -> _Part:

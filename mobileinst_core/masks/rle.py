@@ -20,7 +20,6 @@ __all__ = [
     "MaskError",
     "check_polygons",
     "code_of",
-    "encode_around_foreground",
     "encode_crop",
     "encode_mask",
     "rle_area",
@@ -132,7 +131,7 @@ def code_of(segmentation: Any, size: list[int]) -> str | list[int] | np.ndarray 
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """The RLE of a mask, as :func:`to_rle` returns it.
+    """The RLE of a mask, as :func:`to_rle` returns it, in half of the time of pycocotools' own.
 
     Args:
         mask: (H, W) bool, or uint8 of zeros and ones.
@@ -140,32 +139,34 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     Returns:
         ``{"size": [H, W], "counts": text}``.
     """
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+    mask = np.ascontiguousarray(mask, dtype=bool)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return encode_crop(y, x, mask[y : y + height, x : x + width], mask.shape)
 
 
-def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
+def encode_crop(top: int, left: int, pixels: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
     """The RLE of a mask from the part that holds its foreground.
 
     Args:
         top: first row of the part in the mask.
         left: first column.
-        columns: (w, h) bool, the pixels of the part column by column.
+        pixels: (h, w) bool, of the part.
         size: (H, W) of the mask.
 
     Returns:
-        ``{"size": [H, W], "counts": bytes}``, as pycocotools encodes the whole mask.
+        ``{"size": [H, W], "counts": text}``, as pycocotools encodes the whole mask.
     """
-    width, height = columns.shape
+    height, width = pixels.shape
+    columns = pixels.T
     if columns.size and columns.strides[1] != 1:
         # OpenCV turns rows into columns several times as fast as NumPy.
-        columns = cv2.transpose(columns.T.view(np.uint8)).view(bool)
+        columns = cv2.transpose(pixels.view(np.uint8)).view(bool)
     # Background before and after the part; and below it, where the mask goes on there, so that no
     # run reaches into the next column.
     stride = height + (height < size[0])
-    pixels = np.zeros(1 + width * stride + 1, dtype=bool)
-    pixels[1:-1].reshape(width, stride)[:, :height] = columns
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
+    line = np.zeros(1 + width * stride + 1, dtype=bool)
+    line[1:-1].reshape(width, stride)[:, :height] = columns
+    changes = np.flatnonzero(line[1:] != line[:-1])
     column, row = np.divmod(changes, stride)
     ends = np.empty(len(changes) + 2, dtype=np.int64)
     ends[0], ends[-1] = 0, size[0] * size[1]
@@ -173,20 +174,8 @@ def encode_crop(top: int, left: int, columns: np.ndarray, size: tuple[int, int])
     counts = ends[1:] - ends[:-1]
     if counts[-1] == 0:
         counts = counts[:-1]  # the mask ends with its foreground
-    return mask_util.frPyObjects([{"size": list(size), "counts": counts}], *size)[0]
-
-
-def encode_around_foreground(mask: np.ndarray) -> dict[str, Any]:
-    """The RLE of a whole mask, in about half of the time that pycocotools takes.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        ``{"size": [H, W], "counts": bytes}``, as pycocotools encodes it.
-    """
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return encode_crop(y, x, mask[y : y + height, x : x + width].T, mask.shape)
+    (rle,) = mask_util.frPyObjects([{"size": list(size), "counts": counts}], *size)
+    return {"size": list(size), "counts": rle["counts"].decode("ascii")}
 
 
 def rle_area(rle: dict[str, Any] | None) -> int:

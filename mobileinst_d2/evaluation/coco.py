@@ -25,7 +25,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mobileinst_core.coco.records import load_ground_truth
 from mobileinst_core.errors import UserError
-from mobileinst_core.masks.rle import encode_around_foreground
+from mobileinst_core.masks.rle import encode_mask
 from mobileinst_core.ytvis.evaluate import class_table
 from mobileinst_d2.data.datasets.coco import load_images
 from mobileinst_d2.data.datasets.own_records import coco_content
@@ -227,15 +227,10 @@ def _entries(instances: Instances, image_id: int) -> list[dict[str, Any]]:
     fields = dict(instances.get_fields())
     masks, rles = fields.pop("pred_masks", ()), fields.pop("pred_rles", ())
     entries = instances_to_coco_json(Instances(instances.image_size, **fields), image_id)
-    for entry, rle in zip(entries, rles or map(_encode, masks), strict=False):
+    rles = rles or (encode_mask(np.asarray(mask)) for mask in masks)
+    for entry, rle in zip(entries, rles, strict=False):
         entry["segmentation"] = dict(rle)
     return entries
-
-
-def _encode(mask: torch.Tensor) -> dict[str, Any]:
-    """The RLE of a mask, with text."""
-    rle = encode_around_foreground(np.asarray(mask, dtype=bool))
-    return {**rle, "counts": rle["counts"].decode("ascii")}
 
 
 def _index(content: dict[str, Any]) -> COCO:
