@@ -104,6 +104,8 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
             "MODEL.DEVICE=%s, but no GPU can be used here: running on the CPU.", cfg.MODEL.DEVICE
         )
         cfg.MODEL.DEVICE = "cpu"
+    if not cfg.OUTPUT_DIR:
+        raise ConfigError("OUTPUT_DIR is empty: name a folder for what is written")
     check_unused_keys(cfg)
     check_input(cfg)
     fixed_test_size(cfg)

@@ -62,6 +62,7 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["INPUT.MIN_SIZE_TRAIN", "(-1,)"], r"MIN_SIZE_TRAIN is \(-1,\): give short sides"),
         (["INPUT.MIN_SIZE_TEST", "-1"], r"MIN_SIZE_TEST is -1: choose the short side in pixels, o"),
         (["INPUT.MAX_SIZE_TEST", "0"], r"MAX_SIZE_TEST is 0: choose the longest side in pixels"),
+        (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty: name a folder"),
         (["MODEL.DEVICE", "gpu"], r"MODEL\.DEVICE 'gpu' is no device: choose cpu, cuda"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
         (["MODEL.NUM_CLASSES", "three"], r"Type mismatch.*MODEL\.NUM_CLASSES"),

@@ -91,8 +91,12 @@ class DualTransformerInstanceDecoder(nn.Module):
         check_option("local_pool", local_pool, _POOLS)
         if not layers:
             raise ValueError("layers is empty, name at least one")
-        if kernel_mlp_layers < 1:
-            raise ValueError(f"kernel_mlp_layers is {kernel_mlp_layers}, at least 1")
+        for what, number in (
+            ("num_queries", num_queries),
+            ("kernel_mlp_layers", kernel_mlp_layers),
+        ):
+            if number < 1:
+                raise ValueError(f"{what} is {number}, at least 1")
         if local_pool != "none" and not 1 <= local_pool_size <= _MAX_POOL_SIZE:
             raise ValueError(
                 f"local_pool_size is {local_pool_size}, choose 1 to {_MAX_POOL_SIZE}: larger "

@@ -74,9 +74,15 @@ class InstanceSegmentor(nn.Module, ABC):
             num_classes: what labels in training are checked against; None = they are not.
 
         Raises:
-            ValueError: if a side of ``fixed_size`` is no multiple of ``size_divisibility``.
+            ValueError: if a side of ``fixed_size`` is no multiple of ``size_divisibility``, or mean
+                and deviation do not fit each other.
         """
         super().__init__()
+        if len(pixel_mean) != len(pixel_std) or min(pixel_std, default=0) <= 0:
+            raise ValueError(
+                f"pixel_mean is {list(pixel_mean)} and pixel_std {list(pixel_std)}: give both a "
+                "number for each channel, pixel_std above 0"
+            )
         if fixed_size and any(side % size_divisibility for side in fixed_size):
             raise ValueError(
                 f"fixed_size is {fixed_size}: both sides must be multiples of {size_divisibility}"
