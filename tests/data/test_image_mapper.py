@@ -65,6 +65,18 @@ def test_every_encoding_becomes_the_same_bitmask(record, encoding):
     assert instances.gt_classes.dtype == torch.int64
 
 
+@pytest.mark.parametrize("size", [(30, 1), (1, 30), (1, 1)])
+def test_images_of_a_line_are_flipped(tmp_path, size):
+    path, mask = tmp_path / "line.png", np.ones(size, np.uint8)
+    column = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size)
+    cv2.imwrite(str(path), column)
+    annotation = {"category_id": 0, "segmentation": mask}
+    record = {"file_name": str(path), "image_id": 1, "annotations": [annotation]}
+    result = mapper(T.RandomFlip(prob=1.0))(record)
+    assert result["image"][0].tolist() == column[:, ::-1].tolist()
+    assert result["instances"].gt_masks.tensor.all()
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_image_and_masks_go_through_the_same_transform(record, encoding):
     box = (4, 6, 20, 24)

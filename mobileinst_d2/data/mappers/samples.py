@@ -87,7 +87,8 @@ class BadRecords:
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """Convert (H, W, 3) uint8 to a tensor (3, H, W) uint8."""
-    return torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    # Always a copy: a flipped image of one column counts as contiguous, with a negative stride.
+    return torch.as_tensor(image.transpose(2, 0, 1).copy())
 
 
 def decode_annotations(
