@@ -221,14 +221,14 @@ def _plan_sizes(decide: Any, cfg: CfgNode, data: DataSummary, plan: Plan) -> Non
     share = 1.0
     if crop.ENABLED and crop.TYPE == "relative_range":
         share = (1 + min(crop.SIZE)) / 2
-    low, high = (round(factor * share * side) for factor in SCALE_RANGE)
-    decide(
+    train_sides = decide(
         "INPUT.MIN_SIZE_TRAIN",
-        (low, high),
+        tuple(round(factor * share * side) for factor in SCALE_RANGE),
         f"objects of {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g} of their size in evaluation, as "
         f"crops show {share:g} of a side on average",
     )
-    decide("INPUT.MAX_SIZE_TRAIN", _round_up(high * ratio), "the shape of the frames")
+    longest = _round_up(max(train_sides, default=side) * ratio)
+    decide("INPUT.MAX_SIZE_TRAIN", longest, "the shape of the frames")
     tiny = float(np.mean(data.relative_sizes * side < TINY_PIXELS))
     if tiny > 0.1:
         plan.warnings.append(
@@ -271,9 +271,10 @@ def _plan_schedule(
             f"{iterations * frames / data.num_frames:.1f} passes over {data.num_frames} annotated "
             f"frames ({EPOCHS} wanted, {MIN_ITERATIONS} to {MAX_ITERATIONS} iterations)",
         )
-    decide("SOLVER.WARMUP_ITERS", min(max(iterations // 20, 10), 1000), "a twentieth of them")
+    warm_up = min(max(iterations // 20, 10), 1000)
+    decide("SOLVER.WARMUP_ITERS", warm_up, "a twentieth of them, but 10 to 1000")
     period = max(1, iterations // EVALUATIONS)
-    decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations")
+    period = decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations") or period
     decide("SOLVER.CHECKPOINT_PERIOD", period, "as often as evaluations")
     decide("VIS_PERIOD", period, "images of training samples in TensorBoard, as often")
     if cfg.DATASETS.TEST:

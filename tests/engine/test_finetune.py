@@ -116,3 +116,9 @@ def test_chosen_values_stay_and_the_rest_follows_them():
     epochs = plan(summary(), "SOLVER.EPOCHS", 10.0).overrides
     assert "SOLVER.MAX_ITER" not in epochs
     assert epochs["TEST.EVAL_PERIOD"] == 100
+    larger = plan(summary(), "INPUT.MIN_SIZE_TRAIN", (300, 400)).overrides
+    assert larger["INPUT.MAX_SIZE_TRAIN"] == 736  # the shape of 400 pixels, which nothing caps
+    often = plan(summary(), "TEST.EVAL_PERIOD", 15).overrides
+    assert often["SOLVER.CHECKPOINT_PERIOD"] == often["VIS_PERIOD"] == 15
+    never = plan(summary(), "TEST.EVAL_PERIOD", 0).overrides
+    assert never["SOLVER.CHECKPOINT_PERIOD"] == 300
