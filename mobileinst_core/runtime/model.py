@@ -335,6 +335,10 @@ class _Graphs(Mapping[str, GraphRunner]):
             self._runners[name] = runner(self._folder, graph, self._num_threads, self._loaded)
         return self._runners[name]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What a runtime has loaded cannot be copied: a copy, in another process too, loads its own.
+        return {**vars(self), "_runners": {}, "_loaded": {}}
+
     def __iter__(self):
         return iter(self._graphs)
 

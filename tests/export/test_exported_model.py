@@ -1,11 +1,14 @@
 """An exported folder in place of a model of Detectron2, and a runtime that crashes."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 from small_network import SIZE, small_config
 
+from mobileinst_core.runtime.model import ExportedModel as CoreModel
 from mobileinst_d2.export import ExportedModel, ExportError, guard
 from mobileinst_d2.export.model import read_config
 
@@ -40,6 +43,19 @@ def test_a_config_of_another_network_is_refused(exported, overrides, message):
     cfg = small_config(**{"INPUT__FIXED_SIZE_TEST": SIZE, **overrides})
     with pytest.raises(ExportError, match=message):
         ExportedModel(cfg, exported("ncnn"))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "ncnn"])
+def test_a_model_in_use_goes_to_other_processes(exported, runtime):
+    model = CoreModel.load(exported(runtime))
+    frame = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    image = model.prepare(frame)
+    expected = model.keyframe([image])
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert copied.manifest == model.manifest
+        found = copied.keyframe([image])
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert np.array_equal(model.reuse([image]), expected["mask_features"])
 
 
 def test_a_damaged_config_is_named(folder):
