@@ -22,6 +22,7 @@ from .setup import ConfigError
 __all__ = [
     "build_evaluator",
     "build_predictor",
+    "evaluated_tasks",
     "evaluation_context",
     "folder_of_results",
     "known_metrics",
@@ -51,7 +52,7 @@ def build_evaluator(
     if output_folder is None:
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         output_folder = folder_of_results(cfg, folder, dataset_name)
-    options = {"tasks": _coco_tasks(cfg)} if kind == "coco" else {}
+    options = {"tasks": evaluated_tasks(cfg)} if kind == "coco" else {}
     return EVALUATORS[kind](dataset_name, output_dir=output_folder, **options)
 
 
@@ -66,7 +67,7 @@ def known_metrics(cfg: CfgNode) -> Iterator[tuple[str, tuple[str, ...]]]:
     """
     for name in cfg.DATASETS.TEST:
         kind = _kind(name)
-        for task in _coco_tasks(cfg) if kind == "coco" else ("segm",):
+        for task in evaluated_tasks(cfg) if kind == "coco" else ("segm",):
             start = f"{name}/{task}/" if len(cfg.DATASETS.TEST) > 1 else f"{task}/"
             yield start, EVALUATORS[kind].METRICS
 
@@ -127,8 +128,8 @@ def evaluation_context(model: Any, evaluator: DatasetEvaluator) -> Iterator[None
         yield
 
 
-def _coco_tasks(cfg: CfgNode) -> tuple[str, ...]:
-    """What a network predicts that COCO evaluates.
+def evaluated_tasks(cfg: CfgNode) -> tuple[str, ...]:
+    """What a network predicts of images that is evaluated: "bbox", "segm" or both.
 
     The boxes of most `InstanceSegmentor`s are the bounds of their masks.
     """

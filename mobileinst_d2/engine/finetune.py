@@ -12,6 +12,8 @@ from detectron2.config import CfgNode
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.utils.config_keys import flatten
 
+from .evaluators import evaluated_tasks
+
 __all__ = ["DataSummary", "Plan", "plan_training", "summarize_data"]
 
 # Passes over the annotated frames. The bounds in iterations keep two images from being looked at
@@ -204,6 +206,10 @@ def _plan_backbone(decide: Any, cfg: CfgNode, data: DataSummary) -> None:
 
 
 def _plan_sizes(decide: Any, cfg: CfgNode, data: DataSummary, plan: Plan) -> None:
+    if cfg.INPUT.MIN_SIZE_TEST == 0:
+        # What YOLACT is to stretch would be made small first.
+        plan.reasons.append("INPUT.MIN_SIZE_TEST 0: the network is given images of their own size")
+        return
     height, width = data.frame_size
     quarter = float(np.quantile(data.relative_sizes, 0.25))
     largest = min(MAX_SIDE, max(MIN_SIDE, _round_up(min(height, width))))
@@ -271,14 +277,24 @@ def _plan_schedule(
             f"{iterations * frames / data.num_frames:.1f} passes over {data.num_frames} annotated "
             f"frames ({EPOCHS} wanted, {MIN_ITERATIONS} to {MAX_ITERATIONS} iterations)",
         )
+    if any(step > iterations for step in cfg.SOLVER.STEPS):
+        reason = f"the steps of the config, {tuple(cfg.SOLVER.STEPS)}, are of a longer training"
+        decide("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", reason)
+        decide("SOLVER.STEPS", (), "a cosine has none")
     warm_up = min(max(iterations // 20, 10), 1000)
     decide("SOLVER.WARMUP_ITERS", warm_up, "a twentieth of them, but 10 to 1000")
     period = max(1, iterations // EVALUATIONS)
-    period = decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations") or period
+    evaluations = decide("TEST.EVAL_PERIOD", period, f"{EVALUATIONS} evaluations")
+    period = evaluations or period
     decide("SOLVER.CHECKPOINT_PERIOD", period, "as often as evaluations")
     decide("VIS_PERIOD", period, "images of training samples in TensorBoard, as often")
-    if cfg.DATASETS.TEST:
-        reason = f"evaluations without a better {cfg.TEST.BEST_METRIC}, then the training ends"
+    if not cfg.DATASETS.TEST or not evaluations:
+        return
+    metric = cfg.TEST.BEST_METRIC or decide(
+        "TEST.BEST_METRIC", f"{evaluated_tasks(cfg)[-1]}/AP", "its best weights are kept"
+    )
+    if metric:
+        reason = f"evaluations without a better {metric}, then the training ends"
         decide("TEST.EARLY_STOPPING", PATIENCE, reason)
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.engine import setup_cfg
+from mobileinst_d2.engine.best_checkpoint import build_best_checkpointer
 from mobileinst_d2.engine.finetune import DataSummary, plan_training, summarize_data
 
 
@@ -122,3 +124,36 @@ def test_chosen_values_stay_and_the_rest_follows_them():
     assert often["SOLVER.CHECKPOINT_PERIOD"] == often["VIS_PERIOD"] == 15
     never = plan(summary(), "TEST.EVAL_PERIOD", 0).overrides
     assert never["SOLVER.CHECKPOINT_PERIOD"] == 300
+
+
+@pytest.mark.parametrize(
+    ("config", "metric"),
+    [
+        ("yolact/yolact_mobilenetv4-s_coco.yaml", "segm/AP"),
+        ("fastinst/fastinst_mobilenetv4-s_d3_coco.yaml", "segm/AP"),
+        ("sparseinst/sparseinst_mobilenetv4-s_coco.yaml", "segm/AP"),
+        ("mobileinst/mobileinst-s_coco.yaml", "segm/AP"),
+        ("detectron2/retinanet_topformer-b_fpn.yaml", "bbox/AP"),
+    ],
+)
+def test_a_plan_on_another_config_lacks_nothing(config, metric):
+    opts = ["MODEL.DEVICE", "cpu", "DATASETS.TEST", "('any',)"]
+    cfg = setup_cfg(config, opts)
+    made = plan_training(cfg, summary(is_video=False), chosen=opts[::2])
+    assert made.overrides["TEST.BEST_METRIC"] == metric
+    assert any(f"without a better {metric}" in reason for reason in made.reasons)
+    cfg.merge_from_list([x for pair in made.overrides.items() for x in pair])
+    build_best_checkpointer(cfg, nn.Linear(1, 1))
+    assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
+    if "yolact" in config:
+        # It stretches images itself, from all of their pixels.
+        assert not any(key.startswith("INPUT.M") for key in made.overrides)
+    else:
+        assert made.overrides["INPUT.MIN_SIZE_TEST"] > 0
+
+
+def test_nothing_stops_a_training_that_is_not_evaluated_on_the_way():
+    made = plan(summary(), "DATASETS.TEST", "('any',)", "TEST.EVAL_PERIOD", 0).overrides
+    assert "TEST.EARLY_STOPPING" not in made
+    chosen = plan(summary(), "DATASETS.TEST", "('any',)", "TEST.BEST_METRIC", "").overrides
+    assert not chosen.keys() & {"TEST.BEST_METRIC", "TEST.EARLY_STOPPING"}
