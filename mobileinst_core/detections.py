@@ -133,8 +133,20 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: np.ndarray | slice) -> "Detections":
-        """Some of the instances, by numbers, by a slice or by booleans."""
+    def __repr__(self) -> str:
+        """What a line can hold: everything but masks and boxes."""
+        height, width = self.image_size
+        tracked = "" if self.ids is None else f"ids={self.ids.tolist()}, "
+        scores = [round(float(score), 3) for score in self.scores]
+        return (
+            f"Detections({len(self)} in {width}x{height} pixels, {tracked}"
+            f"classes={self.classes.tolist()}, scores={scores})"
+        )
+
+    def __getitem__(self, index: int | np.ndarray | slice) -> "Detections":
+        """Some of the instances, by numbers, by a slice or by booleans; one, by its number."""
+        if isinstance(index, int | np.integer):
+            index = np.arange(len(self))[[index]]
         optional = {"ids": self.ids, "periods": self.periods}
         masks = self._masks
         if isinstance(masks, list):

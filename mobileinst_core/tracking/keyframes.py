@@ -158,7 +158,8 @@ class KeyframeRunner:
             One entry per frame.
 
         Raises:
-            ValueError: if a key frame has not as many queries, channels and classes as the last.
+            ValueError: if a key frame has not as many queries, channels and classes as the last, or
+                the tracker gives no permutation of its queries.
         """
         before = self.state_dict()
         try:
@@ -204,6 +205,11 @@ class KeyframeRunner:
                     "is of another network, as a loaded state may be; reset() starts a new video"
                 )
         order = self.tracker.associate(kernels, scores)
+        if not np.array_equal(np.sort(order), np.arange(len(kernels))):
+            raise ValueError(
+                f"associate() of {type(self.tracker).__name__} gave {order}: it must give each of "
+                f"the {len(kernels)} queries once, as every track has one"
+            )
         self._kernels, self._scores = kernels[order], scores[order]
 
     def _schedule(self, count: int, force_keyframe: bool) -> list[bool]:

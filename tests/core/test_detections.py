@@ -54,3 +54,12 @@ def test_some_are_chosen_by_numbers_slices_and_booleans(kind, index):
         expected = expected.full()
     assert len(found) == len(found.masks) == len(numbers)
     assert np.array_equal(found.masks, expected)
+
+
+def test_single_ones_are_given_by_number_and_in_a_loop_and_printed():
+    found = detections(MaskCrops.of(whole_masks()))
+    assert [one.ids.tolist() for one in found] == [[1], [2], [3], [4]]
+    assert np.array_equal(found[-2].masks, whole_masks()[[2]])
+    with pytest.raises(IndexError):
+        found[4]
+    assert str(found[1]) == "Detections(1 in 9x6 pixels, ids=[2], classes=[1], scores=[0.8])"

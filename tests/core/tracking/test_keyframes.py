@@ -5,6 +5,7 @@ import pytest
 import torch
 from scripted_network import ScriptedNetwork, frame_of, video_of
 
+from mobileinst_core.tracking.association import PreviousKeyframe
 from mobileinst_core.tracking.keyframes import KeyframeRunner
 
 
@@ -89,3 +90,14 @@ def test_a_call_that_fails_changes_nothing_and_can_be_repeated(failing):
         assert result.is_keyframe == wanted.is_keyframe
         assert np.array_equal(result.scores, wanted.scores)
         assert np.array_equal(result.mask_logits, wanted.mask_logits)
+
+
+@pytest.mark.parametrize("order", [[0, 0, 1, 2], [0, 1, 2], [0, 1, 2, -1]])
+def test_a_tracker_must_give_each_query_once(order):
+    class Wrong(PreviousKeyframe):
+        def associate(self, kernels, scores):
+            return np.array(order)
+
+    runner = runner_of(scripted(), tracker=Wrong())
+    with pytest.raises(ValueError, match=r"Wrong gave .* each of the 4 queries once"):
+        runner([frame_of(0)])
