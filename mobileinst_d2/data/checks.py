@@ -18,6 +18,7 @@ from .datasets.pseudo_clips import is_pseudo_clips
 __all__ = [
     "are_clips",
     "check_input",
+    "check_names",
     "check_num_classes",
     "check_own_records",
     "check_ratio",
@@ -48,6 +49,16 @@ def check_input(cfg: CfgNode) -> None:
     for key in ("MAX_SIZE_TRAIN", "MAX_SIZE_TEST"):
         if node[key] < 1:
             raise ConfigError(f"INPUT.{key} is {node[key]}: choose the longest side in pixels")
+
+
+def check_names(cfg: CfgNode) -> None:
+    """Make sure that ``DATASETS.TRAIN`` and ``TEST`` hold names; ConfigError if not."""
+    for key in ("TRAIN", "TEST"):
+        names = tuple(cfg.DATASETS[key])
+        if not all(isinstance(name, str) for name in names):
+            raise ConfigError(
+                f"DATASETS.{key} is {names}: give names of data sets, such as ('coco_2017_train',)"
+            )
 
 
 def check_test_data(cfg: CfgNode) -> None:

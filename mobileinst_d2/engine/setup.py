@@ -13,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from mobileinst_core.errors import ConfigError
 from mobileinst_d2.config import add_mobileinst_config
-from mobileinst_d2.data.checks import check_input
+from mobileinst_d2.data.checks import check_input, check_names
 from mobileinst_d2.data.datasets import register_builtin_datasets, register_custom_datasets
 from mobileinst_d2.model_zoo import config_names, find_config_file, get_config_file
 from mobileinst_d2.utils.config_keys import flatten
@@ -107,6 +107,7 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     if not cfg.OUTPUT_DIR:
         raise ConfigError("OUTPUT_DIR is empty: name a folder for what is written")
     check_unused_keys(cfg)
+    check_names(cfg)
     check_input(cfg)
     fixed_test_size(cfg)
     register_custom_datasets(cfg)
@@ -136,6 +137,12 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         raise ConfigError(f"{path}: its _BASE_ {error.filename!r} does not exist.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no valid yaml: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}, or its _BASE_, is no text in UTF-8: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: its _BASE_ leads back to itself") from error
+    except AttributeError as error:
+        raise ConfigError(f"{path}: its _BASE_ must be the name of a file") from error
     except TypeError:
         loaded = None  # an empty file
     if not isinstance(loaded, Mapping):

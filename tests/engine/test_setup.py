@@ -36,6 +36,8 @@ def test_file_then_overrides(write):
         ("SOLVER: [1\n", "no valid yaml"),
         ("- 1\n", "must hold a mapping"),
         ("", "must hold a mapping"),
+        ("_BASE_: config.yaml\n", "_BASE_ leads back to itself"),
+        ("_BASE_: 3\n", "_BASE_ must be the name of a file"),
         ("_BASE_: gone.yaml\n", r"_BASE_ .*gone\.yaml' does not exist"),
     ],
 )
@@ -44,6 +46,13 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         setup_cfg(path)
     assert path in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"SEED: 3 # caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yaml.* no text in UTF-8"):
+        setup_cfg(path)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,8 @@ def test_a_bad_file_is_named_with_the_reason(write, text, message):
         (["INPUT.MIN_SIZE_TRAIN", "(-1,)"], r"MIN_SIZE_TRAIN is \(-1,\): give short sides"),
         (["INPUT.MIN_SIZE_TEST", "-1"], r"MIN_SIZE_TEST is -1: choose the short side in pixels, o"),
         (["INPUT.MAX_SIZE_TEST", "0"], r"MAX_SIZE_TEST is 0: choose the longest side in pixels"),
+        (["DATASETS.TRAIN", "(3,)"], r"DATASETS\.TRAIN is \(3,\): give names of data sets"),
+        (["DATASETS.TEST", "(None,)"], r"DATASETS\.TEST is \(None,\): give names of data sets"),
         (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty: name a folder"),
         (["MODEL.DEVICE", "gpu"], r"MODEL\.DEVICE 'gpu' is no device: choose cpu, cuda"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
