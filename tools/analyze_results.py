@@ -63,13 +63,14 @@ def compare(args: argparse.Namespace) -> tuple[Diagnosis, np.ndarray | None]:
     content, entries = read_json(args.gt), read_json(args.results)
     if not isinstance(entries, list):
         raise UserError(f"{args.results} must be a list of results")
+    of_images = not is_video_file(content)
     with naming(args.gt):
-        if not is_video_file(content):
-            content, entries = images_as_videos(content), image_results_as_videos(entries)
+        content = images_as_videos(content) if of_images else content
         truth = load_ground_truth(content)
     if not truth.tracks:
         raise UserError(f"{args.gt} has no annotations to compare with")
     with naming(args.results):
+        entries = image_results_as_videos(entries) if of_images else entries
         results = load_results(entries, truth)
         found = diagnose(truth, results, threshold=args.score)
     if args.images is None:

@@ -78,13 +78,14 @@ def draw_files(args: argparse.Namespace) -> None:
     results = None if args.results is None else read_json(args.results)
     if results is not None and not isinstance(results, list):
         raise UserError(f"{args.results} must be a list of results")
+    of_images = not is_video_file(content)
     with naming(args.json):
-        if not is_video_file(content):
-            results = None if results is None else image_results_as_videos(results)
-            content = images_as_videos(content)
+        content = images_as_videos(content) if of_images else content
         truth = None if results is None else load_ground_truth(content)
-    with naming(args.results or args.json):
-        results = None if truth is None else load_results(results, truth).entries()
+    if truth is not None:
+        with naming(args.results):
+            results = image_results_as_videos(results) if of_images else results
+            results = load_results(results, truth).entries()
     with naming(args.json):
         viewer = DataViewer(content, args.images, results=results, min_score=args.score)
     unknown = [key for key in args.ids or () if key not in viewer.videos]

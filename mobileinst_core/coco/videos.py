@@ -3,6 +3,7 @@
 from typing import Any
 
 from mobileinst_core.entries import Finding, stop_at_error
+from mobileinst_core.errors import UserError
 
 from .annotations import CocoFile
 
@@ -59,7 +60,17 @@ def images_as_videos(content: Any) -> dict[str, Any]:
 
 
 def image_results_as_videos(entries: list[Any]) -> list[Any]:
-    """Turn entries of a COCO results file, with masks, into those of a YouTube-VIS one."""
+    """Turn entries of a COCO results file, with masks, into those of a YouTube-VIS one.
+
+    Raises:
+        UserError: an entry has no mask, as in results of boxes alone, which would count as wrong.
+    """
+    for number, entry in enumerate(entries):
+        if isinstance(entry, dict) and "segmentation" not in entry:
+            raise UserError(
+                f"results: entry number {number} (image {entry.get('image_id')}) has no "
+                "'segmentation'; results of boxes alone have nothing to compare with masks"
+            )
     return [
         {
             "video_id": entry.get("image_id"),
