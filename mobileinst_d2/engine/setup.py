@@ -107,6 +107,10 @@ def setup_cfg(config_file: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNo
     if not cfg.OUTPUT_DIR:
         raise ConfigError("OUTPUT_DIR is empty: name a folder for what is written")
     check_unused_keys(cfg)
+    for key, width in flatten(cfg.MODEL, "MODEL.").items():
+        least = 1 if key.endswith(("HIDDEN_DIM", "KERNEL_DIM")) else 0
+        if key.endswith("_DIM") and isinstance(width, int) and width < least:
+            raise ConfigError(f"{key} is {width}: choose a width of at least {least}")
     check_names(cfg)
     check_input(cfg)
     fixed_test_size(cfg)

@@ -73,6 +73,8 @@ def test_a_file_in_another_encoding_is_named(tmp_path):
         (["INPUT.MAX_SIZE_TEST", "0"], r"MAX_SIZE_TEST is 0: choose the longest side in pixels"),
         (["DATASETS.TRAIN", "(3,)"], r"DATASETS\.TRAIN is \(3,\): give names of data sets"),
         (["DATASETS.TEST", "(None,)"], r"DATASETS\.TEST is \(None,\): give names of data sets"),
+        (["MODEL.MOBILEINST.HIDDEN_DIM", "0"], r"MOBILEINST\.HIDDEN_DIM is 0: .* at least 1"),
+        (["MODEL.MOBILEINST.INSTANCE_DECODER.FFN_DIM", "-4"], r"FFN_DIM is -4: .* at least 0"),
         (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty: name a folder"),
         (["MODEL.DEVICE", "gpu"], r"MODEL\.DEVICE 'gpu' is no device: choose cpu, cuda"),
         (["INPUT.FIXED_SIZE_TEST", "(640,)"], r"INPUT\.FIXED_SIZE_TEST is \(640,\): give height"),
