@@ -20,7 +20,7 @@ from mobileinst_d2.tracking import StreamingPredictor, VideoPredictor
 from mobileinst_d2.utils.classes import category_ids, class_names
 from mobileinst_d2.utils.resizing import build_frame_preparation
 
-from .setup import ConfigError, setup_cfg
+from .setup import ConfigError, setup_cfg, unbuildable
 
 __all__ = ["Predictor", "load_predictor", "open_predictor"]
 
@@ -144,7 +144,7 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     try:
         model = build_model(cfg).eval()
     except (KeyError, OSError, ValueError) as error:
-        raise ConfigError(f"the model cannot be built: {error}") from error
+        raise unbuildable(error) from error
     try:
         if cfg.MODEL.WEIGHTS:
             TrainingCheckpointer(model, to_predict=True).load(cfg.MODEL.WEIGHTS)

@@ -21,7 +21,7 @@ from mobileinst_d2.utils.resizing import fixed_test_size
 
 from .unused_keys import check_unused_keys
 
-__all__ = ["ConfigError", "setup_cfg"]
+__all__ = ["ConfigError", "setup_cfg", "unbuildable"]
 
 logger = logging.getLogger(__name__)
 
@@ -207,6 +207,17 @@ def _describe_unknown(cfg: CfgNode, unknown: Sequence[str]) -> str:
         close = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)
         parts.append(f"there is no config key {key!r}; the closest is {close[0]!r}")
     return "; ".join(parts) + "."
+
+
+def unbuildable(error: Exception) -> ConfigError:
+    """What a config is told of which no model can be built."""
+    what = str(error)
+    if isinstance(error, KeyError) and "registry" in what:
+        what = (
+            f"{error.args[0]} A network or a part of your own registers itself where its module is "
+            "imported: import that first (docs/architecture.md)."
+        )
+    return ConfigError(f"the model cannot be built: {what}")
 
 
 def _text(error: Exception) -> str:

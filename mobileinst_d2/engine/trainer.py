@@ -47,7 +47,7 @@ from .hooks import (
 )
 from .optimizer import build_optimizer
 from .schedule import build_schedule, check_numbers, resolve_epochs
-from .setup import ConfigError
+from .setup import unbuildable
 from .train_step import build_train_step
 from .writers import build_writers, write_null_for_nan
 
@@ -281,7 +281,7 @@ class Trainer(DefaultTrainer):
         try:
             model = super().build_model(cfg)
         except (KeyError, ValueError) as error:
-            raise ConfigError(f"the model cannot be built: {error}") from error
+            raise unbuildable(error) from error
         logger.info("%s runs on %s.", type(model).__name__, cfg.MODEL.DEVICE)
         return model
 
