@@ -44,6 +44,12 @@ _SMALL_ERROR = 0.05
 _TRIALS = 8
 # Score from which masks are compared; most others are of nothing.
 _SHOWN = 0.1
+# Below this share of masks that int8 leaves nearly as they are, it is told as a warning.
+_WARNED_SHARE = 0.5
+_IS_OTHER = (
+    " That is another model: measure its accuracy, or export it in fp32. The weights may be "
+    "trained too little, or the calibration images unlike those that it was trained on."
+)
 
 
 class Quantizer:
@@ -93,9 +99,11 @@ class Quantizer:
         """See `mask_agreement`, on the images to compare on; logs what it finds."""
         found = mask_agreement(runtime, folder, graph, module, self.compared, _SHOWN)
         if found:
-            logger.info(
+            is_other = found["share_iou_90"] < _WARNED_SHARE
+            logger.log(
+                logging.WARNING if is_other else logging.INFO,
                 "int8 and fp32 on %d images: %d masks with a score of %.1f and more; mean IoU "
-                "%.3f, %.0f %% of them 0.9 and more.",
+                "%.3f, %.0f %% of them 0.9 and more." + (_IS_OTHER if is_other else ""),
                 len(self.compared),
                 found["masks"],
                 _SHOWN,

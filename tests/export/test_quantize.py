@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from small_network import SIZE, small_config
 from tiny_models import noise_image
@@ -66,6 +67,17 @@ def test_masks_of_other_weights_do_not_agree(network, exported):
             parameter.copy_(torch.randn_like(parameter) * parameter.std())
     module = other.export_graphs(SIZE)["keyframe"]
     assert mask_agreement("onnx", folder, graph, module, images, 0.0)["mean_iou"] < 0.8
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.4, logging.WARNING), (0.9, logging.INFO)])
+def test_masks_that_int8_changes_much_are_a_warning(monkeypatch, caplog, share, level):
+    found = {"masks": 5, "mean_iou": share, "share_iou_90": share}
+    monkeypatch.setattr("mobileinst_d2.export.quantize.mask_agreement", lambda *_: found)
+    with caplog.at_level(logging.INFO):
+        assert Quantizer(IMAGES).compare_masks("onnx", None, None, None) == found
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert ("measure its accuracy" in record.getMessage()) == (level == logging.WARNING)
 
 
 class Sensitive(nn.Module):
