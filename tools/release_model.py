@@ -2,7 +2,7 @@
 
 Example::
 
-    python tools/release_model.py --weights output/my/model_final.pth --output release/my.pth
+    python tools/release_model.py --weights output/my/model_final.pth --output released/my.pth
 
 The names of the classes go beside it, as metadata.json.
 """
