@@ -73,6 +73,7 @@ def load_records(
             unit="track",
             delay=PROGRESS_DELAY,
         ):
+            track["id"] += 0  # a copy: the file's own number would keep the memory around it
             track["category_id"] = labels[track["category_id"]]
             record = records[track.pop("video_id")]
             size = record["height"], record["width"]
