@@ -86,6 +86,8 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         self._metadata = MetadataCatalog.get(dataset_name)
         path, content = self._find_truth()
         self._truth = load_ground_truth(path, with_masks="segm" in self._tasks, content=content)
+        # Where records have text as ids, of which the metric knows nothing.
+        self._image_ids = {x["image_id"]: x["id"] for x in content["images"]} if content else {}
         id_map = self._metadata.get("thing_dataset_id_to_contiguous_id")
         if id_map is None:
             # As the loader does, number the categories by ascending id.
@@ -131,7 +133,8 @@ class COCOInstanceEvaluator(DatasetEvaluator):
             has_masks = instances.has("pred_masks") or instances.has("pred_rles")
             if "segm" in self._tasks and not has_masks:
                 raise ValueError(f"the prediction of image {record['image_id']} has no masks")
-            entries = _entries(instances, record["image_id"])
+            image_id = self._image_ids.get(record["image_id"], record["image_id"])
+            entries = _entries(instances, image_id)
             for entry in entries:
                 if entry["category_id"] not in self._category_ids:
                     raise UserError(
@@ -141,7 +144,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
                     )
                 if "bbox" not in self._tasks:
                     entry["bbox"] = mask_util.toBbox(entry["segmentation"]).tolist()
-            self._predictions.append({"image_id": record["image_id"], "instances": entries})
+            self._predictions.append({"image_id": image_id, "instances": entries})
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Write the results and score them.

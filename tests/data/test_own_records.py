@@ -59,12 +59,12 @@ def register(*records) -> None:
     DatasetCatalog.register(NAME, lambda: list(records))
 
 
-def evaluate(mask: np.ndarray, label: int, folder=None) -> float:
+def evaluate(mask: np.ndarray, label: int, folder=None, image_id=3) -> float:
     evaluator = COCOInstanceEvaluator(NAME, folder, distributed=False)
     found = Instances(SIZE, scores=torch.ones(1), pred_classes=torch.tensor([label]))
     found.pred_masks = torch.from_numpy(mask.astype(bool))[None]
     found.pred_boxes = Boxes(torch.zeros(1, 4))
-    evaluator.process([{"image_id": 3}], [{"instances": found}])
+    evaluator.process([{"image_id": image_id}], [{"instances": found}])
     return evaluator.evaluate()["segm"]["AP"]
 
 
@@ -76,6 +76,15 @@ def test_masks_of_any_form_are_evaluated_without_boxes(segmentation, tmp_path):
     content = json.loads((tmp_path / f"{NAME}_coco_format.json").read_text())
     assert content["categories"] == [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
     assert [image["id"] for image in content["images"]] == [3]
+
+
+def test_images_may_have_text_as_ids(tmp_path):
+    register(record(block()) | {"image_id": "b"}, record(np.roll(block(), 10)) | {"image_id": "a"})
+    assert evaluate(block(), 1, str(tmp_path), image_id="b") == pytest.approx(50, abs=1)
+    content = json.loads((tmp_path / f"{NAME}_coco_format.json").read_text())
+    assert [(x["id"], x["image_id"]) for x in content["images"]] == [(1, "b"), (2, "a")]
+    results = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert [x["image_id"] for x in results] == [1]
 
 
 def test_the_file_of_an_earlier_run_does_not_count(tmp_path):
@@ -99,7 +108,8 @@ FAULTS = {
     "has no 'image_id' to": lambda x: x.pop("image_id"),
     "has no 'height', 'width' to": lambda x: (x.pop("height"), x.pop("width")),
     "has no 'annotations' to": lambda x: x.pop("annotations"),
-    "image_id 'three'; ": lambda x: x.update(image_id="three"),
+    r"image_id 3\.5, neither": lambda x: x.update(image_id=3.5),
+    "image_id 4 of another": lambda x: x.update(image_id=4),
     "category_id 2; .* 2 classes": lambda x: x["annotations"][0].update(category_id=2),
     "no bbox_mode": lambda x: x["annotations"][0].update(bbox=[1, 2, 3, 4]),
     r"shape \[2, 2\]": lambda x: x["annotations"][0].update(segmentation=np.ones((2, 2))),
@@ -111,12 +121,12 @@ def test_faults_name_the_record(message, damage):
     faulty = record(block())
     damage(faulty)
     with pytest.raises(ConfigError, match=rf"record 1 of .*'{NAME}' \(a\.jpg\) .*{message}"):
-        coco_content(NAME, [record(block()), faulty])
+        coco_content(NAME, [record(block()) | {"image_id": 4}, faulty])
 
 
 def test_faults_are_told_before_a_training():
-    register(record(block()), record(block()) | {"image_id": "three"})
+    register(record(block()), record(block()) | {"image_id": 3.5})
     cfg = get_cfg()
     cfg.DATASETS.TEST = (NAME,)
-    with pytest.raises(ConfigError, match="image_id 'three'"):
+    with pytest.raises(ConfigError, match=r"image_id 3\.5"):
         check_own_records(cfg)

@@ -28,11 +28,12 @@ def coco_content(name: str, records: Sequence[dict]) -> dict[str, Any]:
 
     Returns:
         The content in COCO format, which JSON can hold. Categories have the ids of the metadata's
-        ``thing_dataset_id_to_contiguous_id``, without it the contiguous ones.
+        ``thing_dataset_id_to_contiguous_id``, without it the contiguous ones. Images have their
+        own; where some are text, they are numbered from 1, and ``image_id`` is that of the record.
 
     Raises:
-        ConfigError: if a record lacks what an evaluation needs, or an annotation is malformed or of
-            a class that the metadata do not have.
+        ConfigError: if a record lacks what an evaluation needs or has the id of another, or an
+            annotation is malformed or of a class that the metadata do not have.
     """
     metadata = MetadataCatalog.get(name)
     classes = list(metadata.get("thing_classes", ()))
@@ -40,19 +41,24 @@ def coco_content(name: str, records: Sequence[dict]) -> dict[str, Any]:
         i: i for i in range(len(classes))
     }
     category_ids = {label: category_id for category_id, label in id_map.items()}
+    are_numbered = all(is_integer(record.get("image_id")) for record in records)
+    numbers: dict[int | str, int] = {}
     images, annotations = [], []
     for position, record in enumerate(records):
         where = f"record {position} of the data set '{name}' ({record.get('file_name')})"
         if missing := [key for key in _NEEDED if key not in record]:
             raise ConfigError(f"{where} has no {', '.join(map(repr, missing))} to evaluate by")
-        if not is_integer(record["image_id"]):
-            raise ConfigError(
-                f"{where} has the image_id {record['image_id']!r}; COCO's metric needs integers"
-            )
+        image_id = record["image_id"]
+        if not is_integer(image_id) and not isinstance(image_id, str):
+            raise ConfigError(f"{where} has the image_id {image_id!r}, neither integer nor text")
+        if image_id in numbers:
+            raise ConfigError(f"{where} has the image_id {image_id!r} of another record")
+        number = numbers[image_id] = int(image_id) if are_numbered else position + 1
         size = int(record["height"]), int(record["width"])
         images.append(
             {
-                "id": int(record["image_id"]),
+                "id": number,
+                "image_id": image_id if isinstance(image_id, str) else int(image_id),
                 "height": size[0],
                 "width": size[1],
                 "file_name": str(record.get("file_name", "")),
@@ -71,7 +77,7 @@ def coco_content(name: str, records: Sequence[dict]) -> dict[str, Any]:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": int(record["image_id"]),
+                    "image_id": number,
                     "category_id": category_ids[annotation["category_id"]],
                     **values,
                 }
