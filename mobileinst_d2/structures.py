@@ -34,10 +34,10 @@ def per_frame(item: dict, key: str) -> list:
     return item[key] if is_clip(item) else [item[key]]
 
 
-def check_images(images: Iterable[torch.Tensor]) -> None:
-    """Make sure that images are tensors (3, H, W).
+def check_images(images: Iterable[torch.Tensor], num_channels: int) -> None:
+    """Make sure that images are tensors (C, H, W).
 
-    A grey one would be normalised to three channels, and of (H, W, 3) a side be taken for them.
+    A grey one would be normalised to all channels, and of (H, W, C) a side be taken for them.
 
     Raises:
         ValueError: if one is not.
@@ -45,13 +45,14 @@ def check_images(images: Iterable[torch.Tensor]) -> None:
     for image in images:
         if not isinstance(image, torch.Tensor):
             found = type(image).__name__
-        elif image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        elif image.ndim != 3 or image.shape[0] != num_channels or image.numel() == 0:
             found = f"one of shape {tuple(image.shape)}"
         else:
             continue
         raise ValueError(
-            f"an 'image' is a tensor (3, H, W) with pixels in [0, 255], got {found}; a mapper "
-            "gives torch.as_tensor(array.transpose(2, 0, 1).copy()) of an array (H, W, 3)"
+            f"an 'image' is a tensor ({num_channels}, H, W) with pixels in [0, 255], got {found}; "
+            "a mapper gives torch.as_tensor(array.transpose(2, 0, 1).copy()) of an array (H, W, "
+            f"{num_channels})"
         )
 
 

@@ -87,10 +87,11 @@ def main(args: argparse.Namespace) -> OrderedDict | None:
     cfg = setup(args)
     with config_of_training_kept(cfg.OUTPUT_DIR, always=args.eval_only):
         set_up_run(cfg, args)
-        if args.eval_only:
-            return evaluate(cfg, args)
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
+        if not args.eval_only:
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=args.resume)
+    if args.eval_only:
+        return evaluate(cfg, args)
     return trainer.train()
 
 

@@ -284,7 +284,7 @@ class InstanceSegmentor(nn.Module, ABC):
     def _batch(self, frames: Sequence[torch.Tensor]) -> ImageList:
         if not frames:
             raise ValueError("the batch has no image: give at least one, or a clip with a frame")
-        check_images(frames)
+        check_images(frames, len(self.pixel_mean))
         # In the precision of the parameters, whatever a mapper or frames come in.
         dtype = self.pixel_mean.dtype
         return self._stack([x.to(self.device).to(dtype) for x in frames])

@@ -191,3 +191,13 @@ def test_it_is_evaluated_and_shown(files, monkeypatch):
     assert cv2.VideoCapture(str(files / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     tracks = json.loads((files / "out.json").read_text())
     assert sorted(track["category_id"] for track in tracks) == [1, 2]
+
+
+def test_images_have_the_channels_of_the_pixel_mean():
+    cfg = config()
+    cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5] * 4
+    model = build_model(cfg)
+    images = model.preprocess_image([{"image": torch.zeros(4, HEIGHT, WIDTH)}])
+    assert images.tensor.shape[1] == 4
+    with pytest.raises(ValueError, match=r"\(4, H, W\).*shape \(3, 64, 96\)"):
+        model.preprocess_image([{"image": torch.zeros(3, HEIGHT, WIDTH)}])
